@@ -1,0 +1,51 @@
+# Every target sets up what it needs in its own virtual environment. ARGS="..." passes overrides through.
+PYTHON ?= $(firstword $(foreach p,python3.11 python3.12 python3,$(shell $(p) -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && echo $(p))))
+VENV ?= .venv
+BIN := $(VENV)/bin
+ARGS ?=
+
+.DEFAULT_GOAL := help
+.PHONY: help train eval predict sweep test test-slow lint format clean
+
+help:  ## Show this list
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-10s %s\n", $$1, $$2}'
+
+train: $(VENV)/run  ## Train the quickstart (or ARGS="experiment=arcsr_gopro data.root=...") and score it
+	$(BIN)/arcsr-train $(if $(findstring experiment=,$(ARGS)),,experiment=quickstart) $(ARGS)
+
+eval: $(VENV)/run  ## Score weights: ARGS="weights=PATH data=..."; without, the newest run
+	$(BIN)/arcsr-eval $(ARGS)
+
+predict: $(VENV)/run  ## Restore pictures: ARGS="input=PATH output=PATH weights=PATH"
+	$(BIN)/arcsr-predict $(ARGS)
+
+sweep: $(VENV)/run  ## Train every combination: ARGS="ablation=full,no_kernel seed=0,1"
+	$(BIN)/arcsr-train --multirun $(if $(findstring experiment=,$(ARGS)),,experiment=quickstart) $(ARGS)
+
+test: $(VENV)/dev  ## Run the test suite
+	$(BIN)/python -m pytest $(ARGS)
+
+test-slow: $(VENV)/dev  ## Run the slow tests only
+	$(BIN)/python -m pytest -m slow $(ARGS)
+
+lint: $(VENV)/dev  ## Check style and formatting
+	$(BIN)/ruff check . && $(BIN)/ruff format --check .
+
+format: $(VENV)/dev  ## Fix style and formatting
+	$(BIN)/ruff check --fix . && $(BIN)/ruff format .
+
+clean:  ## Remove caches and build results; logs/ and the environment stay
+	rm -rf build dist .pytest_cache .ruff_cache .hypothesis
+	find . -name __pycache__ -not -path './$(VENV)/*' -prune -exec rm -rf {} +
+
+$(VENV)/bin/python:
+	@test -n "$(PYTHON)" || { echo "error: Python 3.11 or newer is needed; say which with make PYTHON=/path/to/python"; exit 1; }
+	$(PYTHON) -m venv $(VENV)
+
+$(VENV)/run: $(VENV)/bin/python pyproject.toml constraints.txt
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable .
+	@touch $@
+
+$(VENV)/dev: $(VENV)/bin/python pyproject.toml constraints.txt
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable ".[dev]"
+	@touch $@

@@ -1,0 +1,15 @@
+"""Blocks of Fig. 1(b) and 1(c)."""
+
+from arcsr_lightning.blocks.dm_block import DMBlock, DMConv, OrdinaryConv
+from arcsr_lightning.blocks.kg_block import ChannelAttention, ConcatConv, KGBlock, KGConv, PlainConv
+
+__all__ = [
+    "ChannelAttention",
+    "ConcatConv",
+    "DMBlock",
+    "DMConv",
+    "KGBlock",
+    "KGConv",
+    "OrdinaryConv",
+    "PlainConv",
+]

@@ -1,0 +1,135 @@
+"""Weights on disk: read checkpoints and safetensors files back into networks, export one as the other."""
+
+import json
+import pickle
+import zipfile
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import safetensors.torch
+import torch
+from safetensors import SafetensorError, safe_open
+from torch import Tensor, nn
+
+from arcsr_lightning.errors import InputError
+from arcsr_lightning.files import write_aside
+from arcsr_lightning.launch import build_network
+
+PREFIX = "network."  # of the network's keys in a Lightning checkpoint
+
+
+class Saved(NamedTuple):
+    """The part of a weights file that concerns the network."""
+
+    weights: dict[str, Tensor]  # by the network's own keys
+    config: dict[str, Any]  # the resolved configuration of its run
+
+
+def load_model(path: str | Path) -> nn.Module:
+    """The network of a checkpoint or a ``.safetensors`` export, in eval mode, on the CPU.
+
+    EMA weights where there are any: a run that keeps them saves them as the checkpoint's weights.
+
+    Raises:
+        InputError: the file is missing, is no checkpoint, or names parts from outside this package.
+    """
+    return build_saved(read_saved(path), path)
+
+
+def build_saved(saved: "Saved", path: str | Path) -> nn.Module:
+    """The network of what was read from ``path``, in eval mode, on the CPU.
+
+    Raises:
+        InputError: it names parts from outside this package, or its weights do not fit its configuration.
+    """
+    network = build_network(saved.config["model"])
+    load_weights(network, saved, path)
+    return network.eval()
+
+
+def find_weights(weights: str, log_dir: str | Path) -> Path:
+    """The weights file that ``weights`` names: a path, or ``latest`` for the newest finished run below ``log_dir``.
+
+    Raises:
+        InputError: there is no finished run yet.
+    """
+    if weights != "latest":
+        return Path(weights)
+    exports = sorted(Path(log_dir).glob("**/model.safetensors"), key=lambda path: path.stat().st_mtime)
+    if not exports:
+        raise InputError(f"weights=latest: no finished run below {log_dir}; train one, or name a file: weights=PATH")
+    return exports[-1]
+
+
+def read_saved(path: str | Path) -> Saved:
+    """Weights and configuration of a ``.ckpt`` or ``.safetensors`` file; nothing in it is executed.
+
+    Raises:
+        InputError: the file is missing or is no checkpoint of this package.
+    """
+    path = Path(path)
+    if not path.is_file():
+        raise InputError(f"{path}: no such file; give a checkpoint (.ckpt) or an export (.safetensors)")
+    saved = read_safetensors(path) if path.suffix == ".safetensors" else read_checkpoint(path)
+    if not saved.weights or "model" not in saved.config:
+        raise InputError(f"{path}: not a checkpoint of this package (no network or no configuration in it)")
+    return saved
+
+
+def read_checkpoint(path: Path) -> Saved:
+    try:
+        checkpoint = torch.load(path, map_location="cpu", weights_only=True)
+        state = checkpoint["state_dict"]
+        config = checkpoint["hyper_parameters"]["config"]
+    except (pickle.UnpicklingError, RuntimeError, zipfile.BadZipFile, EOFError, KeyError, TypeError, ValueError) as error:
+        raise InputError(f"{path}: not a checkpoint of this package, or a damaged one ({first_line(error)})") from error
+    weights = {key.removeprefix(PREFIX): value for key, value in state.items() if key.startswith(PREFIX)}
+    return Saved(weights, config)
+
+
+def read_safetensors(path: Path) -> Saved:
+    try:
+        with safe_open(path, "pt") as file:
+            metadata = file.metadata() or {}
+        weights = safetensors.torch.load_file(path)
+        config = json.loads(metadata.get("config", "{}"))
+    except (SafetensorError, OSError, ValueError) as error:
+        raise InputError(f"{path}: not a safetensors file, or a damaged one ({first_line(error)})") from error
+    return Saved(weights, config)
+
+
+def load_weights(network: nn.Module, saved: Saved, path: str | Path) -> None:
+    """Put saved weights into a network of the same architecture.
+
+    Raises:
+        InputError: they belong to another architecture or scale; says where they differ first.
+    """
+    own = network.state_dict()
+    for key in sorted(own.keys() ^ saved.weights.keys()):
+        where = "the file" if key in own else "the model"
+        raise InputError(f"{path}: weights of another architecture: {where} has no {key!r}; {described(saved.config)}")
+    for key, value in own.items():
+        if value.shape != saved.weights[key].shape:
+            raise InputError(
+                f"{path}: weights of another architecture or scale: {key!r} is {tuple(saved.weights[key].shape)} in the "
+                f"file and {tuple(value.shape)} in the model; {described(saved.config)}"
+            )
+    network.load_state_dict(saved.weights)
+
+
+def described(config: dict[str, Any]) -> str:
+    """The settings that rebuild a saved network, as one would type them."""
+    settings = {key: config.get(key) for key in ("method", "scale", "kernel_size")}
+    return "the file was trained with " + ", ".join(f"{key}={value}" for key, value in settings.items())
+
+
+def export(checkpoint: str | Path, output: str | Path) -> None:
+    """Write a checkpoint's network as ``.safetensors``, its configuration in the metadata."""
+    saved = read_saved(checkpoint)
+    weights = {key: value.contiguous() for key, value in saved.weights.items()}
+    with write_aside(Path(output)) as path:
+        safetensors.torch.save_file(weights, path, metadata={"config": json.dumps(saved.config)})
+
+
+def first_line(error: BaseException) -> str:
+    return (str(error) or type(error).__name__).strip().splitlines()[0]

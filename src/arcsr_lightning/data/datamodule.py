@@ -1,0 +1,89 @@
+"""The data sets of a run, as Lightning wants them."""
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import pytorch_lightning as pl
+from pytorch_lightning.overrides.distributed import UnrepeatedDistributedSampler
+from torch.utils.data import DataLoader, Dataset
+
+from arcsr_lightning.data.samplers import StepSampler
+from arcsr_lightning.errors import InputError
+
+DatasetFactory = Callable[[], Dataset]
+
+
+class SRDataModule(pl.LightningDataModule):
+    """Loaders for training, validation and test.
+
+    train: makes the training set. val, test: each makes an evaluation set (one per noise level, say). They are called
+    when a stage begins, so that an evaluation does not need the training images.
+    batch_size: of training, over all processes; evaluation takes one image at a time, as sizes differ.
+
+    The trainer needs ``max_steps`` (training is one pass of so many steps) and, on several devices,
+    ``use_distributed_sampler=False``: every process takes its share of each batch and of the evaluation images, none
+    of them twice. Raises InputError where the trainer or ``batch_size`` does not allow that.
+    """
+
+    def __init__(
+        self,
+        train: DatasetFactory,
+        val: Sequence[DatasetFactory],
+        test: Sequence[DatasetFactory],
+        batch_size: int,
+        num_workers: int = 0,
+        pin_memory: bool = False,
+    ) -> None:
+        super().__init__()
+        self.make_train, self.make_val, self.make_test = train, val, test
+        self.batch_size = batch_size
+        self.loading = {
+            "num_workers": num_workers,
+            "pin_memory": pin_memory,
+            "persistent_workers": num_workers > 0,
+        }
+
+    def setup(self, stage: str) -> None:
+        if stage == "fit":
+            self.train_set = self.make_train()
+        if stage in ("fit", "validate"):
+            self.val_sets = [make() for make in self.make_val]
+        if stage == "test":
+            self.test_sets = [make() for make in self.make_test]
+
+    def train_dataloader(self) -> "ResumableLoader":
+        trainer = self.trainer
+        if trainer.max_steps < 0:
+            raise InputError("trainer.max_steps must be set: the length of a training is its number of steps")
+        sampler = StepSampler(
+            self.batch_size,
+            trainer.max_steps * trainer.accumulate_grad_batches,
+            # Overfitting means to see the same few batches again and again.
+            lambda: 0 if trainer.overfit_batches else trainer.global_step * trainer.accumulate_grad_batches,
+            trainer.global_rank,
+            trainer.world_size,
+        )
+        return ResumableLoader(self.train_set, batch_sampler=sampler, **self.loading)
+
+    def val_dataloader(self) -> list[DataLoader]:
+        return [self._evaluation_loader(dataset) for dataset in self.val_sets]
+
+    def test_dataloader(self) -> list[DataLoader]:
+        return [self._evaluation_loader(dataset) for dataset in self.test_sets]
+
+    def _evaluation_loader(self, dataset: Dataset) -> DataLoader:
+        rank, world_size = self.trainer.global_rank, self.trainer.world_size
+        if len(dataset) < world_size:
+            raise InputError(f"{len(dataset)} evaluation images cannot be shared by {world_size} processes; use fewer")
+        sampler = UnrepeatedDistributedSampler(dataset, world_size, rank, shuffle=False) if world_size > 1 else None
+        return DataLoader(dataset, batch_size=1, sampler=sampler, **self.loading)
+
+
+class ResumableLoader(DataLoader):
+    """Tells Lightning that training can resume within a pass; the sampler learns the step from the trainer."""
+
+    def state_dict(self) -> dict[str, Any]:
+        return {}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        pass

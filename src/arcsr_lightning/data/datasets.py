@@ -1,0 +1,330 @@
+"""Samples for training and evaluation.
+
+A sample is a dict: ``lr`` (3, h, w) and ``hr`` (3, scale*h, scale*w), float32 RGB, ``hr`` in [0, 1]; ``noise_level`` in
+8-bit levels; ``name``; ``number``. Where the blur is known, also ``kernel`` (kernel_size**2, h, w), the field on the LR
+grid, and ``basis`` (M, k, k) with ``masks`` (M, scale*h, scale*w), the exact field on the HR grid.
+
+Training sets have no length: any number is a sample, and a pure function of (seed, number).
+"""
+
+import os
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.utils.data import Dataset
+
+from arcsr_lightning.data.images import read_image, to_tensor
+from arcsr_lightning.data.layouts import Pair
+from arcsr_lightning.degradation import Degradation, KernelField, add_noise, downsample, lr_field
+from arcsr_lightning.errors import InputError
+
+os.environ.setdefault("NO_ALBUMENTATIONS_UPDATE", "1")  # else its import asks the network for a newer version
+import albumentations as A
+
+Sample = dict[str, Any]
+
+_QUARTER_TURNS = A.Compose([A.RandomRotate90(p=1)], additional_targets={"lr": "image"}, is_check_shapes=False)
+
+
+class SyntheticTraining(Dataset[Sample]):
+    """Random crops of sharp images, turned by a multiple of 90 degrees and degraded (Eq. (1)), with the true kernels.
+
+    The crop is degraded with the image around it, so that its borders are blurred with what lies beyond them; at the
+    borders of the image its edge pixels repeat.
+
+    paths: sharp images. kernel_size: of the field on the LR grid, odd. patch_size: side of the HR crops, in pixels.
+    noise_level: (lowest, highest) in 8-bit levels, uniform in between. cache: keep decoded images in memory, in
+    every worker. Raises InputError where a setting is at fault, and, from an item, where a file is.
+    """
+
+    def __init__(
+        self,
+        paths: Sequence[Path],
+        degradation: Degradation,
+        scale: int,
+        kernel_size: int,
+        patch_size: int = 256,
+        noise_level: Sequence[float] = (0.2, 20.0),
+        seed: int = 0,
+        cache: bool = False,
+    ) -> None:
+        _check_crop(patch_size, scale)
+        _check_range(noise_level)
+        self.paths = list(paths)
+        self.degradation = degradation
+        self.scale = scale
+        self.kernel_size = kernel_size
+        self.patch_size = patch_size
+        self.noise_level = noise_level
+        self.seed = seed
+        self.read = _Reader(cache)
+        radius = _check_kernel_size(degradation, scale, kernel_size)
+        self.margin = (-(-radius // scale) + 2) * scale  # the bicubic filter reaches 2 LR pixels far
+
+    def __getitem__(self, number: int) -> Sample:
+        rng = np.random.default_rng([self.seed, number])
+        path = self.paths[rng.integers(len(self.paths))]
+        image = self.read(path)
+        _check_holds_crop(image, self.patch_size, path)
+        top, left = (int(rng.integers(side - self.patch_size + 1)) for side in image.shape[:2])
+        window = _cut_beyond_edges(image, top, left, self.patch_size, self.margin)
+        window = to_tensor(_turn(rng, window)["image"])  # (3, patch + 2 margin, patch + 2 margin)
+        noise_level = float(rng.uniform(*self.noise_level))
+        lr, field, _ = self.degradation(window, self.scale, noise_level, rng)
+        field = KernelField(field.kernels, _trim(field.masks, self.margin))
+        return {
+            "lr": _trim(lr, self.margin // self.scale),
+            "hr": _trim(window, self.margin),
+            "noise_level": noise_level,
+            "name": path.stem,
+            "number": number,
+        } | _truth(field, self.scale, self.kernel_size)
+
+
+class PairedTraining(Dataset[Sample]):
+    """Random aligned crops of image pairs, both turned by the same multiple of 90 degrees, the LR crop with noise.
+
+    A degraded image at HR size is downsampled bicubically; the crop equals that of the downsampled whole image.
+
+    Settings and errors as in ``SyntheticTraining``; InputError also where the sizes of a pair do not fit ``scale``.
+    """
+
+    def __init__(
+        self,
+        pairs: Sequence[Pair],
+        scale: int,
+        patch_size: int = 256,
+        noise_level: Sequence[float] = (0.2, 20.0),
+        seed: int = 0,
+        cache: bool = False,
+    ) -> None:
+        _check_crop(patch_size, scale)
+        _check_range(noise_level)
+        self.pairs = list(pairs)
+        self.scale = scale
+        self.patch_size = patch_size
+        self.noise_level = noise_level
+        self.seed = seed
+        self.read = _Reader(cache)
+
+    def __getitem__(self, number: int) -> Sample:
+        rng = np.random.default_rng([self.seed, number])
+        pair = self.pairs[rng.integers(len(self.pairs))]
+        hr, degraded = self.read(pair.hr), self.read(pair.degraded)
+        _check_sizes(pair, hr, degraded, self.scale)
+        _check_holds_crop(hr, self.patch_size, pair.hr)
+        top, left = (int(rng.integers((side - self.patch_size) // self.scale + 1)) for side in hr.shape[:2])  # LR
+        size = self.patch_size // self.scale
+        if pair.at_lr_size:
+            lr = to_tensor(degraded[top : top + size, left : left + size])
+        else:
+            lr = _downsampled_crop(degraded, top, left, size, self.scale)
+        top, left = top * self.scale, left * self.scale
+        hr = hr[top : top + self.patch_size, left : left + self.patch_size]
+        turned = _turn(rng, hr, lr.permute(1, 2, 0).numpy())
+        lr = torch.from_numpy(np.ascontiguousarray(turned["lr"].transpose(2, 0, 1)))
+        noise_level = float(rng.uniform(*self.noise_level))
+        return {
+            "lr": add_noise(lr, noise_level, rng),
+            "hr": to_tensor(turned["image"]),
+            "noise_level": noise_level,
+            "name": pair.name,
+            "number": number,
+        }
+
+
+class SyntheticEvaluation(Dataset[Sample]):
+    """Whole sharp images, cut from the top left to multiples of ``scale``, degraded (Eq. (1)), with the true kernels.
+
+    Item i is the same wherever and whenever it is made; another noise level changes neither its blur field nor the
+    pattern of its noise, which it only scales. With ``draws`` > 1 every image is degraded by so many fields.
+    """
+
+    def __init__(
+        self,
+        paths: Sequence[Path],
+        degradation: Degradation,
+        scale: int,
+        kernel_size: int,
+        noise_level: float,
+        draws: int = 1,
+        seed: int = 0,
+    ) -> None:
+        _check_kernel_size(degradation, scale, kernel_size)
+        self.paths = list(paths)
+        self.names = _names_of(self.paths)
+        self.degradation = degradation
+        self.scale = scale
+        self.kernel_size = kernel_size
+        self.noise_level = float(noise_level)
+        self.draws = draws
+        self.seed = seed
+
+    def __len__(self) -> int:
+        return len(self.paths) * self.draws
+
+    def __getitem__(self, number: int) -> Sample:
+        index, draw = divmod(number, self.draws)
+        path = self.paths[index]  # IndexError past the end, which is what ends a plain loop over the set
+        hr = to_tensor(_cut_to_multiple(read_image(path), self.scale, path))
+        rng = np.random.default_rng([self.seed, number])
+        lr, field, noise_level = self.degradation(hr, self.scale, self.noise_level, rng)
+        return {
+            "lr": lr,
+            "hr": hr,
+            "noise_level": noise_level,
+            "name": self.names[index] if self.draws == 1 else f"{self.names[index]}_{draw}",
+            "number": number,
+        } | _truth(field, self.scale, self.kernel_size)
+
+
+class PairedEvaluation(Dataset[Sample]):
+    """Whole image pairs, cut from the top left to multiples of ``scale``, with noise of one level.
+
+    Item i is the same wherever and whenever it is made; another noise level only scales its noise. InputError where
+    the sizes of a pair do not fit ``scale``.
+    """
+
+    def __init__(self, pairs: Sequence[Pair], scale: int, noise_level: float, seed: int = 0) -> None:
+        self.pairs = list(pairs)
+        self.scale = scale
+        self.noise_level = float(noise_level)
+        self.seed = seed
+
+    def __len__(self) -> int:
+        return len(self.pairs)
+
+    def __getitem__(self, number: int) -> Sample:
+        pair = self.pairs[number]
+        hr, degraded = read_image(pair.hr), read_image(pair.degraded)
+        _check_sizes(pair, hr, degraded, self.scale)
+        if pair.at_lr_size:
+            lr = to_tensor(degraded)
+        else:
+            lr = downsample(to_tensor(_cut_to_multiple(degraded, self.scale, pair.degraded)), self.scale)
+        return {
+            "lr": add_noise(lr, self.noise_level, np.random.default_rng([self.seed, number])),
+            "hr": to_tensor(_cut_to_multiple(hr, self.scale, pair.hr)),
+            "noise_level": self.noise_level,
+            "name": pair.name,
+            "number": number,
+        }
+
+
+class _Reader:
+    """``read_image``, which remembers what it read if told to."""
+
+    def __init__(self, cache: bool) -> None:
+        self.cache = cache
+        self.images: dict[Path, np.ndarray] = {}
+
+    def __call__(self, path: Path) -> np.ndarray:
+        if path in self.images:
+            return self.images[path]
+        image = read_image(path)
+        if self.cache:
+            self.images[path] = image
+        return image
+
+
+def _turn(rng: np.random.Generator, hr: np.ndarray, lr: np.ndarray | None = None) -> dict[str, np.ndarray]:
+    """Turn ``hr`` (H, W, C), and ``lr`` alike, by 0, 90, 180 or 270 degrees; returned as ``image`` and ``lr``."""
+    _QUARTER_TURNS.set_random_seed(int(rng.integers(2**31)))
+    return _QUARTER_TURNS(image=hr) if lr is None else _QUARTER_TURNS(image=hr, lr=lr)
+
+
+def _truth(field: KernelField, scale: int, kernel_size: int) -> Sample:
+    """The entries of a sample that describe its blur."""
+    kernel = lr_field(field.kernels[None], field.masks[None], scale, kernel_size)[0]
+    return {"kernel": kernel, "basis": field.kernels, "masks": field.masks}
+
+
+def _names_of(paths: Sequence[Path]) -> list[str]:
+    """A name for each file: its path from the folder that holds them all, as one word, without the suffix."""
+    root = os.path.commonpath([path.parent for path in paths])
+    return ["_".join(path.relative_to(root).with_suffix("").parts) for path in paths]
+
+
+def _trim(x: Tensor, margin: int) -> Tensor:
+    """``x`` (C, H, W) less ``margin`` pixels on every side."""
+    height, width = x.shape[-2:]
+    return x[:, margin : height - margin, margin : width - margin].contiguous()
+
+
+def _cut_beyond_edges(image: np.ndarray, top: int, left: int, size: int, margin: int) -> np.ndarray:
+    """The crop at (top, left) with ``margin`` pixels more on every side; beyond the image its edge pixels repeat."""
+    height, width = image.shape[:2]
+    rows = np.arange(top - margin, top + size + margin).clip(0, height - 1)
+    columns = np.arange(left - margin, left + size + margin).clip(0, width - 1)
+    return image[rows[:, None], columns]
+
+
+def _downsampled_crop(image: np.ndarray, top: int, left: int, size: int, scale: int) -> Tensor:
+    """The crop of size x size LR pixels at (top, left), in LR pixels, of the downsampled ``image``.
+
+    Only the pixels that it depends on are downsampled.
+    """
+    spans = []
+    for start, side in ((top, image.shape[0]), (left, image.shape[1])):
+        first, last = max(start - 2, 0), min(start + size + 2, side // scale)  # the bicubic filter reaches 2 LR pixels
+        spans.append((start - first, slice(first * scale, last * scale)))
+    (top, rows), (left, columns) = spans
+    return downsample(to_tensor(image[rows, columns]), scale)[:, top : top + size, left : left + size]
+
+
+def _cut_to_multiple(image: np.ndarray, scale: int, path: Path) -> np.ndarray:
+    """The largest part of ``image`` (H, W, 3), from the top left, with sides divisible by ``scale``."""
+    height, width = (side // scale * scale for side in image.shape[:2])
+    if not (height and width):
+        raise InputError(f"{path} is {_size_of(image)}; scale {scale} needs at least {scale}x{scale} pixels")
+    return image[:height, :width]
+
+
+def _check_crop(patch_size: int, scale: int) -> None:
+    if patch_size < 1 or patch_size % scale:
+        raise InputError(f"data.train.patch_size must be a positive multiple of the scale, {scale}, got {patch_size}")
+
+
+def _check_range(noise_level: Sequence[float]) -> None:
+    if len(noise_level) != 2 or not 0 <= noise_level[0] <= noise_level[1]:
+        raise InputError(
+            "data.train.noise_level must be (lowest, highest) with 0 <= lowest <= highest, "
+            f"got {tuple(noise_level)}; a fixed level is given twice"
+        )
+
+
+def _check_kernel_size(degradation: Degradation, scale: int, kernel_size: int) -> int:
+    """The radius of the HR kernels, which is the same in every draw; InputError where the LR field cannot hold them."""
+    kernels, masks = degradation.blur(np.random.default_rng(0), scale, scale)
+    try:
+        lr_field(kernels[None], masks[None], scale, kernel_size)
+    except ValueError as error:
+        raise InputError(str(error)) from None
+    return kernels.shape[-1] // 2
+
+
+def _check_holds_crop(image: np.ndarray, patch_size: int, path: Path) -> None:
+    if min(image.shape[:2]) < patch_size:
+        raise InputError(
+            f"{path} is {_size_of(image)}, smaller than the crop of {patch_size}x{patch_size}; "
+            "remove it or lower data.train.patch_size"
+        )
+
+
+def _check_sizes(pair: Pair, hr: np.ndarray, degraded: np.ndarray, scale: int) -> None:
+    divisor = scale if pair.at_lr_size else 1
+    height, width = (side // divisor for side in hr.shape[:2])
+    if degraded.shape[:2] != (height, width):
+        raise InputError(
+            f"{pair.degraded} is {_size_of(degraded)}; with {pair.hr} at {_size_of(hr)} and scale {scale} "
+            f"it should be {width}x{height}"
+        )
+
+
+def _size_of(image: np.ndarray) -> str:
+    """Width x height, as image viewers say it."""
+    return f"{image.shape[1]}x{image.shape[0]}"

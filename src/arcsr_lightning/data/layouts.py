@@ -1,0 +1,119 @@
+"""Where the images of each data set lie: functions that list files, and say what is missing."""
+
+from pathlib import Path
+from typing import NamedTuple
+
+import skimage
+
+from arcsr_lightning.data.images import SUFFIXES, image_files
+from arcsr_lightning.errors import InputError
+
+# Split by photograph; the two motorcycles show one scene, so they stay together.
+SAMPLE_PHOTOS = {
+    "train": (
+        "astronaut.png",
+        "motorcycle_left.png",
+        "motorcycle_right.png",
+        "hubble_deep_field.jpg",
+        "retina.jpg",
+        "ihc.png",
+    ),
+    "val": ("rocket.jpg",),
+    "test": ("chelsea.png", "coffee.png"),
+}
+
+
+class Pair(NamedTuple):
+    """A sharp image and its degraded twin, which is at LR size or still at HR size (then to be downsampled)."""
+
+    name: str
+    hr: Path
+    degraded: Path
+    at_lr_size: bool
+
+
+def sample_photos(split: str) -> list[Path]:
+    """The colour photographs that ship inside scikit-image, of ``split`` train, val or test."""
+    if split not in SAMPLE_PHOTOS:
+        raise InputError(f"no split {split!r} of the sample photographs; choose from {', '.join(SAMPLE_PHOTOS)}")
+    folder = Path(skimage.__file__).parent / "data"
+    return [folder / name for name in SAMPLE_PHOTOS[split]]
+
+
+def folder_photos(root: str | Path) -> list[Path]:
+    """Every image below ``root``, sorted. InputError when the folder is missing or holds none."""
+    root = Path(root)
+    if not root.is_dir():
+        raise InputError(f"{root} is {'not a folder' if root.exists() else 'missing'}; name a folder of sharp images")
+    files = sorted(
+        path
+        for path in root.rglob("*")
+        if path.suffix.lower() in SUFFIXES
+        and path.is_file()
+        and not any(part.startswith(".") for part in path.relative_to(root).parts)
+    )
+    if not files:
+        raise InputError(f"{root} holds no images, nor do its folders; expected files ending in {' '.join(SUFFIXES)}")
+    return files
+
+
+def gopro_pairs(root: str | Path, split: str, blur: str = "blur") -> list[Pair]:
+    """GoPro: ``<root>/<split>/<sequence>/{<blur>,sharp}/<frame>.png``, both at HR size.
+
+    split: train or test; blur: ``blur`` (averaged in linear light) or ``blur_gamma``. InputError names the folder
+    that is missing or empty, or the frame that has no twin.
+    """
+    if blur not in ("blur", "blur_gamma"):
+        raise InputError(f"GoPro has no frames named {blur!r}; choose blur or blur_gamma")
+    layout = f"{split}/<sequence>/{{{blur},sharp}}/<frame>.png"
+    return [
+        pair
+        for sequence in _folders(Path(root) / split, layout)
+        for pair in _twins(sequence.name, sequence / "sharp", sequence / blur, at_lr_size=False)
+    ]
+
+
+def reds_pairs(root: str | Path, split: str, scale: int = 4) -> list[Pair]:
+    """REDS: ``<root>/<split>/<split>_sharp/<clip>/<frame>.png`` and its twins in ``<split>_blur_bicubic/X<scale>``.
+
+    Where there is no such bicubic folder (REDS has X4 only), the twins are those of ``<split>_blur``, at HR size.
+    split: train or val. InputError names the folder that is missing or empty, or the clip or frame without twin.
+    """
+    folder = Path(root) / split
+    sharp, bicubic, blur = (folder / f"{split}_{name}" for name in ("sharp", f"blur_bicubic/X{scale}", "blur"))
+    if not (bicubic.is_dir() or blur.is_dir()):
+        raise InputError(f"neither {bicubic} nor {blur} is there; data.root should hold the folders of REDS")
+    degraded = bicubic if bicubic.is_dir() else blur
+    clips = {path.name for path in _folders(sharp, f"{split}_sharp/<clip>/<frame>.png")}
+    other = {path.name for path in _folders(degraded, f"{degraded.name}/<clip>/<frame>.png")}
+    _check_twins(clips, sharp, other, degraded)
+    return [
+        pair
+        for clip in sorted(clips)
+        for pair in _twins(clip, sharp / clip, degraded / clip, at_lr_size=degraded == bicubic)
+    ]
+
+
+def _folders(folder: Path, layout: str) -> list[Path]:
+    """The folders in ``folder``, sorted; InputError when there are none."""
+    if not folder.is_dir():
+        raise InputError(f"{folder} is missing; data.root should hold {layout}")
+    folders = sorted(path for path in folder.iterdir() if path.is_dir() and not path.name.startswith("."))
+    if not folders:
+        raise InputError(f"{folder} is empty; data.root should hold {layout}")
+    return folders
+
+
+def _twins(prefix: str, sharp: Path, degraded: Path, at_lr_size: bool) -> list[Pair]:
+    """The frames of one sequence, each with its twin."""
+    frames, other = {path.name for path in image_files(sharp)}, {path.name for path in image_files(degraded)}
+    _check_twins(frames, sharp, other, degraded)
+    return [
+        Pair(f"{prefix}_{Path(frame).stem}", sharp / frame, degraded / frame, at_lr_size) for frame in sorted(frames)
+    ]
+
+
+def _check_twins(names: set[str], folder: Path, other_names: set[str], other_folder: Path) -> None:
+    for name in sorted(names ^ other_names):
+        here, there = (folder, other_folder) if name in names else (other_folder, folder)
+        raise InputError(f"{here / name} has no twin {there / name}; add it or remove the first")

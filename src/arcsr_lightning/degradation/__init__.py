@@ -1,0 +1,37 @@
+"""Eq. (1): blur with a kernel per pixel, bicubic downsampling, noise; and where the kernels come from."""
+
+from arcsr_lightning.degradation.blur import apply_blended_kernels, apply_kernel_field, dense_field, lr_field
+from arcsr_lightning.degradation.fields import (
+    Blur,
+    FileKernels,
+    GaussianField,
+    KernelField,
+    MotionField,
+    NoBlur,
+)
+from arcsr_lightning.degradation.kernels import gaussian_kernel, motion_kernel, random_trajectory
+from arcsr_lightning.degradation.noise import add_noise, round_to_8bit
+from arcsr_lightning.degradation.pipeline import Degradation, Degraded
+from arcsr_lightning.degradation.resize import downsample, upsample
+
+__all__ = [
+    "Blur",
+    "Degradation",
+    "Degraded",
+    "FileKernels",
+    "GaussianField",
+    "KernelField",
+    "MotionField",
+    "NoBlur",
+    "add_noise",
+    "apply_blended_kernels",
+    "apply_kernel_field",
+    "dense_field",
+    "downsample",
+    "gaussian_kernel",
+    "lr_field",
+    "motion_kernel",
+    "random_trajectory",
+    "round_to_8bit",
+    "upsample",
+]

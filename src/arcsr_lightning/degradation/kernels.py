@@ -1,0 +1,86 @@
+"""Single blur kernels and the trajectories behind motion blur."""
+
+import math
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from arcsr_lightning.errors import InputError
+
+
+def check_odd(kernel_size: int) -> None:
+    """Raise InputError unless ``kernel_size`` is odd and positive."""
+    if kernel_size < 1 or kernel_size % 2 == 0:
+        raise InputError(f"kernel_size must be odd and positive, got {kernel_size}")
+
+
+def gaussian_kernel(kernel_size: int, sigma_x: float, sigma_y: float, angle: float = 0.0) -> Tensor:
+    """Gaussian sampled at pixel centres, (kernel_size, kernel_size), summing to one.
+
+    ``sigma_x`` and ``sigma_y`` are the standard deviations in pixels along the two principal axes; ``angle``
+    (radians) turns the first one from the image's x axis towards its y axis, which points down.
+    Raises ValueError for an even kernel size or a sigma that is not positive.
+    """
+    check_odd(kernel_size)
+    if min(sigma_x, sigma_y) <= 0:
+        raise ValueError(f"sigma must be positive, got {sigma_x} and {sigma_y}; use NoBlur for none")
+    taps = torch.arange(kernel_size, dtype=torch.float64) - kernel_size // 2
+    y, x = torch.meshgrid(taps, taps, indexing="ij")
+    along = x * math.cos(angle) + y * math.sin(angle)
+    across = y * math.cos(angle) - x * math.sin(angle)
+    # softmax of the exponent normalises and never divides zero by zero, however small sigma is
+    exponent = -0.5 * ((along / sigma_x) ** 2 + (across / sigma_y) ** 2)
+    return torch.softmax(exponent.flatten(), 0).reshape(kernel_size, kernel_size).float()
+
+
+def path_length(trajectory: np.ndarray) -> np.ndarray:
+    """Length of a path (..., T, 2) in the unit of its points, (...)."""
+    return np.linalg.norm(np.diff(trajectory, axis=-2), axis=-1).sum(-1)
+
+
+def random_trajectory(
+    rng: np.random.Generator, length: float, bend: float = 1.0, steps: int = 256, waves: int = 6
+) -> np.ndarray:
+    """Smooth random path of one exposure, (steps, 2) as (y, x) at equal times, centred at its mean.
+
+    The velocity is a random cosine series over the exposure whose wave j has weight ``bend / j``, so direction
+    and speed both vary; ``bend=0`` is a straight line at constant speed. ``length`` is the length of the path,
+    in pixels.
+    """
+    time = np.linspace(0.0, 1.0, steps)
+    order = np.arange(1, waves + 1)
+    swings = np.sin(np.pi * order * time[:, None]) / (np.pi * order)  # (steps, waves): the integrated cosines
+    basis = np.concatenate([time[:, None], swings * bend / order], axis=1)  # (steps, 1 + waves)
+    path = basis @ rng.standard_normal((1 + waves, 2))
+    path -= path.mean(axis=0)
+    return path * (length / path_length(path))
+
+
+def motion_kernel(trajectory: np.ndarray, kernel_size: int) -> Tensor:
+    """Time spent at each pixel along a path (T, 2) of (y, x) pixels from the centre.
+
+    Every point goes bilinearly to its four neighbours, so the kernel (kernel_size, kernel_size) is not negative,
+    sums to one and has its centroid at the mean of the points. Raises ValueError for an even kernel size or a
+    path that leaves the window.
+    """
+    check_odd(kernel_size)
+    radius = kernel_size // 2
+    reach = np.abs(trajectory).max()
+    if reach > radius:
+        raise ValueError(
+            f"the trajectory reaches {reach:.2f} px from the centre; kernel_size {kernel_size} holds {radius}"
+        )
+    corner = np.floor(trajectory).astype(np.int64)
+    fraction = trajectory - corner
+    corner += radius
+    taps = np.zeros(
+        (kernel_size + 1) ** 2
+    )  # one more row and column: neighbours of the last tap, with weight 0
+    for dy in (0, 1):
+        for dx in (0, 1):
+            index = (corner[:, 0] + dy) * (kernel_size + 1) + corner[:, 1] + dx
+            weight = np.abs(1 - dy - fraction[:, 0]) * np.abs(1 - dx - fraction[:, 1])
+            taps += np.bincount(index, weight, minlength=taps.size)
+    kernel = taps.reshape(kernel_size + 1, kernel_size + 1)[:kernel_size, :kernel_size] / len(trajectory)
+    return torch.from_numpy(kernel).float()

@@ -1,0 +1,41 @@
+"""Eq. (1): LR = downsample(HR * k) + n."""
+
+from typing import NamedTuple
+
+import numpy as np
+from torch import Tensor
+
+from arcsr_lightning.degradation.blur import apply_blended_kernels
+from arcsr_lightning.degradation.fields import Blur, KernelField
+from arcsr_lightning.degradation.noise import add_noise, round_to_8bit
+from arcsr_lightning.degradation.resize import downsample
+
+
+class Degraded(NamedTuple):
+    """A degraded image and all that made it: lr (3, H/scale, W/scale), the exact HR kernel field, the noise level."""
+
+    lr: Tensor
+    field: KernelField
+    noise_level: float
+
+
+class Degradation:
+    """Eq. (1) in order, in float: blur, bicubic downsampling, Gaussian noise; at the end, if wanted, 8-bit rounding.
+
+    ``blur`` is any sampler of ``fields``. The result depends on the arguments and on the state of ``rng`` alone.
+    Without rounding, values may leave [0, 1] by noise and bicubic overshoot.
+    """
+
+    def __init__(self, blur: Blur, round_8bit: bool = False) -> None:
+        self.blur = blur
+        self.round_8bit = round_8bit
+
+    def __call__(self, hr: Tensor, scale: int, noise_level: float, rng: np.random.Generator) -> Degraded:
+        """Degrade hr (3, H, W) in [0, 1] with noise of ``noise_level`` 8-bit levels.
+
+        Raises ValueError if H or W is no multiple of ``scale``.
+        """
+        field = self.blur(rng, *hr.shape[-2:])
+        blurred = apply_blended_kernels(hr[None], field.kernels[None], field.masks[None])[0]
+        lr = add_noise(downsample(blurred, scale), noise_level, rng)
+        return Degraded(round_to_8bit(lr) if self.round_8bit else lr, field, noise_level)

@@ -1,0 +1,44 @@
+"""``arcsr-eval``: score trained weights, and bicubic upscaling beside them."""
+
+from omegaconf import DictConfig
+
+from arcsr_lightning import launch
+from arcsr_lightning.checkpoints import build_saved, find_weights, read_saved
+from arcsr_lightning.errors import InputError
+from arcsr_lightning.lightning_module import Row, SRModule
+from arcsr_lightning.reports import write_report
+
+
+def evaluate(cfg: DictConfig) -> list[Row]:
+    """Score ``cfg.weights`` on the test images of ``cfg.data``; returns a row per method and image.
+
+    Leaves metrics.json, per_image.csv and images/panel.png in ``cfg.paths.output_dir``.
+
+    Raises:
+        InputError: a file or setting is at fault.
+    """
+    path = find_weights(cfg.weights, cfg.paths.log_dir)
+    saved = read_saved(path)
+    for name in ("method", "scale", "kernel_size"):
+        cfg[name] = saved.config[name] if cfg[name] is None else cfg[name]
+    if cfg.scale != saved.config["scale"]:
+        raise InputError(f"{path} was trained for scale={saved.config['scale']}, not scale={cfg.scale}")
+    cfg.weights = str(path)
+    launch.show(cfg)
+    module = SRModule(
+        build_saved(saved, path), method=cfg.method, compile=cfg.compile, channels_last=cfg.channels_last
+    )
+    trainer = launch.build_trainer(cfg)
+    trainer.test(module, launch.build_data(cfg), verbose=False)
+    if trainer.is_global_zero:
+        write_report(module.test_rows, cfg, module.network.scale)
+    return module.test_rows
+
+
+@launch.command("evaluate")
+def main(cfg: DictConfig) -> None:
+    evaluate(cfg)
+
+
+if __name__ == "__main__":
+    main()

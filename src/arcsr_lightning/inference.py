@@ -1,0 +1,89 @@
+"""Running a network on images of any size in bounded memory."""
+
+from collections.abc import Callable
+from itertools import product
+from math import ceil
+
+import torch
+from torch import Tensor, nn
+
+from arcsr_lightning.networks.restoration import Restoration
+
+
+@torch.inference_mode()
+def restore(
+    network: nn.Module,
+    lr: Tensor,
+    tile: int | None = None,
+    overlap: int = 16,
+    keep_kernel: bool = True,
+    on_tile: Callable[[int, int], None] | None = None,
+) -> Restoration:
+    """``network(lr)``, in overlapping tiles where ``lr`` (B, C, H, W) is larger than one.
+
+    ``tile`` is the side of a tile in LR pixels (None: the whole image at once), of which neighbours share at least
+    ``overlap``. Where they do, a quarter of the overlap at the border of either is ignored and the two fade into each
+    other between: a network whose receptive field reaches at most ``overlap // 4`` pixels from its centre gives exactly
+    what it gives on the whole image, any other one no visible seam. Only one tile at a time is on the network's device.
+
+    Returns float32 on the CPU: ``sr`` (B, 3, s*H, s*W) with s = ``network.scale``, and ``kernel`` (B, ks*ks, H, W),
+    blended alike (kernels that sum to one still do), or None where the network has none or ``keep_kernel`` is False:
+    the kernels of a large image take many times the memory of the image. ``on_tile`` is called with (tiles done, all
+    tiles) after each. ValueError for an ``overlap`` outside 1 ... tile // 2.
+    """
+    if tile is not None and not 1 <= overlap <= tile // 2:
+        raise ValueError(
+            f"overlap must be between 1 and half the tile ({tile} // 2 = {tile // 2}), got {overlap}"
+        )
+    device = next((parameter.device for parameter in network.parameters()), lr.device)
+    rows, columns = (tile_spans(length, tile, overlap) for length in lr.shape[-2:])
+
+    def add(canvas: Tensor | None, part: Tensor, row: int, column: int, scale: int) -> Tensor:
+        (top, bottom), (left, right) = rows[row], columns[column]
+        down = tile_weights(rows, row, scale, overlap)[:, None]
+        across = tile_weights(columns, column, scale, overlap)
+        if canvas is None:
+            canvas = torch.zeros(*part.shape[:2], lr.shape[-2] * scale, lr.shape[-1] * scale)
+        canvas[..., top * scale : bottom * scale, left * scale : right * scale] += part.float().cpu() * (
+            down * across
+        )
+        return canvas
+
+    sr = kernel = None
+    for number, (row, column) in enumerate(product(range(len(rows)), range(len(columns))), start=1):
+        part = network(lr[..., slice(*rows[row]), slice(*columns[column])].to(device))
+        sr = add(sr, part.sr, row, column, network.scale)
+        if keep_kernel and part.kernel is not None:
+            kernel = add(kernel, part.kernel, row, column, 1)
+        if on_tile is not None:
+            on_tile(number, len(rows) * len(columns))
+    return Restoration(sr, kernel)
+
+
+def tile_spans(length: int, tile: int | None, overlap: int) -> list[tuple[int, int]]:
+    """(start, stop) of the fewest tiles that cover ``length`` pixels, evenly spread, sharing ``overlap`` or more."""
+    if tile is None or length <= tile:
+        return [(0, length)]
+    count = ceil((length - overlap) / (tile - overlap))
+    starts = [round(number * (length - tile) / (count - 1)) for number in range(count)]
+    return [(start, start + tile) for start in starts]
+
+
+def tile_weights(spans: list[tuple[int, int]], index: int, scale: int, overlap: int) -> Tensor:
+    """The weight of each pixel of tile ``index``, ``scale`` times as many as LR pixels; over the tiles they sum to one.
+
+    Linear ramps of half the ``overlap``, in the middle of what two tiles share; zero beyond.
+    """
+    start, stop = spans[index]
+    centres = (torch.arange(start * scale, stop * scale) + 0.5) / scale  # in LR pixels
+    ramp = overlap - 2 * (overlap // 4)
+
+    def passed(first: int) -> Tensor:
+        if first < 0:
+            return torch.ones_like(centres)
+        if first == len(spans) - 1:
+            return torch.zeros_like(centres)
+        seam = (spans[first][1] + spans[first + 1][0]) / 2
+        return ((centres - seam) / ramp + 0.5).clamp(0, 1)
+
+    return passed(index - 1) - passed(index)

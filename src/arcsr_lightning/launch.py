@@ -1,0 +1,222 @@
+"""The only module that knows Hydra: commands, configurations, and the objects built from them."""
+
+import netrc
+import os
+import sys
+import time
+from collections.abc import Callable
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import hydra
+import pytorch_lightning as pl
+from hydra.core.global_hydra import GlobalHydra
+from hydra.core.hydra_config import HydraConfig
+from hydra.errors import HydraException, InstantiationException
+from hydra.types import RunMode
+from hydra.utils import get_class, instantiate
+from omegaconf import DictConfig, OmegaConf
+from omegaconf.errors import OmegaConfBaseException
+from pytorch_lightning.utilities.exceptions import MisconfigurationException
+from pytorch_lightning.utilities.rank_zero import rank_zero_only
+from rich.console import Console
+from rich.syntax import Syntax
+from rich.tree import Tree
+from torch import nn
+
+from arcsr_lightning import CONF_DIR
+from arcsr_lightning.data import SRDataModule
+from arcsr_lightning.errors import InputError
+from arcsr_lightning.files import write_text
+from arcsr_lightning.lightning_module import SRModule
+
+# Errors that are about what the user gave: shown as one line, without a traceback.
+USER_ERRORS = (
+    InputError,
+    FloatingPointError,
+    OSError,
+    HydraException,
+    OmegaConfBaseException,
+    MisconfigurationException,
+)
+PARTS = ("arcsr_lightning.networks", "arcsr_lightning.blocks")  # what a checkpoint may name
+
+
+def compose(overrides: list[str] | None = None, config_name: str = "train") -> DictConfig:
+    """The configuration a command would run with, for notebooks and tests.
+
+    Args:
+        overrides: as typed on the command line, e.g. ``["experiment=quickstart", "seed=1"]``.
+        config_name: ``train``, ``evaluate`` or ``predict``.
+
+    Outside a command there is no run folder: ``paths.output_dir`` is ``<logs>/<task_name>/interactive`` unless overridden.
+    """
+    interactive = "paths.output_dir=${paths.log_dir}/${task_name}/interactive"
+    GlobalHydra.instance().clear()
+    with hydra.initialize_config_dir(str(CONF_DIR), version_base="1.3"):
+        return hydra.compose(config_name, [interactive, *(overrides or [])])
+
+
+def command(config_name: str) -> Callable[[Callable[[DictConfig], Any]], Callable[[], Any]]:
+    """Turn ``task(cfg)`` into a command line: Hydra composes its configuration, bad input ends in one clear line."""
+
+    def decorate(task: Callable[[DictConfig], Any]) -> Callable[[], Any]:
+        def job(cfg: DictConfig) -> Any:
+            try:
+                return task(cfg)
+            except Exception as error:
+                if HydraConfig.get().mode == RunMode.MULTIRUN or explain(error) is None:
+                    raise  # a sweep goes on with its other jobs; a fault of ours keeps its traceback
+                sys.exit(report(error))
+
+        def main() -> Any:
+            # All ranks and all jobs of one launch share one folder name.
+            os.environ.setdefault("ARCSR_RUN_STAMP", time.strftime("%Y-%m-%d_%H-%M-%S"))
+            want_traceback = "HYDRA_FULL_ERROR" in os.environ
+            os.environ["HYDRA_FULL_ERROR"] = "1"  # Hydra hands its errors to us
+            try:
+                return hydra.main(version_base="1.3", config_path=str(CONF_DIR), config_name=config_name)(job)()
+            except Exception as error:
+                if want_traceback or explain(error) is None:
+                    raise
+                sys.exit(report(error))
+
+        return main
+
+    return decorate
+
+
+def report(error: Exception) -> int:
+    """Print the one line about an error of the user's; returns the exit code."""
+    if os.environ.get("LOCAL_RANK", "0") == "0":
+        print(f"error: {explain(error)}", file=sys.stderr)
+    return 1
+
+
+def explain(error: BaseException) -> str | None:
+    """One line for an error that is about the user's input, None for any other."""
+    if isinstance(error, InstantiationException) and error.__cause__ is not None:
+        cause = error.__cause__
+        return str(cause) if isinstance(cause, ValueError | TypeError) else explain(cause)
+    if isinstance(error, USER_ERRORS):
+        text = str(error).rsplit(f"{type(error).__name__}: ", 1)[-1]  # a data worker sends its whole traceback along
+        text = text.split("Config search path")[0]
+        return " ".join(text.split()) or type(error).__name__
+    return None
+
+
+# ---------------------------------------------------------------- objects
+
+
+def build_network(model: DictConfig | dict[str, Any]) -> nn.Module:
+    """The network that ``cfg.model`` describes, from parts of this package only.
+
+    Raises:
+        InputError: a part is not a network or block of this package; nothing was executed then.
+    """
+    parts = plain(model) if isinstance(model, DictConfig) else model
+    check_parts(parts)
+    return instantiate(parts, _convert_="all")
+
+
+def check_parts(node: Any) -> None:
+    """Raise InputError where a model configuration names anything but a network or block of this package."""
+    if isinstance(node, dict):
+        if "_target_" in node:
+            target = str(node["_target_"])
+            try:
+                own = target.startswith(PARTS) and get_class(target).__module__.startswith(PARTS)
+            except Exception:  # no such class
+                own = False
+            if not own:
+                raise InputError(f"model: {target!r} is not a network or block of this package")
+        for child in node.values():
+            check_parts(child)
+    elif isinstance(node, list):
+        for child in node:
+            check_parts(child)
+
+
+def build_module(cfg: DictConfig, network: nn.Module) -> SRModule:
+    """The Lightning module of a training configuration; checkpoints will hold ``cfg`` as plain data."""
+    return SRModule(
+        network,
+        loss=instantiate(cfg.loss),
+        optimizer=instantiate(cfg.optimizer),
+        scheduler=instantiate(cfg.scheduler) if cfg.scheduler else None,
+        config=plain(cfg),
+        method=cfg.method,
+        compile=cfg.compile,
+        channels_last=cfg.channels_last,
+    )
+
+
+def build_data(cfg: DictConfig) -> SRDataModule:
+    """The data module of ``cfg.data``; a data set is listed and opened only when a stage needs it."""
+    data = cfg.data
+    return SRDataModule(
+        train=partial(instantiate, data.train),
+        val=[partial(instantiate, data.val, noise_level=level) for level in data.noise_levels],
+        test=[partial(instantiate, data.test, noise_level=level) for level in data.noise_levels],
+        batch_size=data.batch_size,
+        num_workers=data.num_workers,
+        pin_memory=data.pin_memory,
+    )
+
+
+def build_trainer(cfg: DictConfig) -> pl.Trainer:
+    """The trainer with the loggers and callbacks that are not switched off."""
+    callbacks = [instantiate(node) for node in (cfg.get("callbacks") or {}).values() if node]
+    loggers = [instantiate(node) for node in (cfg.get("logger") or {}).values() if node]
+    return instantiate(cfg.trainer, callbacks=callbacks, logger=loggers, _convert_="all")
+
+
+def close_loggers() -> None:
+    """End the W&B run of this job, so that the next job of a sweep starts its own."""
+    if "wandb" in sys.modules:
+        sys.modules["wandb"].finish()
+
+
+def plain(cfg: DictConfig) -> dict[str, Any]:
+    """The resolved configuration as plain dicts, lists and scalars."""
+    return OmegaConf.to_container(cfg, resolve=True)
+
+
+@rank_zero_only
+def show(cfg: DictConfig) -> None:
+    """Print the composed configuration as a tree and save it in the run's folder."""
+    tree = Tree("configuration", guide_style="dim")
+    for name, node in cfg.items():
+        text = OmegaConf.to_yaml(node, resolve=True) if OmegaConf.is_config(node) else str(node)
+        tree.add(str(name)).add(Syntax(text.rstrip(), "yaml", background_color="default"))
+    if cfg.print_config:
+        Console().print(tree)
+    write_text(Path(cfg.paths.output_dir) / "config.yaml", OmegaConf.to_yaml(cfg, resolve=True))
+
+
+# ---------------------------------------------------------------- resolvers
+
+
+def run_folder(log_dir: str, task_name: str, ckpt_path: str | None) -> str:
+    """A new folder for a new run; with ``ckpt_path=last`` the newest run of this task that can go on."""
+    runs = Path(log_dir) / task_name / "runs"
+    if ckpt_path == "last":
+        checkpoints = sorted(runs.glob("*/checkpoints/last.ckpt"), key=lambda path: path.stat().st_mtime)
+        if checkpoints:
+            return str(checkpoints[-1].parents[1])
+    return str(runs / os.environ["ARCSR_RUN_STAMP"])
+
+
+def wandb_offline() -> bool:
+    """True where no W&B key is at hand: the run is then recorded on disk, and nothing prompts."""
+    if os.environ.get("WANDB_API_KEY"):
+        return False
+    try:
+        return netrc.netrc().authenticators("api.wandb.ai") is None
+    except (OSError, netrc.NetrcParseError):
+        return True
+
+
+OmegaConf.register_new_resolver("run_folder", run_folder, replace=True)
+OmegaConf.register_new_resolver("wandb_offline", wandb_offline, replace=True)

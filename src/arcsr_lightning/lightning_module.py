@@ -1,0 +1,147 @@
+"""The training loop's view of a network: loss, scores, optimiser."""
+
+from collections.abc import Callable, Iterable
+from typing import Any
+
+import pytorch_lightning as pl
+import torch
+from torch import Tensor, nn
+from torch.optim import Optimizer
+from torch.optim.lr_scheduler import LRScheduler
+
+from arcsr_lightning.metrics import kernel_error, score
+from arcsr_lightning.networks import Bicubic, Restoration
+
+Row = dict[str, Any]  # method, name, noise_level and the scores of one image
+
+
+class SRModule(pl.LightningModule):
+    """Trains, validates and tests a network that returns ``Restoration``.
+
+    Args:
+        network: has ``scale``.
+        loss: called with (restoration, batch), returns the terms by name, ``loss`` among them; None to test only.
+        optimizer: called with the parameters, returns the optimiser; None to test only.
+        scheduler: called with the optimiser, returns a scheduler that is stepped after every optimiser step; or None.
+        config: plain data that describes the run; kept in every checkpoint, where ``load_model`` finds the network.
+        method: the name of the network in tables.
+        compile: run the network through ``torch.compile``.
+        channels_last: lay out weights and images channels-last.
+
+    Validation and test score the network, and bicubic upscaling of the same LR images beside it. ``val/psnr``,
+    ``val/ssim``, ``val/psnr_y``, ``val/ssim_y`` are means over all images and noise levels; the same stand for each
+    level under ``val/noise<level>/``, and ``kernel_error`` where the true kernels are known. A test leaves a row per
+    method and image in ``test_rows``, on every rank.
+    """
+
+    def __init__(
+        self,
+        network: nn.Module,
+        loss: nn.Module | None = None,
+        optimizer: Callable[[Iterable[nn.Parameter]], Optimizer] | None = None,
+        scheduler: Callable[[Optimizer], LRScheduler] | None = None,
+        config: dict[str, Any] | None = None,
+        method: str = "arcsr",
+        compile: bool = False,
+        channels_last: bool = False,
+    ) -> None:
+        super().__init__()
+        # Only plain data goes into the checkpoint: anything else could not be loaded with weights_only=True.
+        self.save_hyperparameters({"config": config or {}, "method": method})
+        self.memory_format = torch.channels_last if channels_last else torch.contiguous_format
+        self.network = network.to(memory_format=self.memory_format)
+        self.loss = loss
+        self.make_optimizer = optimizer
+        self.make_scheduler = scheduler
+        self.method = method
+        self.bicubic = Bicubic(network.scale)
+        self.val_rows: list[Row] = []
+        self.test_rows: list[Row] = []
+        if compile:
+            self.network.compile()
+
+    def forward(self, lr: Tensor) -> Restoration:
+        return self.network(lr.contiguous(memory_format=self.memory_format))
+
+    def training_step(self, batch: dict[str, Any], _: int) -> Tensor:
+        terms = self.loss(self(batch["lr"]), batch)
+        if not torch.isfinite(terms["loss"]):
+            raise FloatingPointError(
+                f"the loss is {terms['loss'].item()} at step {self.global_step}; checkpoints already written are kept: "
+                "lower optimizer.lr, set trainer.gradient_clip_val, or use trainer.precision=32-true"
+            )
+        for name, term in terms.items():
+            self.log(f"train/{name}", term, prog_bar=name == "loss", batch_size=len(batch["lr"]))
+        return terms["loss"]
+
+    def validation_step(self, batch: dict[str, Any], _: int, dataloader_idx: int = 0) -> dict[str, Restoration]:
+        return self.scored(batch, self.val_rows)
+
+    def test_step(self, batch: dict[str, Any], _: int, dataloader_idx: int = 0) -> dict[str, Restoration]:
+        return self.scored(batch, self.test_rows)
+
+    def scored(self, batch: dict[str, Any], rows: list[Row]) -> dict[str, Restoration]:
+        """Restore a batch with every method and append their rows."""
+        restorations = {"bicubic": self.bicubic(batch["lr"]), self.method: self(batch["lr"])}
+        for method, restored in restorations.items():
+            rows += rows_of(method, restored, batch, self.network.scale)
+        return restorations
+
+    def on_validation_epoch_start(self) -> None:
+        self.val_rows = []
+
+    def on_test_epoch_start(self) -> None:
+        self.test_rows = []
+
+    def on_validation_epoch_end(self) -> None:
+        self.log_means("val", gather_rows(self.val_rows))
+
+    def on_test_epoch_end(self) -> None:
+        self.test_rows = gather_rows(self.test_rows)
+        self.log_means("test", self.test_rows)
+
+    def log_means(self, stage: str, rows: list[Row]) -> None:
+        """Log the network's mean scores, over all rows and for each noise level."""
+        own = [row for row in rows if row["method"] == self.method]
+        levels = sorted({row["noise_level"] for row in own})
+        groups = {"": own} | {f"noise{v:g}/": [row for row in own if row["noise_level"] == v] for v in levels}
+        for prefix, group in groups.items():
+            for name, mean in mean_scores(group).items():
+                key = f"{stage}/{prefix}{name.removesuffix('_rgb')}"
+                self.log(key, mean, prog_bar=key == "val/psnr")
+
+    def configure_optimizers(self) -> dict[str, Any]:
+        optimizer = self.make_optimizer(self.network.parameters())
+        if self.make_scheduler is None:
+            return {"optimizer": optimizer}
+        return {
+            "optimizer": optimizer,
+            "lr_scheduler": {"scheduler": self.make_scheduler(optimizer), "interval": "step"},
+        }
+
+
+def rows_of(method: str, restored: Restoration, batch: dict[str, Any], border: int) -> list[Row]:
+    """The scores of a batch, a row per image; the kernel's error too where estimate and truth are known."""
+    scores = score(restored.sr, batch["hr"], border)
+    if restored.kernel is not None and "kernel" in batch:
+        scores["kernel_error"] = kernel_error(restored.kernel, batch["kernel"])
+    return [
+        {"method": method, "name": name, "noise_level": float(level)}
+        | {key: values[i].item() for key, values in scores.items()}
+        for i, (name, level) in enumerate(zip(batch["name"], batch["noise_level"], strict=True))
+    ]
+
+
+def gather_rows(rows: list[Row]) -> list[Row]:
+    """The rows of all ranks, in one order whatever the number of ranks."""
+    if torch.distributed.is_available() and torch.distributed.is_initialized():
+        parts: list[list[Row]] = [[] for _ in range(torch.distributed.get_world_size())]
+        torch.distributed.all_gather_object(parts, rows)
+        rows = [row for part in parts for row in part]
+    return sorted(rows, key=lambda row: (row["noise_level"], row["name"], row["method"]))
+
+
+def mean_scores(rows: list[Row]) -> dict[str, float]:
+    """Mean over images of every score in the rows."""
+    names = [key for key in rows[0] if key not in ("method", "name", "noise_level")]
+    return {name: sum(row[name] for row in rows) / len(rows) for name in names}

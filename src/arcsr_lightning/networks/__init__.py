@@ -1,0 +1,9 @@
+"""Networks: LR images in [0, 1] -> ``Restoration``."""
+
+from arcsr_lightning.networks.arcsr import ArcSR
+from arcsr_lightning.networks.bicubic import Bicubic
+from arcsr_lightning.networks.kernel_estimator import KernelEstimator
+from arcsr_lightning.networks.restoration import Restoration
+from arcsr_lightning.networks.restorer import Restorer
+
+__all__ = ["ArcSR", "Bicubic", "KernelEstimator", "Restoration", "Restorer"]

@@ -1,0 +1,129 @@
+"""Deformable convolution, with torchvision's arguments and meaning, but without needing torchvision."""
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+try:  # a torchvision built for another torch fails here, in more ways than ImportError
+    from torchvision.ops import deform_conv2d as _torchvision_deform_conv2d
+
+    _torchvision_deform_conv2d(torch.zeros(1, 1, 1, 1), torch.zeros(1, 2, 1, 1), torch.zeros(1, 1, 1, 1))
+except Exception:
+    _torchvision_deform_conv2d = None
+
+
+def deform_conv2d(
+    x: Tensor,
+    offset: Tensor,
+    weight: Tensor,
+    bias: Tensor | None = None,
+    stride: int | tuple[int, int] = 1,
+    padding: int | tuple[int, int] = 0,
+    dilation: int | tuple[int, int] = 1,
+) -> Tensor:
+    """Convolve with every tap moved by its own offset at every pixel (Sec. 3.2.2).
+
+    Tap t of output pixel p reads x at p * stride - padding + position(t) * dilation + offset[t, p], bilinearly, with
+    zeros outside the image. Offsets of zero give conv2d. The number of weight groups is C / weight.shape[1]; that of
+    offset groups follows from the channels of offset.
+    Uses torchvision's operator where torchvision is installed and loads, deform_conv2d_plain otherwise.
+
+    Args:
+        x: (B, C, H, W), any range.
+        offset: (B, 2*groups*kh*kw, Ho, Wo) in pixels, (dy, dx) for each tap, taps row-major.
+        weight: (O, C/groups, kh, kw).
+        bias: (O,).
+        stride, padding, dilation: one number or (vertical, horizontal).
+
+    Returns:
+        (B, O, Ho, Wo), of the dtype of x.
+
+    Raises:
+        ValueError: the shapes do not fit together.
+    """
+    if _torchvision_deform_conv2d is None:
+        return deform_conv2d_plain(x, offset, weight, bias, stride, padding, dilation)
+    stride, padding, dilation = _pair(stride), _pair(padding), _pair(dilation)
+    _check_shapes(x, offset, weight, bias, stride, padding, dilation)
+    exact = torch.promote_types(x.dtype, torch.float32)  # torchvision knows no bfloat16
+    bias = bias if bias is None else bias.to(exact)
+    out = _torchvision_deform_conv2d(
+        x.to(exact),
+        offset.to(exact),
+        weight.to(exact),
+        bias,
+        stride=stride,
+        padding=padding,
+        dilation=dilation,
+    )
+    return out.to(x.dtype)
+
+
+def deform_conv2d_plain(
+    x: Tensor,
+    offset: Tensor,
+    weight: Tensor,
+    bias: Tensor | None = None,
+    stride: int | tuple[int, int] = 1,
+    padding: int | tuple[int, int] = 0,
+    dilation: int | tuple[int, int] = 1,
+) -> Tensor:
+    """Compute deform_conv2d in plain torch: one grid_sample for all taps, one matrix product. Same contract."""
+    stride, padding, dilation = _pair(stride), _pair(padding), _pair(dilation)
+    _check_shapes(x, offset, weight, bias, stride, padding, dilation)
+    batch, channels, height, width = x.shape
+    out_channels, group_channels, kh, kw = weight.shape
+    out_height, out_width = offset.shape[2:]
+    groups, offset_groups = channels // group_channels, offset.shape[1] // (2 * kh * kw)
+
+    # Half precision cannot tell neighbouring pixels apart.
+    exact = torch.promote_types(x.dtype, torch.float32)
+    shifts = offset.to(exact).reshape(-1, kh, kw, 2, out_height, out_width)
+    down = _steps(kh, dilation[0], x).view(-1, 1, 1, 1) + _steps(out_height, stride[0], x).view(-1, 1) - padding[0]
+    across = _steps(kw, dilation[1], x).view(-1, 1, 1) + _steps(out_width, stride[1], x) - padding[1]
+    down, across = down + shifts[:, :, :, 0], across + shifts[:, :, :, 1]  # (B*offset_groups, kh, kw, Ho, Wo)
+    # grid_sample counts from -1 to 1 between the outer edges of the image.
+    grid = torch.stack(((2 * across + 1) / width - 1, (2 * down + 1) / height - 1), dim=-1)
+    samples = F.grid_sample(
+        x.to(exact).reshape(batch * offset_groups, channels // offset_groups, height, width),
+        grid.flatten(1, 3),
+        padding_mode="zeros",
+        align_corners=False,
+    )  # (B*offset_groups, C/offset_groups, kh*kw*Ho, Wo)
+    samples = samples.to(x.dtype).view(batch, groups, group_channels * kh * kw, out_height * out_width)
+    out = weight.reshape(groups, out_channels // groups, -1) @ samples  # (B, groups, O/groups, Ho*Wo)
+    out = out.view(batch, out_channels, out_height, out_width).to(x.dtype)
+    return out if bias is None else out + bias.to(x.dtype)[:, None, None]
+
+
+def _steps(count: int, size: int, like: Tensor) -> Tensor:
+    return torch.arange(count, device=like.device) * size
+
+
+def _pair(value: int | tuple[int, int]) -> tuple[int, int]:
+    return (value, value) if isinstance(value, int) else (value[0], value[1])
+
+
+def _check_shapes(
+    x: Tensor,
+    offset: Tensor,
+    weight: Tensor,
+    bias: Tensor | None,
+    stride: tuple[int, int],
+    padding: tuple[int, int],
+    dilation: tuple[int, int],
+) -> None:
+    if x.dim() != 4 or offset.dim() != 4 or weight.dim() != 4:
+        shapes = ", ".join(str(tuple(tensor.shape)) for tensor in (x, offset, weight))
+        raise ValueError(f"x, offset and weight need 4 dimensions, got shapes {shapes}")
+    channels, (out_channels, group_channels, *taps) = x.shape[1], weight.shape
+    if channels % group_channels or out_channels % (channels // group_channels):
+        raise ValueError(f"weight {tuple(weight.shape)} does not divide the {channels} channels of x into groups")
+    per_group = 2 * taps[0] * taps[1]
+    if offset.shape[1] == 0 or offset.shape[1] % per_group or channels % (offset.shape[1] // per_group):
+        raise ValueError(f"offset needs {per_group} channels for each group of x's {channels}, got {offset.shape[1]}")
+    size = [(x.shape[2 + d] + 2 * padding[d] - dilation[d] * (taps[d] - 1) - 1) // stride[d] + 1 for d in range(2)]
+    if offset.shape[0] != x.shape[0] or list(offset.shape[2:]) != size or min(size) < 1:
+        raise ValueError(f"offset needs batch {x.shape[0]} and size {size}, both positive, got {tuple(offset.shape)}")
+    if bias is not None and bias.shape != (out_channels,):
+        raise ValueError(f"bias needs shape ({out_channels},), got {tuple(bias.shape)}")

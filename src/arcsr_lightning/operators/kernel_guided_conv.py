@@ -1,0 +1,168 @@
+"""Kernel-guided convolution (Sec. 3.2.3): a convolution whose taps are weighted anew at every pixel."""
+
+import math
+from collections.abc import Iterator
+from typing import NamedTuple
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+from torch.autograd.function import FunctionCtx, once_differentiable
+
+CPU_BAND_BYTES = (
+    4 << 20
+)  # per thread; measured: smaller bands lose to call overhead, larger ones fall out of the caches
+GPU_BAND_BYTES = 512 << 20  # many launches' worth of work, yet small beside the memory of a card
+
+
+def kernel_guided_conv2d(x: Tensor, kernel: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
+    """Convolve x with weights that each pixel's own kernel scales tap by tap (Sec. 3.2.3).
+
+    out[o, p] = bias[o] + sum over c, t of weight[o, c, t] * kernel[t, p] * x[c, p + offset(t)],
+    with offset(t) = (t // ks - ks // 2, t % ks - ks // 2) and zeros outside the image. Ones as kernel give conv2d.
+
+    Works in bands of rows, recomputed in backward, and so never holds the C * ks * ks * H * W products.
+    First derivatives only. Under autocast the inputs are cast to its dtype, which the result has too.
+
+    Args:
+        x: (B, C, H, W), any range.
+        kernel: (B, ks*ks, H, W), taps row-major like those of weight.
+        weight: (O, C, ks, ks), ks odd.
+        bias: (O,).
+
+    Returns:
+        (B, O, H, W).
+
+    Raises:
+        ValueError: ks is even, or the shapes do not fit together.
+    """
+    _check_shapes(x, kernel, weight, bias)
+    if torch.is_autocast_enabled(x.device.type):
+        dtype = torch.get_autocast_dtype(x.device.type)
+        x, kernel, weight = x.to(dtype), kernel.to(dtype), weight.to(dtype)
+        bias = bias if bias is None else bias.to(dtype)
+    out = _KernelGuidedConv2d.apply(x, kernel, weight)
+    return out if bias is None else out + bias[:, None, None]
+
+
+def kernel_guided_conv2d_reference(x: Tensor, kernel: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
+    """Compute kernel_guided_conv2d as Sec. 3.2.3 writes it: unfold, multiply, matrix product. Same contract."""
+    _check_shapes(x, kernel, weight, bias)
+    batch, channels, height, width = x.shape
+    patches = F.unfold(x, weight.shape[-1], padding=weight.shape[-1] // 2)  # (B, C*ks*ks, H*W)
+    guided = patches.unflatten(1, (channels, -1)) * kernel.flatten(2).unsqueeze(1)  # (B, C, ks*ks, H*W)
+    out = (weight.flatten(1) @ guided.flatten(1, 2)).view(batch, -1, height, width)  # (B, O, H, W)
+    return out if bias is None else out + bias[:, None, None]
+
+
+class _KernelGuidedConv2d(torch.autograd.Function):
+    """With buffer[c, t, p] = kernel[t, p] * x[c, p + offset(t)], a band of p at a time, out = weight @ buffer."""
+
+    @staticmethod
+    def forward(ctx: FunctionCtx, x: Tensor, kernel: Tensor, weight: Tensor) -> Tensor:
+        ctx.save_for_backward(x, kernel, weight)
+        return _convolve(x, _taps(kernel), weight)
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: FunctionCtx, grad_out: Tensor) -> tuple[Tensor | None, Tensor | None, Tensor | None]:
+        x, kernel, weight = ctx.saved_tensors
+        needs_x, needs_kernel, needs_weight = ctx.needs_input_grad
+        grad_x = grad_kernel = grad_weight = None
+        if needs_x:  # the adjoint is again a kernel-guided convolution, by mirrored kernels and weights
+            grad_x = _convolve(grad_out, _adjoint_taps(kernel), weight.flip(2, 3).transpose(0, 1))
+        if needs_kernel or needs_weight:
+            grad_taps, grad_weight = _correlate(x, _taps(kernel), weight, grad_out)
+            grad_kernel = grad_taps.flatten(1, 3)
+        return grad_x, grad_kernel if needs_kernel else None, grad_weight if needs_weight else None
+
+
+def _convolve(x: Tensor, taps: Tensor, weight: Tensor) -> Tensor:
+    out_channels, _, ks, _ = weight.shape
+    windows = _windows(x, ks)
+    matrix = weight.reshape(1, out_channels, -1)  # (1, O, C*ks*ks)
+    out = x.new_empty(x.shape[0], out_channels, x.shape[2] * x.shape[3])
+    for band in _bands(windows):
+        torch.mul(windows[band.window], taps[band.window], out=band.buffer)
+        torch.bmm(matrix.expand(len(band.products), -1, -1), band.products, out=out[band.pixels])
+    return out.unflatten(2, x.shape[2:])
+
+
+def _correlate(x: Tensor, taps: Tensor, weight: Tensor, grad_out: Tensor) -> tuple[Tensor, Tensor]:
+    """Compute the gradients of taps and weight, one row of taps at a time: they share no sum, and bands grow taller."""
+    ks = weight.shape[-1]
+    windows = _windows(x, ks)
+    grad_out = grad_out.contiguous().flatten(2)  # (B, O, H*W)
+    grad_taps = torch.empty_like(taps)
+    matrices = weight.permute(2, 1, 3, 0).flatten(1, 2)  # (ks, C*ks, O)
+    # Bands add up in single precision at least; half precision would lose the small ones.
+    grad_matrices = torch.zeros_like(matrices, dtype=torch.promote_types(weight.dtype, torch.float32))
+    for i in range(ks):
+        row_windows, row_taps, row_grad = windows[:, :, i : i + 1], taps[:, :, i : i + 1], grad_taps[:, 0, i : i + 1]
+        for band in _bands(row_windows):
+            grad_band = grad_out[band.pixels]  # (b, O, n*W)
+            torch.mul(row_windows[band.window], row_taps[band.window], out=band.buffer)
+            grad_matrices[i] += torch.bmm(band.products, grad_band.mT).sum(0, dtype=grad_matrices.dtype)
+            torch.bmm(matrices[i].expand(len(grad_band), -1, -1), grad_band, out=band.products)
+            torch.sum(band.buffer.mul_(row_windows[band.window]), 1, out=row_grad[band.window])
+    grad_weight = grad_matrices.unflatten(1, (-1, ks)).permute(3, 1, 0, 2)  # (O, C, ks, ks)
+    return grad_taps, grad_weight.to(weight.dtype)
+
+
+def _windows(x: Tensor, ks: int) -> Tensor:
+    """View the ks x ks neighbours of every pixel, zeros outside the image: (B, C, ks, ks, H, W), no copy of them."""
+    padded = F.pad(x.contiguous(), (ks // 2,) * 4)
+    return padded.unfold(2, ks, 1).unfold(3, ks, 1).permute(0, 1, 4, 5, 2, 3)
+
+
+def _taps(kernel: Tensor) -> Tensor:
+    ks = math.isqrt(kernel.shape[1])
+    return kernel.contiguous().unflatten(1, (1, ks, ks))  # (B, 1, ks, ks, H, W)
+
+
+def _adjoint_taps(kernel: Tensor) -> Tensor:
+    """View what each pixel gives to its neighbours: tap t at pixel p is the mirrored tap of pixel p + offset(t)."""
+    ks = math.isqrt(kernel.shape[1])
+    seen = _windows(kernel.flip(1), ks).unflatten(1, (ks, ks))  # (B, ks, ks, ks, ks, H, W): tap, then neighbour
+    return seen.diagonal(0, 1, 3).diagonal(0, 1, 2).permute(0, 3, 4, 1, 2).unsqueeze(1)  # (B, 1, ks, ks, H, W)
+
+
+class _Band(NamedTuple):
+    window: tuple  # index into (B, ..., H, W)
+    pixels: tuple  # index into (B, ..., H*W)
+    buffer: Tensor  # (b, C, rows of taps, ks, n, W), memory shared by all bands
+    products: Tensor  # (b, C*taps, n*W), the same memory
+
+
+def _bands(windows: Tensor) -> Iterator[_Band]:
+    """Split batch and image so that the buffer stays within the budget; on a CPU it holds half an image at most."""
+    batch, channels, down, across, height, width = windows.shape
+    row = channels * down * across * width  # numbers in one row of one sample
+    on_cpu = windows.device.type == "cpu"
+    budget = CPU_BAND_BYTES * torch.get_num_threads() if on_cpu else GPU_BAND_BYTES
+    budget //= windows.element_size()
+    rows = min(max(1, budget // row), (height + 1) // 2)
+    samples = 1 if on_cpu else min(max(1, budget // (row * rows)), batch)
+    memory = windows.new_empty(samples * row * rows)
+    for first in range(0, batch, samples):
+        for top in range(0, height, rows):
+            b, n = min(samples, batch - first), min(rows, height - top)
+            buffer = memory[: b * n * row].view(b, channels, down, across, n, width)
+            window = (slice(first, first + b), ..., slice(top, top + n), slice(None))
+            pixels = (slice(first, first + b), ..., slice(top * width, (top + n) * width))
+            yield _Band(window, pixels, buffer, buffer.view(b, -1, n * width))
+
+
+def _check_shapes(x: Tensor, kernel: Tensor, weight: Tensor, bias: Tensor | None) -> None:
+    if x.dim() != 4 or weight.dim() != 4:
+        raise ValueError(f"x and weight need 4 dimensions, got shapes {tuple(x.shape)} and {tuple(weight.shape)}")
+    batch, channels, height, width = x.shape
+    out_channels, in_channels, ks, ks_across = weight.shape
+    if ks != ks_across or ks % 2 == 0:
+        raise ValueError(f"weight needs a square window of odd size, got {ks}x{ks_across}")
+    if in_channels != channels:
+        raise ValueError(f"weight takes {in_channels} channels but x has {channels}")
+    if kernel.shape != (batch, ks * ks, height, width):
+        raise ValueError(f"kernel needs shape {(batch, ks * ks, height, width)}, got {tuple(kernel.shape)}")
+    if bias is not None and bias.shape != (out_channels,):
+        raise ValueError(f"bias needs shape ({out_channels},), got {tuple(bias.shape)}")

@@ -1,0 +1,70 @@
+"""What a test leaves behind: metrics.json, a row per image as CSV, and a table in the terminal."""
+
+import csv
+import json
+from pathlib import Path
+from typing import Any
+
+from omegaconf import DictConfig, OmegaConf
+from rich.console import Console
+from rich.table import Table
+
+from arcsr_lightning.files import write_aside, write_text
+from arcsr_lightning.lightning_module import Row, mean_scores
+from arcsr_lightning.metrics import protocol
+
+SCORES = {"psnr_rgb": ".2f", "ssim_rgb": ".4f", "psnr_y": ".2f", "ssim_y": ".4f", "kernel_error": ".3f"}
+
+
+def summary(rows: list[Row], data: str) -> list[dict[str, Any]]:
+    """One row per method and noise level: means over its images, bicubic first."""
+    groups: dict[tuple[float, bool, str], list[Row]] = {}
+    for row in rows:
+        groups.setdefault((row["noise_level"], row["method"] != "bicubic", row["method"]), []).append(row)
+    return [
+        {"method": method, "data": data, "noise_level": level, "images": len(group)} | mean_scores(group)
+        for (level, _, method), group in sorted(groups.items())
+    ]
+
+
+def write_report(rows: list[Row], cfg: DictConfig, border: int) -> None:
+    """Write metrics.json and per_image.csv into ``cfg.paths.output_dir`` and print the table.
+
+    Args:
+        rows: ``SRModule.test_rows``.
+        cfg: the run's configuration; stored beside the numbers.
+        border: pixels cut before scoring; stored in the protocol.
+    """
+    folder = Path(cfg.paths.output_dir)
+    means = summary(rows, cfg.data.name)
+    report = {
+        "rows": means,
+        "config": OmegaConf.to_container(cfg, resolve=True),
+        "protocol": protocol(border) | {"noise": "Gaussian, sigma in 8-bit levels, added to the LR image"},
+    }
+    write_text(folder / "metrics.json", json.dumps(report, indent=2) + "\n")
+    with write_aside(folder / "per_image.csv") as path, path.open("w", newline="") as file:
+        columns = dict.fromkeys(key for row in rows for key in row)
+        writer = csv.DictWriter(file, columns)
+        writer.writeheader()
+        writer.writerows(rows)
+    console = Console()
+    console.print(table(means, border))
+    console.print(f"results: {folder}", soft_wrap=True)
+
+
+def table(means: list[dict[str, Any]], border: int) -> Table:
+    """The means as a table for a terminal."""
+    result = Table(
+        title=f"{means[0]['data']}, {means[0]['images']} test images",
+        caption=f"PSNR in dB; 8-bit, {border} px border cut, mean over images",
+    )
+    result.add_column("noise", justify="right")
+    result.add_column("method")
+    scores = {name: form for name, form in SCORES.items() if any(name in row for row in means)}
+    for name in scores:
+        result.add_column(name, justify="right")
+    for row in means:
+        cells = [format(row[name], form) if name in row else "-" for name, form in scores.items()]
+        result.add_row(f"{row['noise_level']:g}", row["method"], *cells)
+    return result

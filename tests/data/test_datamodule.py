@@ -1,0 +1,221 @@
+import os
+import subprocess
+import sys
+import warnings
+
+import pytest
+import pytorch_lightning as pl
+import torch
+from torch.utils.data import Dataset
+
+from arcsr_lightning.data import SRDataModule
+from arcsr_lightning.errors import InputError
+
+pytestmark = pytest.mark.filterwarnings("ignore:.*does not have many workers.*")
+
+
+class Numbers(Dataset):
+    """Sample n is n."""
+
+    def __getitem__(self, number):
+        return torch.tensor(float(number))
+
+
+class Images(Numbers):
+    def __init__(self, count):
+        self.count = count
+
+    def __len__(self):
+        return self.count
+
+
+class Diary(pl.LightningModule):
+    """Notes the numbers that every training batch and every validation holds; may fail at a given step."""
+
+    def __init__(self, fail_at=None):
+        super().__init__()
+        self.weight = torch.nn.Parameter(torch.zeros(()))
+        self.fail_at = fail_at
+        self.seen = []
+        self.validated = []
+        self.tested = []
+
+    def training_step(self, batch, _):
+        if self.global_step == self.fail_at:
+            raise FloatingPointError("interrupted")
+        self.seen.append(batch.int().tolist())
+        return (self.weight * batch).sum()
+
+    def validation_step(self, batch, _, dataloader_idx=0):
+        self.validated += batch.int().tolist()
+
+    def test_step(self, batch, batch_idx, dataloader_idx=0):
+        self.tested.append((dataloader_idx, *batch.int().tolist()))
+
+    def configure_optimizers(self):
+        return torch.optim.SGD(self.parameters(), 1e-3)
+
+
+def module(batch_size=2, val=(lambda: Images(3),), test=(), train=Numbers, num_workers=0):
+    return SRDataModule(train, list(val), list(test), batch_size, num_workers)
+
+
+def trainer(folder, save_every=None, **settings):
+    saver = pl.callbacks.ModelCheckpoint(folder, "{step}", save_top_k=-1, every_n_train_steps=save_every)
+    return pl.Trainer(
+        default_root_dir=folder,
+        accelerator="cpu",
+        logger=False,
+        callbacks=[saver] if save_every else [],
+        enable_checkpointing=save_every is not None,
+        enable_progress_bar=False,
+        enable_model_summary=False,
+        num_sanity_val_steps=0,
+        check_val_every_n_epoch=None,
+        use_distributed_sampler=False,
+        **({"val_check_interval": 3} | settings),
+    )
+
+
+def batches(first, last, batch_size=2):
+    return [list(range(t * batch_size, (t + 1) * batch_size)) for t in range(first, last)]
+
+
+@pytest.mark.parametrize(
+    ("step", "accumulate", "num_workers"),
+    [(2, 1, 0), (3, 1, 0), (2, 2, 2), (3, 2, 0)],  # step 2 is between two validations, step 3 at one
+)
+def test_a_resumed_run_sees_what_the_uninterrupted_one_would_have(tmp_path, step, accumulate, num_workers):
+    settings = {"max_steps": 6, "accumulate_grad_batches": accumulate, "val_check_interval": 3 * accumulate}
+    whole = Diary()
+    trainer(tmp_path, **settings).fit(whole, datamodule=module())
+    assert whole.seen == batches(0, 6 * accumulate)
+
+    interrupted = Diary(fail_at=5)
+    with pytest.raises(FloatingPointError):
+        trainer(tmp_path, 1, **settings).fit(interrupted, datamodule=module(num_workers=num_workers))
+    resumed, again = Diary(), trainer(tmp_path, **settings)
+    with warnings.catch_warnings():
+        warnings.filterwarnings("error", message=".*dataloader is not resumable.*")
+        data = module(num_workers=num_workers)
+        again.fit(resumed, datamodule=data, ckpt_path=tmp_path / f"step={step}.ckpt", weights_only=True)
+    assert resumed.seen == whole.seen[step * accumulate :]
+    assert again.global_step == 6
+    assert resumed.validated == [0, 1, 2] * (2 if step < 3 else 1)
+    torch.testing.assert_close(resumed.weight, whole.weight)
+
+
+def test_a_finished_run_can_be_continued_to_more_steps(tmp_path):
+    trainer(tmp_path, 3, max_steps=3).fit(Diary(), datamodule=module())
+    longer = Diary()
+    trainer(tmp_path, max_steps=7).fit(longer, datamodule=module(), ckpt_path=tmp_path / "step=3.ckpt")
+    assert longer.seen == batches(3, 7)
+
+
+def test_passes_of_limited_length_go_on_where_the_last_one_ended(tmp_path):
+    diary = Diary()
+    trainer(tmp_path, max_steps=7, limit_train_batches=3).fit(diary, datamodule=module())
+    assert diary.seen == batches(0, 7)
+
+
+def test_overfitting_repeats_the_same_batches(tmp_path):
+    diary = Diary()
+    trainer(tmp_path, max_steps=6, overfit_batches=2).fit(diary, datamodule=module())
+    assert diary.seen == batches(0, 2) * 3
+
+
+def test_the_processes_share_the_batches_and_the_images(monkeypatch):
+    data = module(batch_size=6, val=[lambda: Images(5)])
+    data.setup("fit")
+    seen, validated = [], []
+    for rank in range(3):
+        data.trainer = pl.Trainer(accelerator="cpu", max_steps=2, logger=False, enable_checkpointing=False)
+        monkeypatch.setattr(pl.Trainer, "world_size", 3)
+        monkeypatch.setattr(pl.Trainer, "global_rank", rank)
+        seen.append([batch.int().tolist() for batch in data.train_dataloader()])
+        validated += [int(batch) for batch in data.val_dataloader()[0]]
+    assert seen == [[[0, 1], [6, 7]], [[2, 3], [8, 9]], [[4, 5], [10, 11]]]
+    assert sorted(validated) == [0, 1, 2, 3, 4]
+
+
+def test_a_set_that_cannot_be_shared_is_refused(monkeypatch):
+    data = module(batch_size=4, val=[lambda: Images(2)])
+    data.setup("fit")
+    data.trainer = pl.Trainer(accelerator="cpu", max_steps=2, logger=False, enable_checkpointing=False)
+    monkeypatch.setattr(pl.Trainer, "world_size", 3)
+    with pytest.raises(InputError, match="2 evaluation images cannot be shared by 3 processes"):
+        data.val_dataloader()
+    with pytest.raises(InputError, match=r"data.batch_size .* multiple of 3, got 4"):
+        data.train_dataloader()
+
+
+TWO_PROCESSES = """
+import sys
+
+import pytorch_lightning as pl
+import torch
+
+from arcsr_lightning.data import SRDataModule
+
+torch.set_num_threads(1)
+
+
+class Numbers(torch.utils.data.Dataset):
+    def __len__(self):
+        return 3
+
+    def __getitem__(self, number):
+        return torch.tensor(float(number))
+
+
+class Diary(pl.LightningModule):
+    def __init__(self):
+        super().__init__()
+        self.weight = torch.nn.Parameter(torch.zeros(()))
+        self.seen, self.validated = [], []
+
+    def training_step(self, batch, _):
+        self.seen.append(batch.int().tolist())
+        return (self.weight * batch).sum()
+
+    def validation_step(self, batch, _):
+        self.validated += batch.int().tolist()
+
+    def on_fit_end(self):
+        torch.save([self.seen, self.validated], f"{sys.argv[1]}/{self.global_rank}.pt")
+
+    def configure_optimizers(self):
+        return torch.optim.SGD(self.parameters(), 1e-3)
+
+
+pl.Trainer(
+    accelerator="cpu", devices=2, strategy="ddp_fork", use_distributed_sampler=False, max_steps=3,
+    check_val_every_n_epoch=None, val_check_interval=3, num_sanity_val_steps=0, logger=False,
+    enable_checkpointing=False, enable_progress_bar=False, enable_model_summary=False,
+).fit(Diary(), datamodule=SRDataModule(Numbers, [Numbers], [], batch_size=4))
+"""
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="the two processes are forked")
+def test_two_processes_see_a_run_and_its_images_once(tmp_path):
+    command = [sys.executable, "-c", TWO_PROCESSES, str(tmp_path)]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=120, check=False)
+    assert done.returncode == 0, done.stderr
+    (seen, validated), (seen_too, validated_too) = (torch.load(tmp_path / f"{rank}.pt") for rank in range(2))
+    assert [first + second for first, second in zip(seen, seen_too, strict=True)] == batches(0, 3, 4)
+    assert sorted(validated + validated_too) == [0, 1, 2]
+
+
+def test_testing_needs_no_training_images(tmp_path):
+    def missing():
+        raise InputError("the training folder is missing")
+
+    diary = Diary()
+    data = module(train=missing, val=[missing], test=[lambda: Images(2), lambda: Images(1)])
+    trainer(tmp_path).test(diary, datamodule=data, verbose=False)
+    assert diary.tested == [(0, 0), (0, 1), (1, 0)]
+
+
+def test_a_run_without_a_number_of_steps_is_refused(tmp_path):
+    with pytest.raises(InputError, match=r"trainer.max_steps must be set"):
+        trainer(tmp_path, max_epochs=1).fit(Diary(), datamodule=module())

@@ -1,0 +1,285 @@
+"""Image files of every mode, whole and broken, against what was put into them."""
+
+import struct
+import zlib
+from io import BytesIO
+
+import cv2
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from arcsr_lightning.data.images import (
+    Picture,
+    check_format,
+    image_files,
+    load_picture,
+    read_image,
+    replace_pixels,
+    save_picture,
+    to_tensor,
+    to_uint8,
+)
+from arcsr_lightning.errors import InputError
+
+
+@pytest.fixture
+def pixels():
+    """A photograph-like image, (40, 56, 4) uint8: smooth enough for JPEG, no two channels alike."""
+    y, x = np.mgrid[0:40, 0:56] / 56
+    waves = [np.sin(5 * x + 3 * y), np.cos(4 * y), np.sin(3 * x * y + 1), np.cos(2 * x + y)]
+    return np.rint(127.5 + 100 * np.stack(waves, -1)).astype(np.uint8)
+
+
+def noise(*shape, dtype=np.uint8):
+    return np.random.default_rng(0).integers(0, np.iinfo(dtype).max, shape, dtype=dtype, endpoint=True)
+
+
+def png(array, colour_type):
+    """A PNG by hand: no library here writes 16-bit grey with alpha."""
+    rows = array.astype(">u2" if array.dtype == np.uint16 else "u1")
+    data = b"".join(b"\0" + row.tobytes() for row in rows)
+    header = struct.pack(">IIBBBBB", array.shape[1], array.shape[0], 8 * array.itemsize, colour_type, 0, 0, 0)
+    chunks = [(b"IHDR", header), (b"IDAT", zlib.compress(data)), (b"IEND", b"")]
+    body = [struct.pack(">I", len(d)) + k + d + struct.pack(">I", zlib.crc32(k + d)) for k, d in chunks]
+    return b"\x89PNG\r\n\x1a\n" + b"".join(body)
+
+
+# --- folders
+
+
+def test_image_files_are_sorted_and_only_images(tmp_path):
+    for name in ("b.PNG", "a.jpg", "c.tiff", "notes.txt", "._a.jpg", "metrics.json"):
+        (tmp_path / name).touch()
+    (tmp_path / "folder.png").mkdir()
+    assert [path.name for path in image_files(tmp_path)] == ["a.jpg", "b.PNG", "c.tiff"]
+
+
+def test_a_missing_empty_or_wrong_folder_is_named(tmp_path):
+    (tmp_path / "file.png").touch()
+    (tmp_path / "empty").mkdir()
+    for name, complaint in [("none", "missing"), ("file.png", "not a folder"), ("empty", "no images")]:
+        with pytest.raises(InputError, match=f"{name} .*{complaint}"):
+            image_files(tmp_path / name)
+
+
+# --- reading for training
+
+
+@pytest.mark.parametrize("suffix", [".png", ".bmp", ".tif", ".webp"])
+def test_lossless_rgb_is_read_exactly(tmp_path, pixels, suffix):
+    path = tmp_path / f"a{suffix}"
+    Image.fromarray(pixels[..., :3]).save(path, **({"lossless": True} if suffix == ".webp" else {}))
+    np.testing.assert_array_equal(read_image(path), pixels[..., :3])
+
+
+def test_jpeg_is_read_in_rgb_order(tmp_path, pixels):
+    Image.fromarray(pixels[..., :3]).save(tmp_path / "a.jpg", quality=98, subsampling=0)
+    assert np.abs(read_image(tmp_path / "a.jpg").astype(int) - pixels[..., :3]).max() < 12
+
+
+@pytest.mark.parametrize("suffix", [".png", ".tif"])
+def test_other_modes_become_rgb_for_training(tmp_path, pixels, suffix):
+    path = tmp_path / f"a{suffix}"
+    Image.fromarray(pixels[..., 0]).save(path)
+    np.testing.assert_array_equal(read_image(path), pixels[..., [0, 0, 0]])
+    Image.fromarray(pixels).save(path)
+    np.testing.assert_array_equal(read_image(path), pixels[..., :3])
+    palette = Image.fromarray(pixels[..., :3]).quantize(16)
+    palette.save(path)
+    np.testing.assert_array_equal(read_image(path), np.asarray(palette.convert("RGB")))
+    cv2.imwrite(str(path), pixels[..., 2::-1].astype(np.uint16) * 257)
+    np.testing.assert_array_equal(read_image(path), pixels[..., :3])
+
+
+def encode(pixels, suffix):
+    buffer = BytesIO()
+    Image.fromarray(pixels[..., :3]).save(
+        buffer, {".jpg": "JPEG", ".tif": "TIFF"}.get(suffix, suffix[1:].upper())
+    )
+    return buffer.getvalue()
+
+
+@pytest.mark.parametrize("read", [read_image, load_picture])
+@pytest.mark.parametrize("suffix", [".png", ".jpg", ".bmp", ".tif", ".webp"])
+@pytest.mark.parametrize("kept", [0.0, 0.3, 0.6, 0.99])
+def test_a_truncated_file_is_named(tmp_path, capfd, read, suffix, kept):
+    path = tmp_path / f"frame{suffix}"
+    data = encode(noise(64, 64, 3), suffix)
+    path.write_bytes(data[: int(kept * len(data))])
+    with pytest.raises(InputError, match=f"frame{suffix} is truncated"):
+        read(path)
+    assert capfd.readouterr() == ("", "")  # the error is the one line that tells it
+
+
+def test_a_truncated_jpeg_with_a_thumbnail_is_noticed(tmp_path):
+    thumbnail = encode(noise(16, 16, 3), ".jpg")
+    data = encode(noise(64, 64, 3), ".jpg")
+    comment = b"\xff\xfe" + struct.pack(">H", len(thumbnail) + 2) + thumbnail
+    whole = data[:2] + comment + data[2:]
+    (tmp_path / "whole.jpg").write_bytes(whole)
+    np.testing.assert_array_equal(
+        read_image(tmp_path / "whole.jpg"), cv2.imdecode(np.frombuffer(data, np.uint8), 1)[..., ::-1]
+    )
+    (tmp_path / "cut.jpg").write_bytes(whole[:-200])
+    with pytest.raises(InputError, match="cut.jpg is truncated"):
+        read_image(tmp_path / "cut.jpg")
+
+
+def test_bytes_after_a_whole_jpeg_do_no_harm(tmp_path):
+    data = encode(noise(64, 64, 3), ".jpg")
+    (tmp_path / "a.jpg").write_bytes(data + b"a film \xff\xda follows")
+    assert read_image(tmp_path / "a.jpg").shape == (64, 64, 3)
+
+
+@pytest.mark.parametrize("read", [read_image, load_picture])
+def test_missing_files_folders_and_other_files_are_named(tmp_path, read):
+    (tmp_path / "text.png").write_text("hello")
+    damaged = bytearray(encode(noise(64, 64, 3), ".png"))
+    damaged[5000] ^= 0xFF
+    (tmp_path / "bits.png").write_bytes(damaged)
+    for name, complaint in [("none.png", "missing"), ("text.png", "not an image"), ("bits.png", "damaged")]:
+        with pytest.raises(InputError, match=f"{name} .*{complaint}"):
+            read(tmp_path / name)
+    with pytest.raises(InputError, match="cannot be read"):
+        read(tmp_path)
+
+
+# --- reading and writing for prediction
+
+WRITERS = {
+    "1": lambda p: Image.fromarray(p[..., 0]).convert("1"),
+    "L": lambda p: Image.fromarray(p[..., 0]),
+    "LA": lambda p: Image.fromarray(p[..., [0, 3]]),
+    "RGB": lambda p: Image.fromarray(p[..., :3]),
+    "RGBA": lambda p: Image.fromarray(p),
+    "P": lambda p: Image.fromarray(p[..., :3]).quantize(16),
+}
+RETURNED = {"1": "L", "P": "RGB"}
+
+
+@pytest.mark.parametrize("suffix", [".png", ".tif"])
+@pytest.mark.parametrize("mode", WRITERS)
+def test_every_mode_survives_the_round_trip(tmp_path, pixels, mode, suffix):
+    image = WRITERS[mode](pixels)
+    image.save(tmp_path / f"in{suffix}")
+    save_picture(tmp_path / f"out{suffix}", load_picture(tmp_path / f"in{suffix}"))
+    returned = Image.open(tmp_path / f"out{suffix}")
+    assert returned.mode == RETURNED.get(mode, mode)
+    np.testing.assert_array_equal(np.asarray(returned), np.asarray(image.convert(returned.mode)))
+
+
+@pytest.mark.parametrize("suffix", [".png", ".tif"])
+@pytest.mark.parametrize("channels", [1, 3, 4])
+def test_sixteen_bits_survive_the_round_trip(tmp_path, channels, suffix, capfd):
+    array = noise(9, 7, channels, dtype=np.uint16).squeeze()
+    cv2.imwrite(str(tmp_path / f"in{suffix}"), array)
+    picture = load_picture(tmp_path / f"in{suffix}")
+    assert (picture.bits, picture.grey, picture.alpha is not None) == (16, channels == 1, channels == 4)
+    save_picture(tmp_path / f"out{suffix}", picture)
+    assert capfd.readouterr() == ("", "")
+    np.testing.assert_array_equal(cv2.imread(str(tmp_path / f"out{suffix}"), cv2.IMREAD_UNCHANGED), array)
+
+
+def test_sixteen_bit_colours_are_in_rgb_order(tmp_path):
+    array = noise(9, 7, 3, dtype=np.uint16)
+    (tmp_path / "a.png").write_bytes(png(array, colour_type=2))
+    torch.testing.assert_close(load_picture(tmp_path / "a.png").rgb, to_tensor(array), rtol=0, atol=0)
+
+
+def test_sixteen_bit_grey_with_alpha_keeps_its_values(tmp_path):
+    array = noise(9, 7, 2, dtype=np.uint16)
+    (tmp_path / "a.png").write_bytes(png(array, colour_type=4))
+    picture = load_picture(tmp_path / "a.png")
+    assert picture.grey and picture.bits == 16
+    save_picture(tmp_path / "b.png", picture)
+    returned = cv2.imread(str(tmp_path / "b.png"), cv2.IMREAD_UNCHANGED)
+    np.testing.assert_array_equal(returned, array[..., [0, 0, 0, 1]])
+
+
+def test_sixteen_bits_become_eight_where_the_format_has_no_more(tmp_path, pixels):
+    save_picture(tmp_path / "a.bmp", Picture(to_tensor(pixels[..., :3]), bits=16))
+    np.testing.assert_array_equal(read_image(tmp_path / "a.bmp"), pixels[..., :3])
+
+
+@pytest.mark.parametrize("keyed", ["P", "RGB", "L"])
+def test_a_transparent_colour_becomes_alpha(tmp_path, keyed):
+    array = np.array([[0, 1, 2], [2, 1, 0]], np.uint8)
+    image = Image.fromarray(array) if keyed == "L" else Image.fromarray(array).convert(keyed)
+    image.save(tmp_path / "a.png", transparency=(1, 1, 1) if keyed == "RGB" else 1)
+    picture = load_picture(tmp_path / "a.png")
+    assert picture.alpha.tolist() == [[[1, 0, 1], [1, 0, 1]]]
+    assert picture.grey is (keyed == "L")
+
+
+@pytest.mark.parametrize("orientation", range(1, 9))
+def test_a_jpeg_is_turned_upright(tmp_path, pixels, orientation):
+    exif = Image.Exif()
+    exif[0x0112] = orientation
+    Image.fromarray(pixels[..., :3]).save(tmp_path / "a.jpg", quality=100, subsampling=0, exif=exif)
+    a = pixels[..., :3]
+    transposed = a.swapaxes(0, 1)
+    upright = [
+        a,
+        a[:, ::-1],
+        a[::-1, ::-1],
+        a[::-1],
+        transposed,
+        transposed[:, ::-1],
+        transposed[::-1, ::-1],
+        transposed[::-1],
+    ]
+    for found in (read_image(tmp_path / "a.jpg"), to_uint8(load_picture(tmp_path / "a.jpg").rgb)):
+        assert found.shape == upright[orientation - 1].shape
+        assert np.abs(found.astype(int) - upright[orientation - 1]).max() < 8
+
+
+def test_grey_is_written_as_the_mean_of_what_the_network_returns(tmp_path):
+    rgb = torch.tensor([0.2, 0.4, 0.9]).view(3, 1, 1).expand(3, 4, 5)
+    save_picture(tmp_path / "a.png", Picture(rgb, grey=True))
+    written = Image.open(tmp_path / "a.png")
+    assert written.mode == "L" and set(np.asarray(written).flat) == {round(0.5 * 255)}
+
+
+def test_the_colour_profile_is_kept(tmp_path, pixels):
+    Image.fromarray(pixels[..., :3]).save(tmp_path / "a.jpg", icc_profile=b"a profile")
+    save_picture(tmp_path / "b.png", load_picture(tmp_path / "a.jpg"))
+    assert Image.open(tmp_path / "b.png").info["icc_profile"] == b"a profile"
+
+
+def test_alpha_follows_the_new_size():
+    opaque = Picture(torch.rand(3, 6, 5), alpha=torch.ones(1, 6, 5))
+    larger = replace_pixels(opaque, torch.rand(3, 24, 20))
+    torch.testing.assert_close(larger.alpha, torch.ones(1, 24, 20))
+    half = Picture(torch.rand(3, 6, 6), alpha=torch.tensor([0.0, 1.0]).repeat_interleave(3).expand(1, 6, 6))
+    alpha = replace_pixels(half, torch.rand(3, 12, 12)).alpha
+    assert alpha[..., :4].max() < 0.1 and alpha[..., -4:].min() > 0.9
+    assert 0 <= alpha.min() and alpha.max() <= 1
+
+
+def test_a_format_that_cannot_hold_the_picture_is_refused_and_keeps_the_old_file(tmp_path):
+    picture = Picture(torch.rand(3, 6, 5), alpha=torch.ones(1, 6, 5))
+    (tmp_path / "a.jpg").write_text("old")
+    for name, complaint in [("a.jpg", "transparency"), ("a.gif", "format"), ("a", "format")]:
+        with pytest.raises(InputError, match=complaint):
+            check_format(tmp_path / name, picture)
+        with pytest.raises(InputError, match=complaint):
+            save_picture(tmp_path / name, picture)
+    assert (tmp_path / "a.jpg").read_text() == "old"
+
+
+def test_32_bit_samples_are_refused(tmp_path):
+    for mode in ("F", "I"):
+        Image.new(mode, (4, 4)).save(tmp_path / "a.tif")
+        with pytest.raises(InputError, match=r"a\.tif has 32 bits"):
+            load_picture(tmp_path / "a.tif")
+
+
+def test_tensors_and_arrays_agree():
+    array = np.arange(256, dtype=np.uint8).repeat(3).reshape(16, 16, 3)
+    tensor = to_tensor(array)
+    assert tensor.shape == (3, 16, 16) and tensor.dtype == torch.float32
+    assert tensor[0, 3, 5] == pytest.approx((3 * 16 + 5) / 255)
+    np.testing.assert_array_equal(to_uint8(tensor), array)
+    assert to_uint8(torch.tensor([-0.5, 0.5, 1.5]).view(3, 1, 1)).tolist() == [[[0, 128, 255]]]

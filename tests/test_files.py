@@ -1,0 +1,41 @@
+"""Whole files or none."""
+
+import pytest
+
+from arcsr_lightning.files import write_aside, write_text
+
+
+def test_the_file_appears_whole_and_nothing_else_stays(tmp_path):
+    path = tmp_path / "new" / "a.txt"
+    with write_aside(path) as aside:
+        aside.write_text("new")
+        assert not path.exists()
+        assert aside.parent == path.parent and aside.suffix == path.suffix
+    assert path.read_text() == "new"
+    assert list(path.parent.iterdir()) == [path]
+
+
+@pytest.mark.parametrize("error", [ValueError, KeyboardInterrupt])
+def test_an_error_keeps_the_old_file_and_removes_the_new_one(tmp_path, error):
+    path = tmp_path / "a.txt"
+    path.write_text("old")
+    with pytest.raises(error), write_aside(path) as aside:
+        aside.write_text("half")
+        raise error
+    assert path.read_text() == "old"
+    assert list(tmp_path.iterdir()) == [path]
+
+
+def test_a_block_that_writes_nothing_is_an_error_and_keeps_the_old_file(tmp_path):
+    path = tmp_path / "a.txt"
+    path.write_text("old")
+    with pytest.raises(FileNotFoundError), write_aside(path):
+        pass
+    assert path.read_text() == "old"
+
+
+def test_write_text_replaces_and_is_utf8(tmp_path):
+    path = tmp_path / "a.txt"
+    path.write_text("old")
+    write_text(path, "σ = 10\n")
+    assert path.read_bytes() == "σ = 10\n".encode()

@@ -1,0 +1,52 @@
+import pytest
+import torch
+
+from arcsr_lightning.degradation import apply_kernel_field, downsample
+from arcsr_lightning.errors import InputError
+from arcsr_lightning.losses import RestorationLoss, reblur_loss
+from arcsr_lightning.networks import Restoration
+
+
+def uniform(*shape: int) -> torch.Tensor:
+    return torch.rand(*shape, generator=torch.Generator().manual_seed(sum(shape)))
+
+
+def batch() -> dict[str, torch.Tensor]:
+    return {"lr": uniform(2, 3, 6, 7), "hr": uniform(2, 3, 12, 14), "kernel": torch.softmax(uniform(2, 9, 6, 7), 1)}
+
+
+def test_the_loss_is_l1_unless_told_otherwise():
+    data, sr = batch(), uniform(2, 3, 12, 14).flip(0)
+    terms = RestorationLoss()(Restoration(sr), data)
+    torch.testing.assert_close(terms["loss"], (sr - data["hr"]).abs().mean())
+    assert terms.keys() == {"l1", "loss"}
+
+
+def test_terms_add_up_with_their_weights():
+    data = batch()
+    kernel = data["kernel"].flip(1)
+    terms = RestorationLoss(kernel_weight=0.5, reblur_weight=0.25)(Restoration(data["hr"] + 0.1, kernel), data)
+    torch.testing.assert_close(terms["l1"], torch.tensor(0.1))
+    torch.testing.assert_close(terms["kernel"], (kernel - data["kernel"]).abs().sum(1).mean())
+    torch.testing.assert_close(terms["loss"], 0.1 + 0.5 * terms["kernel"] + 0.25 * terms["reblur"])
+
+
+def test_reblur_vanishes_for_the_kernels_that_made_the_lr_image():
+    """At batch 2 with different fields: planes of one sample must not meet the kernels of another."""
+    data = batch()
+    lr = apply_kernel_field(downsample(data["hr"], 2), data["kernel"])
+    assert reblur_loss(data["kernel"], lr, data["hr"], scale=2) < 1e-6
+    assert reblur_loss(data["kernel"].flip(0), lr, data["hr"], scale=2) > 1e-3
+
+
+@pytest.mark.parametrize("weights", [{"kernel_weight": 1.0}, {"reblur_weight": 1.0}])
+def test_a_network_without_kernels_cannot_be_supervised(weights):
+    with pytest.raises(InputError, match="estimates no kernel"):
+        RestorationLoss(**weights)(Restoration(batch()["hr"]), batch())
+
+
+def test_data_without_kernels_cannot_supervise():
+    data = batch()
+    kernel = data.pop("kernel")
+    with pytest.raises(InputError, match=r"loss\.kernel_weight needs true kernels"):
+        RestorationLoss(kernel_weight=1.0)(Restoration(data["hr"], kernel), data)
