@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from arcsr_lightning.errors import InputError
 from arcsr_lightning.files import write_aside
-from arcsr_lightning.launch import build_network
+from arcsr_lightning.launch import USER_ERRORS, build_network, explain
 
 PREFIX = "network."  # of the network's keys in a Lightning checkpoint
 
@@ -42,7 +42,10 @@ def build_saved(saved: "Saved", path: str | Path) -> nn.Module:
     Raises:
         InputError: it names parts from outside this package, or its weights do not fit its configuration.
     """
-    network = build_network(saved.config["model"])
+    try:
+        network = build_network(saved.config["model"])
+    except USER_ERRORS as error:
+        raise InputError(f"{path}: {explain(error) or first_line(error)}") from error
     load_weights(network, saved, path)
     return network.eval()
 
@@ -71,19 +74,40 @@ def read_saved(path: str | Path) -> Saved:
     if not path.is_file():
         raise InputError(f"{path}: no such file; give a checkpoint (.ckpt) or an export (.safetensors)")
     saved = read_safetensors(path) if path.suffix == ".safetensors" else read_checkpoint(path)
-    if not saved.weights or "model" not in saved.config:
+    weights = saved.weights and all(isinstance(value, Tensor) for value in saved.weights.values())
+    if not (weights and isinstance(saved.config, dict) and "model" in saved.config):
         raise InputError(f"{path}: not a checkpoint of this package (no network or no configuration in it)")
+    if not is_plain(saved.config):
+        raise InputError(f"{path}: not a checkpoint of this package (its configuration is not resolved, plain data)")
     return saved
+
+
+def is_plain(node: Any) -> bool:
+    """Whether ``node`` is dicts, lists and scalars only, with no interpolation left that could build something else."""
+    if isinstance(node, dict):
+        return all(map(is_plain, node.values()))
+    if isinstance(node, list):
+        return all(map(is_plain, node))
+    return "${" not in node if isinstance(node, str) else node is None or isinstance(node, bool | int | float)
 
 
 def read_checkpoint(path: Path) -> Saved:
     try:
         checkpoint = torch.load(path, map_location="cpu", weights_only=True)
-        state = checkpoint["state_dict"]
+        state = checkpoint["state_dict"].items()
+        weights = {key.removeprefix(PREFIX): value for key, value in state if key.startswith(PREFIX)}
         config = checkpoint["hyper_parameters"]["config"]
-    except (pickle.UnpicklingError, RuntimeError, zipfile.BadZipFile, EOFError, KeyError, TypeError, ValueError) as error:
+    except (
+        pickle.UnpicklingError,
+        zipfile.BadZipFile,
+        RuntimeError,
+        EOFError,
+        AttributeError,
+        LookupError,
+        TypeError,
+        ValueError,
+    ) as error:
         raise InputError(f"{path}: not a checkpoint of this package, or a damaged one ({first_line(error)})") from error
-    weights = {key.removeprefix(PREFIX): value for key, value in state.items() if key.startswith(PREFIX)}
     return Saved(weights, config)
 
 

@@ -1,6 +1,6 @@
 """Pictures of results and of per-pixel kernels."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from io import BytesIO
 from math import ceil
 from pathlib import Path
@@ -14,10 +14,14 @@ from matplotlib.figure import Figure
 from torch import Tensor
 
 from arcsr_lightning.data.images import to_uint8
+from arcsr_lightning.degradation import KernelField, dense_field
 from arcsr_lightning.files import write_aside
+from arcsr_lightning.operators import kernel_guided_conv2d
 
 _CELL = 48  # the least side of one kernel in a grid, in pixels of the picture
 _TEXT = {"fontsize": 9, "color": "0.15"}
+_MARK = "deepskyblue"
+_BADGE = {"fontsize": 8, "bbox": {"boxstyle": "circle,pad=0.15", "facecolor": _MARK, "edgecolor": "none"}}
 
 
 def grid_pixels(height: int, width: int, rows: int, cols: int) -> tuple[np.ndarray, np.ndarray]:
@@ -47,15 +51,17 @@ def kernel_grid_picture(kernel: Tensor, rows: int, cols: int) -> np.ndarray:
     return np.rint(255 * picture[1:-1, 1:-1]).astype(np.uint8)
 
 
-def kernel_moments(kernel: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+def kernel_moments(kernel: Tensor, floor: float = 0.1) -> tuple[Tensor, Tensor, Tensor]:
     """Extent, direction and directedness of each kernel of (ks*ks, H, W), each (H, W).
 
     The extent is the root mean square distance of a kernel's mass from its centroid, in pixels of its own grid; the
     direction is that of its longer axis, in degrees counter-clockwise from the horizontal, in [0, 180); directedness
-    goes from 0 (round) to 1 (a line). Negative taps count as zero.
+    goes from 0 (round) to 1 (a line). Taps below ``floor`` times a kernel's largest count as zero: the faint rest that
+    an estimate leaves everywhere would otherwise outweigh the blur itself.
     """
     side = round(kernel.shape[0] ** 0.5)
-    mass = kernel.detach().float().clamp(min=0)
+    mass = kernel.detach().float()
+    mass = mass.where(mass >= floor * mass.amax(0), 0).clamp(min=0)
     mass = mass / mass.sum(0).clamp(min=1e-12)
     offset = torch.arange(side, dtype=mass.dtype, device=mass.device) - side // 2
     y, x = (axis.reshape(-1, 1, 1) for axis in torch.meshgrid(offset, offset, indexing="ij"))  # (ks*ks, 1, 1)
@@ -81,37 +87,39 @@ class PanelRow(NamedTuple):
     true_kernel: Tensor | None = None
 
 
-def panel(rows: Sequence[PanelRow], caption: str, method: str = "ArcSR") -> Figure:
+def panel(
+    rows: Sequence[PanelRow], caption: str, method: str = "ArcSR", window: tuple[int, int] | None = (144, 216)
+) -> Figure:
     """Bicubic | ArcSR | ground truth | estimated kernels | true kernels, one row per image, PSNR below the pictures.
 
-    The kernels are those at the centres of a grid of cells over the image; a kernel column that no row fills is left
-    out. ``method`` is the title of the second column.
+    Of an image larger than ``window`` (rows, columns in HR pixels; None: show all) the part of that size with the most
+    detail is shown, so that a pixel of the image is not smaller than one of the picture; the PSNR stays that of the
+    image. The kernels are those at the centres of a grid of cells over what is shown. A kernel column that no row
+    fills is left out. ``method`` is the title of the second column.
     """
     titles = ["bicubic", method, "ground truth"]
     titles += ["estimated kernels"] if any(row.kernel is not None for row in rows) else []
     titles += ["true kernels"] if any(row.true_kernel is not None for row in rows) else []
-    shapes = [row.hr.shape[-2] / row.hr.shape[-1] for row in rows]
-    width = 2.6  # inches, of a column
-    figure = Figure(
-        figsize=(width * len(titles) + 0.3, width * sum(shapes) + 0.25 * len(rows) + 0.6),
-        layout="constrained",
-    )
-    figure.get_layout_engine().set(w_pad=0.03, h_pad=0.03, wspace=0, hspace=0)
-    axes = figure.subplots(len(rows), len(titles), squeeze=False, height_ratios=shapes)
-    for row, row_axes, shape in zip(rows, axes, shapes, strict=True):
-        labels = [f"{row.psnr_bicubic:.2f} dB", f"{row.psnr_sr:.2f} dB", ""]
-        for image, axis, label in zip((row.bicubic, row.sr, row.hr), row_axes, labels, strict=False):
-            _show(axis, to_uint8(image), label)
-        row_axes[0].set_ylabel(f"{row.name}, noise {row.noise_level:g}", **_TEXT)
-        kernels = {"estimated kernels": row.kernel, "true kernels": row.true_kernel}
-        for axis, title in zip(row_axes[3:], titles[3:], strict=True):
-            if kernels[title] is None:
-                axis.set_axis_off()
-            else:
-                _show(axis, kernel_grid_picture(kernels[title], *_grid(shape)))
-    for axis, title in zip(axes[0], titles, strict=True):
-        axis.set_title(title, **_TEXT)
-    figure.supxlabel(caption, fontsize=8, color="0.35")
+    parts = [detailed_part(row.hr, *(window or row.hr.shape[-2:])) for row in rows]
+    shapes = [(part[0].stop - part[0].start) / (part[1].stop - part[1].start) for part in parts]
+
+    # In inches: at 150 dots each pixel of the default window becomes exactly 2 x 2, which keeps it sharp and the file small
+    column, gap, left, head, label, foot = 2.88, 0.06, 0.26, 0.26, 0.27, 0.3
+    width = left + len(titles) * (column + gap)
+    height = head + sum(column * shape + label for shape in shapes) + foot
+    figure = Figure(figsize=(width, height))
+    top = height - head
+    for row, part, shape in zip(rows, parts, shapes, strict=True):
+        top -= column * shape
+        axes = {}
+        for number, title in enumerate(titles):
+            box = (left + number * (column + gap), top, column, column * shape)
+            axes[title] = figure.add_axes([box[0] / width, box[1] / height, box[2] / width, box[3] / height])
+            axes[title].set_axis_off()
+            if row is rows[0]:
+                figure.text((box[0] + column / 2) / width, 1 - 0.5 * head / height, title, va="center", ha="center", **_TEXT)
+        top -= label
+        of_what = "" if (part[0].stop, part[1].stop) == tuple(row.hr.shape[-2:]) else ""
     return figure
 
 
@@ -134,6 +142,121 @@ def kernel_field_picture(kernel: Tensor, image: Tensor, caption: str = "") -> Fi
         shown, ax=angles, location="bottom", aspect=40, pad=0.02, ticks=[0, 45, 90, 135, 180]
     )
     bar.set_ticklabels(["0° ─", "45° ╱", "90° │", "135° ╲", "180° ─"])
+    figure.supxlabel(caption, fontsize=8, color="0.35")
+    return figure
+
+
+def degradation_picture(hr: Tensor, lr: Tensor, field: KernelField, caption: str = "") -> Figure:
+    """Eq. (1) on one image: hr (3, H, W), its kernels on a grid, the regions they are blended over, lr (3, h, w)."""
+    shape = hr.shape[-2] / hr.shape[-1]
+    rows, cols = _grid(shape, 6)
+    y, x = grid_pixels(*hr.shape[-2:], rows, cols)
+    kernels = dense_field(field.kernels[None], field.masks[None, :, y[:, None], x])[0]  # (k*k, rows, cols)
+    regions = torch.einsum("mhw,mc->chw", field.masks, torch.from_numpy(_colours(len(field.masks))).float())
+    pictures = {
+        "sharp image": to_uint8(hr),
+        "true kernels (HR pixels)": kernel_grid_picture(kernels, rows, cols),
+        "weights of the kernels (one colour each)": to_uint8((0.75 * regions + 0.25 * hr.mean(0)).clamp(0, 1)),
+        f"LR image, {lr.shape[-1]} x {lr.shape[-2]}": to_uint8(lr.clamp(0, 1)),
+    }
+    figure = Figure(figsize=(9, 9 * shape + 0.8), layout="constrained")
+    for axis, (title, picture) in zip(figure.subplots(2, 2).flat, pictures.items(), strict=True):
+        _show(axis, picture)
+        axis.set_title(title, **_TEXT)
+    figure.supxlabel(caption, fontsize=8, color="0.35")
+    return figure
+
+
+def field_parts_picture(field: KernelField, caption: str = "") -> Figure:
+    """The M kernels of a blended field, each above the mask that says where it acts; colours as in
+    ``degradation_picture``."""
+    count, shape = len(field.kernels), field.masks.shape[-2] / field.masks.shape[-1]
+    figure = Figure(figsize=(1.6 * count, 1.6 * (1 + shape) + 0.8), layout="constrained")
+    axes = figure.subplots(2, count, squeeze=False, height_ratios=(1, shape))
+    for m, ((above, below), colour) in enumerate(zip(axes.T, _colours(count), strict=True)):
+        _show(above, field.kernels[m].numpy(), cmap="inferno")
+        above.set_title(f"kernel {m + 1}", **_TEXT | {"color": colour})
+        _show(below, field.masks[m].numpy(), f"mask {m + 1}", cmap="gray", vmin=0, vmax=1)
+    figure.supxlabel(caption, fontsize=8, color="0.35")
+    return figure
+
+
+def guided_conv_picture(weight: Tensor, guides: Mapping[str, Tensor], caption: str = "") -> Figure:
+    """What a kernel-guided convolution does with the same weights (ks, ks) under several guides (ks*ks), a row each.
+
+    Guide | weights | their product, which the pixel is convolved with | response to an impulse: the product, mirrored,
+    as in any convolution network. Weights, products and responses share one scale.
+    """
+    ks = weight.shape[-1]
+    impulse = torch.zeros(1, 1, 2 * ks + 1, 2 * ks + 1)
+    impulse[..., ks, ks] = 1
+    figure = Figure(figsize=(8.4, 2.0 * len(guides) + 0.8), layout="constrained")
+    axes = figure.subplots(len(guides), 4, squeeze=False)
+    rows = []
+    for guide in guides.values():
+        field = guide[None, :, None, None].expand(-1, -1, *impulse.shape[-2:])
+        response = kernel_guided_conv2d(impulse, field, weight[None, None])[0, 0]
+        rows.append((weight, weight * guide.view(ks, ks), response))
+    scale = {"cmap": "RdBu_r", "vmin": -(limit := _largest(rows)), "vmax": limit}
+    for (name, guide), row_axes, row in zip(guides.items(), axes, rows, strict=True):
+        span = f"{guide.min():.2g} to {guide.max():.2g}"
+        _show(row_axes[0], guide.view(ks, ks).numpy(), span, cmap="inferno", vmin=0)
+        row_axes[0].set_ylabel(name, **_TEXT)
+        for axis, values in zip(row_axes[1:], row, strict=True):
+            shown = _show(axis, values.numpy(), **scale)
+    for axis, title in zip(axes[0], ("guide", "weights", "weights x guide", "response to an impulse"), strict=True):
+        axis.set_title(title, **_TEXT)
+    figure.colorbar(shown, ax=axes[:, 1:], location="bottom", aspect=60, pad=0.02)
+    figure.supxlabel(caption, fontsize=8, color="0.35")
+    return figure
+
+
+def impulse_picture(weight: Tensor, guides: Mapping[str, Tensor], spacing: int = 12, caption: str = "") -> Figure:
+    """Responses of one kernel-guided convolution, weight (ks, ks), to impulses ``spacing`` pixels apart, a column per
+    guide field (ks*ks, H, W)."""
+    height, width = next(iter(guides.values())).shape[-2:]
+    impulses = torch.zeros(1, 1, height, width)
+    impulses[..., spacing // 2 :: spacing, spacing // 2 :: spacing] = 1
+    responses = [kernel_guided_conv2d(impulses, guide[None], weight[None, None])[0, 0] for guide in guides.values()]
+    limit = _largest([responses])
+    figure = Figure(figsize=(5.4 * len(guides), 5.4 * height / width + 0.9), layout="constrained")
+    axes = figure.subplots(1, len(guides), squeeze=False)[0]
+    for axis, name, response in zip(axes, guides, responses, strict=True):
+        shown = _show(axis, response.numpy(), cmap="RdBu_r", vmin=-limit, vmax=limit)
+        axis.set_title(name, **_TEXT)
+    figure.colorbar(shown, ax=axes, location="bottom", aspect=60, pad=0.02)
+    figure.supxlabel(caption, fontsize=8, color="0.35")
+    return figure
+
+
+def sampling_picture(
+    image: Tensor, offsets: Mapping[str, Tensor], pixels: Sequence[tuple[int, int]], caption: str = ""
+) -> Figure:
+    """Where a 3x3 deformable convolution reads around a few pixels (y, x) of image (3, H, W), a row per offset field.
+
+    An offset field is (2*3*3, h, w), at least as large as the image. The first column shows where the pixels are; rings
+    are the regular positions, arrows lead from them to those that are read.
+    """
+    figure = Figure(figsize=(2.3 * (len(pixels) + 1.5), 2.3 * len(offsets) + 0.8), layout="constrained")
+    axes = figure.subplots(len(offsets), len(pixels) + 1, squeeze=False, width_ratios=[1.5] + [1] * len(pixels))
+    taps = np.array([(y, x) for y in (-1, 0, 1) for x in (-1, 0, 1)])
+    picture = to_uint8(image.clamp(0, 1))
+    for (name, field), (overview, *row_axes) in zip(offsets.items(), axes, strict=True):
+        _show(overview, picture)
+        overview.set_title(name, **_TEXT)
+        for number, (axis, (y, x)) in enumerate(zip(row_axes, pixels, strict=True), start=1):
+            overview.text(x, y, str(number), color="white", ha="center", va="center", **_BADGE)
+            regular = taps + np.array([y, x])  # (9, 2) as (y, x)
+            shift = field[:, y, x].detach().reshape(9, 2).cpu().numpy()
+            read = regular + shift
+            _show(axis, picture, f"shifts up to {np.linalg.norm(shift, axis=1).max():.2f} px")
+            axis.scatter(regular[:, 1], regular[:, 0], s=40, facecolors="none", edgecolors="white", linewidths=1)
+            arrows = {"angles": "xy", "scale_units": "xy", "scale": 1, "width": 0.014, "color": _MARK}
+            axis.quiver(regular[:, 1], regular[:, 0], shift[:, 1], shift[:, 0], **arrows)
+            axis.scatter(read[:, 1], read[:, 0], s=14, color=_MARK)
+            axis.set_xlim(x - 2.5, x + 2.5)
+            axis.set_ylim(y + 2.5, y - 2.5)
+            axis.set_title(f"pixel {number}: ({y}, {x})", **_TEXT)
     figure.supxlabel(caption, fontsize=8, color="0.35")
     return figure
 
@@ -161,3 +284,13 @@ def _show(axis: Axes, picture: np.ndarray, label: str = "", **style):
 def _grid(shape: float, rows: int = 4) -> tuple[int, int]:
     """Rows and columns of square cells that fill a picture of height / width = ``shape`` best, for the longer side."""
     return max(1, round(rows * min(1, shape))), max(1, round(rows * min(1, 1 / shape)))
+
+
+def _colours(count: int) -> np.ndarray:
+    """Colours that are told apart, (count, 3)."""
+    return 0.85 * matplotlib.colormaps["hsv"](np.linspace(0, 1, count, endpoint=False))[:, :3]
+
+
+def _largest(rows: Sequence[Sequence[Tensor]]) -> float:
+    """The largest magnitude in all of these, the limit of a colour scale that they share."""
+    return max(float(values.abs().max()) for row in rows for values in row)

@@ -117,7 +117,10 @@ def build_network(model: DictConfig | dict[str, Any]) -> nn.Module:
     """
     parts = plain(model) if isinstance(model, DictConfig) else model
     check_parts(parts)
-    return instantiate(parts, _convert_="all")
+    network = instantiate(parts, _convert_="all")
+    if not isinstance(network, nn.Module):
+        raise InputError("model: names no network")
+    return network
 
 
 def check_parts(node: Any) -> None:
@@ -208,6 +211,11 @@ def run_folder(log_dir: str, task_name: str, ckpt_path: str | None) -> str:
     return str(runs / os.environ["ARCSR_RUN_STAMP"])
 
 
+def job_folder(overrides: str) -> str:
+    """The overrides of a sweep's job as the name of one folder, cut where file systems would refuse it."""
+    return overrides.replace("/", ".")[:120]
+
+
 def wandb_offline() -> bool:
     """True where no W&B key is at hand: the run is then recorded on disk, and nothing prompts."""
     if os.environ.get("WANDB_API_KEY"):
@@ -219,4 +227,5 @@ def wandb_offline() -> bool:
 
 
 OmegaConf.register_new_resolver("run_folder", run_folder, replace=True)
+OmegaConf.register_new_resolver("job_folder", job_folder, replace=True)
 OmegaConf.register_new_resolver("wandb_offline", wandb_offline, replace=True)

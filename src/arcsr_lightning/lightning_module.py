@@ -74,6 +74,14 @@ class SRModule(pl.LightningModule):
             self.log(f"train/{name}", term, prog_bar=name == "loss", batch_size=len(batch["lr"]))
         return terms["loss"]
 
+    def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        # The step that spoils the weights has a finite loss still: do not let its checkpoint replace a good one.
+        if not all(torch.isfinite(parameter).all() for parameter in self.parameters()):
+            raise FloatingPointError(
+                f"the weights are no longer finite after step {self.global_step}; checkpoints already written are kept: "
+                "lower optimizer.lr or set trainer.gradient_clip_val"
+            )
+
     def validation_step(self, batch: dict[str, Any], _: int, dataloader_idx: int = 0) -> dict[str, Restoration]:
         return self.scored(batch, self.val_rows)
 

@@ -2,6 +2,7 @@
 
 import csv
 import json
+import math
 from pathlib import Path
 from typing import Any
 
@@ -38,7 +39,7 @@ def write_report(rows: list[Row], cfg: DictConfig, border: int) -> None:
     folder = Path(cfg.paths.output_dir)
     means = summary(rows, cfg.data.name)
     report = {
-        "rows": means,
+        "rows": [{key: json_number(value) for key, value in row.items()} for row in means],
         "config": OmegaConf.to_container(cfg, resolve=True),
         "protocol": protocol(border) | {"noise": "Gaussian, sigma in 8-bit levels, added to the LR image"},
     }
@@ -53,6 +54,11 @@ def write_report(rows: list[Row], cfg: DictConfig, border: int) -> None:
     console.print(f"results: {folder}", soft_wrap=True)
 
 
+def json_number(value: Any) -> Any:
+    """None in place of the infinite PSNR of a perfect image, for which JSON has no number."""
+    return None if isinstance(value, float) and not math.isfinite(value) else value
+
+
 def table(means: list[dict[str, Any]], border: int) -> Table:
     """The means as a table for a terminal."""
     result = Table(
@@ -60,10 +66,10 @@ def table(means: list[dict[str, Any]], border: int) -> Table:
         caption=f"PSNR in dB; 8-bit, {border} px border cut, mean over images",
     )
     result.add_column("noise", justify="right")
-    result.add_column("method")
+    result.add_column("method", no_wrap=True)
     scores = {name: form for name, form in SCORES.items() if any(name in row for row in means)}
     for name in scores:
-        result.add_column(name, justify="right")
+        result.add_column(name.replace("_", " "), justify="right")  # may wrap
     for row in means:
         cells = [format(row[name], form) if name in row else "-" for name, form in scores.items()]
         result.add_row(f"{row['noise_level']:g}", row["method"], *cells)

@@ -8,8 +8,7 @@ from hypothesis import strategies as st
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
-from arcsr_lightning.operators import kernel_guided_conv2d, kernel_guided_conv2d_reference
-from arcsr_lightning.operators.kernel_guided_conv import CPU_BAND_BYTES
+from arcsr_lightning.operators import kernel_guided_conv, kernel_guided_conv2d, kernel_guided_conv2d_reference
 
 
 def random_inputs(batch, channels, out_channels, ks, height, width, dtype=torch.float32, seed=0):
@@ -25,7 +24,7 @@ def random_inputs(batch, channels, out_channels, ks, height, width, dtype=torch.
 
 def gradients(operator, inputs):
     out = operator(*inputs)
-    seed = torch.linspace(-1, 1, out.numel(), dtype=out.dtype).view_as(out)
+    seed = torch.linspace(-1, 1, out.numel(), dtype=out.dtype, device=out.device).view_as(out)
     return torch.autograd.grad(out, inputs, seed)
 
 
@@ -78,15 +77,24 @@ def test_result_and_gradients_equal_the_reference(ks):
     torch.testing.assert_close(ours, reference, rtol=1e-4, atol=1e-3)
 
 
-def test_many_bands_with_a_shorter_last_one_equal_the_reference():
-    inputs = random_inputs(1, 32, 8, 5, 43, 64)
-    rows = CPU_BAND_BYTES * torch.get_num_threads() // (32 * 25 * 64 * 4)
-    assert rows < 43 / 2 and 43 % rows  # else this test tests nothing
-    torch.testing.assert_close(
-        kernel_guided_conv2d(*inputs), kernel_guided_conv2d_reference(*inputs), rtol=1e-4, atol=1e-3
-    )
+@pytest.mark.parametrize("rows_per_band", [1, 2, 3, 5])
+def test_bands_of_any_height_give_the_same_result_and_gradients(rows_per_band, monkeypatch):
+    inputs = random_inputs(2, 4, 3, 3, 11, 6, dtype=torch.float64)
+    expected = kernel_guided_conv2d_reference(*inputs)
+    expected_gradients = gradients(kernel_guided_conv2d_reference, inputs)
+    row_bytes = 4 * 9 * 6 * 8
+    monkeypatch.setattr(kernel_guided_conv, "CPU_BAND_BYTES", rows_per_band * row_bytes)
+    monkeypatch.setattr(torch, "get_num_threads", lambda: 1)
+    torch.testing.assert_close(kernel_guided_conv2d(*inputs), expected)
+    torch.testing.assert_close(gradients(kernel_guided_conv2d, inputs), expected_gradients)
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device")
+def test_bands_of_several_samples_on_a_gpu_equal_the_reference():
+    inputs = [tensor.detach().double().cuda().requires_grad_() for tensor in random_inputs(5, 4, 3, 5, 9, 8)]
+    torch.testing.assert_close(kernel_guided_conv2d(*inputs), kernel_guided_conv2d_reference(*inputs))
     ours, reference = gradients(kernel_guided_conv2d, inputs), gradients(kernel_guided_conv2d_reference, inputs)
-    torch.testing.assert_close(ours, reference, rtol=1e-3, atol=2e-3)
+    torch.testing.assert_close(ours, reference)
 
 
 @pytest.mark.parametrize("ks", [1, 3, 7])

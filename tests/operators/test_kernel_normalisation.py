@@ -55,7 +55,7 @@ def test_unit_energy_is_exact_to_bfloat16_for_a_large_flat_kernel():
 
 
 def test_an_unknown_mode_lists_the_known_ones():
-    with pytest.raises(ValueError, match="'energy'.*softmax, softmax_ks2, gate, unit_energy"):
+    with pytest.raises(ValueError, match=r"'energy'.*softmax, softmax_ks2, gate, unit_energy"):
         normalise_kernel(softmax_field(3), "energy")
 
 

@@ -1,7 +1,8 @@
 """Blur with a kernel of its own at every pixel: the ``*`` of Eq. (1).
 
-Everywhere in this package a kernel acts by cross-correlation and its taps are stored row by row, in the order of a
-convolution weight: ``out[p] = sum_t kernel[t, p] * x[p + offset(t)]``, ``offset(t) = (t // k - k // 2, t % k - k // 2)``.
+Everywhere in this package a kernel acts by cross-correlation and its taps are stored row by row, in the order
+of a convolution weight: ``out[p] = sum_t kernel[t, p] * x[p + offset(t)]`` with
+``offset(t) = (t // k - k // 2, t % k - k // 2)``.
 """
 
 import math
@@ -15,16 +16,14 @@ def apply_kernel_field(x: Tensor, kernel: Tensor) -> Tensor:
     """Blur every channel of ``x`` with the kernel of its own pixel (Eq. (1) with a spatially varying k).
 
     x (B, C, H, W), kernel (B, k*k, H, W) with odd k, cross-correlation, taps row by row. Border pixels repeat
-    outside the image, so kernels that sum to one keep constants. Returns (B, C, H, W). Raises ValueError where the
-    sizes do not match.
+    outside the image, so kernels that sum to one keep constants. Returns (B, C, H, W). Raises ValueError where
+    the sizes do not match.
     """
     size = math.isqrt(kernel.shape[1])
     if size * size != kernel.shape[1] or size % 2 == 0:
         raise ValueError(f"a kernel field needs k*k channels with odd k, got {kernel.shape[1]}")
     if (len(x), *x.shape[2:]) != (len(kernel), *kernel.shape[2:]):
-        raise ValueError(
-            f"image and kernel field differ in batch, height or width: {tuple(x.shape)} and {tuple(kernel.shape)}"
-        )
+        raise ValueError(f"image and kernel field differ in batch, height or width: {[*x.shape]} and {[*kernel.shape]}")
     height, width = x.shape[2:]
     padded = F.pad(x, [size // 2] * 4, mode="replicate")
     out = torch.zeros_like(x, dtype=torch.promote_types(x.dtype, kernel.dtype))
@@ -35,13 +34,15 @@ def apply_kernel_field(x: Tensor, kernel: Tensor) -> Tensor:
 
 
 def apply_blended_kernels(x: Tensor, kernels: Tensor, masks: Tensor) -> Tensor:
-    """``apply_kernel_field(x, dense_field(kernels, masks))`` as M ordinary convolutions, blended by the masks.
+    """``apply_kernel_field(x, dense_field(kernels, masks))`` as M convolutions, blended by the masks.
 
     x (B, C, H, W), kernels (B, M, k, k) with odd k, masks (B, M, H, W). Returns (B, C, H, W).
     """
     padded = F.pad(x, [kernels.shape[-1] // 2] * 4, mode="replicate")
     # One convolution per sample, colours as its batch: three times faster than one grouped convolution.
-    blurred = torch.stack([F.conv2d(image[:, None], basis[:, None]) for image, basis in zip(padded, kernels, strict=True)])
+    blurred = torch.stack(
+        [F.conv2d(image[:, None], basis[:, None]) for image, basis in zip(padded, kernels, strict=True)]
+    )
     return (blurred * masks[:, None]).sum(2)  # (B, C, M, H, W) -> (B, C, H, W)
 
 
@@ -56,11 +57,12 @@ def dense_field(kernels: Tensor, masks: Tensor) -> Tensor:
 def lr_field(kernels: Tensor, masks: Tensor, scale: int, kernel_size: int) -> Tensor:
     """A blended HR kernel field (as in ``dense_field``) on the LR grid, with taps in LR pixels.
 
-    A tap at HR offset d goes bilinearly to the LR taps around d / scale, and an LR pixel takes the mean field of its
-    scale x scale HR pixels. Sums and centroids are kept. It is the blur alone: the filter of the downsampler is not in
-    it, so blurring a downsampled sharp image with this field matches the degraded image only for content that is
-    smooth at LR. Returns (B, kernel_size**2, H/scale, W/scale). Raises ValueError if H or W is no multiple of
-    ``scale``, or if ``kernel_size`` is even or cannot hold the HR kernels.
+    A tap at HR offset d goes bilinearly to the LR taps around d / scale, and an LR pixel takes the mean field of
+    its scale x scale HR pixels. Sums and centroids are kept; sharing a tap bilinearly widens the kernel by a variance
+    of at most 1/4 LR px² per axis. It is the blur alone: the filter of the downsampler is not in it, so blurring a
+    downsampled sharp image with this field matches the degraded image only for content that is smooth at LR. Returns
+    (B, kernel_size**2, H/scale, W/scale). Raises ValueError if H or W is no multiple of ``scale``, or if
+    ``kernel_size`` is even or cannot hold the HR kernels.
     """
     height, width = masks.shape[-2:]
     if height % scale or width % scale:
@@ -69,7 +71,7 @@ def lr_field(kernels: Tensor, masks: Tensor, scale: int, kernel_size: int) -> Te
     smallest = 2 * math.ceil(radius / scale) + 1
     if kernel_size % 2 == 0 or kernel_size < smallest:
         raise ValueError(
-            f"kernel_size {kernel_size} cannot hold {2 * radius + 1}x{2 * radius + 1} HR kernels at scale {scale}; "
+            f"kernel_size {kernel_size} cannot hold HR kernels of size {2 * radius + 1} at scale {scale}; "
             f"use an odd size, at least {smallest}"
         )
     hr_taps = torch.arange(-radius, radius + 1, device=kernels.device, dtype=kernels.dtype) / scale

@@ -1,7 +1,7 @@
 """Samplers of spatially varying blur.
 
-Each draws the kernel field of one image as M kernels blended by M masks, ``k(p) = sum_m masks[m, p] * kernels[m]``;
-M is fixed per sampler, so that the fields of a batch can be stacked.
+Each draws the kernel field of one image as M kernels blended by M masks,
+``k(p) = sum_m masks[m, p] * kernels[m]``; M is fixed per sampler, so that the fields of a batch can be stacked.
 """
 
 from collections.abc import Callable, Sequence
@@ -26,7 +26,7 @@ from arcsr_lightning.errors import InputError
 
 
 class KernelField(NamedTuple):
-    """kernels (M, k, k), each summing to one, odd k; masks (M, H, W) in [0, 1], summing to one at every pixel."""
+    """kernels (M, k, k) of odd k, each summing to one; masks (M, H, W) in [0, 1], summing to one per pixel."""
 
     kernels: Tensor
     masks: Tensor
@@ -39,10 +39,10 @@ Blur = Callable[[np.random.Generator, int, int], KernelField]
 class MotionField:
     """Hand shake that varies over the image, and regions that move on their own; M = 4 + regions.
 
-    The camera follows one random path and rolls about the optical axis; the four corners of the image therefore see
-    different paths, and their kernels are blended bilinearly in between. Every region has its own path and a random
-    soft-edged shape on top of that. Paths are centred, so that the image is blurred but not displaced, and shrunk
-    where they would leave the kernel window.
+    The camera follows one random path and rolls about the optical axis; the four corners of the image therefore
+    see different paths, and their kernels are blended bilinearly in between. Every region has its own path and a
+    random soft-edged shape on top of that. Paths are centred, so that the image is blurred but not displaced, and
+    shrunk where they would leave the kernel window.
 
     kernel_size: side of the HR kernels, odd.
     max_length: longest path in HR pixels; lengths are uniform in [0, max_length], so near-sharp occurs.
@@ -62,9 +62,7 @@ class MotionField:
     def __post_init__(self) -> None:
         check_odd(self.kernel_size)
         if self.max_length < 0 or self.regions < 0:
-            raise InputError(
-                f"max_length and regions must be 0 or more, got {self.max_length} and {self.regions}"
-            )
+            raise InputError(f"max_length and regions must be 0 or more, got {self.max_length} and {self.regions}")
         if len(self.coverage) != 2 or not 0 <= self.coverage[0] <= self.coverage[1] <= 1:
             raise InputError(f"coverage must be (lowest, highest) within [0, 1], got {tuple(self.coverage)}")
 
@@ -73,14 +71,12 @@ class MotionField:
         return KernelField(torch.stack(kernels), self.masks(rng, height, width))
 
     def trajectories(self, rng: np.random.Generator) -> np.ndarray:
-        """The M paths, (M, T, 2) as (y, x) in HR pixels: top left, top right, bottom left, bottom right, regions."""
+        """The M paths, (M, T, 2) as (y, x) in HR pixels: the four corners row by row, then the regions."""
         steps = 64 + 8 * int(np.ceil(self.max_length))  # at least 8 points a pixel: no gaps in the streak
         length = rng.uniform(0, self.max_length)
         shake = random_trajectory(rng, length, self.bend, steps)
         roll = random_trajectory(rng, length * rng.uniform(0, self.roll), self.bend, steps)[:, :1]
-        turned = np.array([(-1, 1), (1, 1), (-1, -1), (1, -1)]) / np.sqrt(
-            2
-        )  # corners (y, x) after 90 degrees
+        turned = np.array([(-1, 1), (1, 1), (-1, -1), (1, -1)]) / np.sqrt(2)  # corners (y, x) after 90 degrees
         corners = shake + roll * turned[:, None]  # (4, T, 2)
         own = [
             random_trajectory(rng, rng.uniform(0, self.max_length), rng.uniform(0, self.bend), steps)
@@ -113,8 +109,8 @@ class MotionField:
 class GaussianField:
     """One Gaussian kernel for the whole image; M = 1.
 
-    kernel_size: odd. sigma: (lowest, highest) standard deviation in HR pixels, uniform in between, drawn once if
-    ``isotropic``, else for both axes, with a random orientation.
+    kernel_size: odd. sigma: (lowest, highest) standard deviation in HR pixels, uniform in between, drawn once
+    if ``isotropic``, else for both axes, with a random orientation.
     """
 
     kernel_size: int = 25
@@ -124,9 +120,7 @@ class GaussianField:
     def __post_init__(self) -> None:
         check_odd(self.kernel_size)
         if len(self.sigma) != 2 or not 0 < self.sigma[0] <= self.sigma[1]:
-            raise InputError(
-                f"sigma must be (lowest, highest) with 0 < lowest <= highest, got {tuple(self.sigma)}"
-            )
+            raise InputError(f"sigma must be (lowest, highest) with 0 < lowest <= highest, got {tuple(self.sigma)}")
 
     def __call__(self, rng: np.random.Generator, height: int, width: int) -> KernelField:
         sigma_x, sigma_y = rng.uniform(*self.sigma, size=2)
@@ -139,10 +133,10 @@ class GaussianField:
 class FileKernels:
     """One kernel, drawn from a file or folder, for the whole image; M = 1.
 
-    path: an ``.npz`` file (every array is a kernel (h, w) or a stack (n, h, w)), a ``.mat`` file up to version 7
-    (the same, or cells of kernels), an image, or a folder of images. Kernels are scaled to sum to one and padded
-    around their centre (pixel n // 2) to one odd size. They act as they are in the file, by cross-correlation.
-    Raises InputError if the path is missing, unreadable or holds no kernel.
+    path: an ``.npz`` file (every array is a kernel (h, w) or a stack (n, h, w)), a ``.mat`` file up to version
+    7 (the same, or cells of kernels), an image, or a folder of ``.png`` images. Kernels are scaled to sum to one
+    and padded around their centre (pixel n // 2) to one odd size. They act as they are in the file, by
+    cross-correlation. Raises InputError if the path is missing, unreadable or holds no kernel.
     """
 
     def __init__(self, path: str | Path) -> None:
@@ -161,18 +155,16 @@ class NoBlur:
 
 
 def random_region(rng: np.random.Generator, height: int, width: int, coverage: float) -> Tensor:
-    """A random shape with soft edges that covers about ``coverage`` of the image, (height, width) in [0, 1]."""
+    """Random shape with soft edges covering about ``coverage`` of the image, (height, width) in [0, 1]."""
     coarse = torch.from_numpy(rng.standard_normal((1, 1, 4, 4), dtype=np.float32))
     relief = F.interpolate(coarse, size=(height, width), mode="bicubic", align_corners=True)[0, 0]
     level = float(np.quantile(relief.numpy(), 1 - coverage))
-    softness = rng.uniform(
-        0.03, 0.2
-    )  # of the relief's height, about one: from crisp objects to gradual depth
+    softness = rng.uniform(0.03, 0.2)  # of the relief's height, about one: from crisp objects to gradual depth
     return torch.sigmoid((relief - level) / softness)
 
 
 def read_kernels(path: Path) -> Tensor:
-    """All kernels of a file or folder, (N, k, k) float32 with odd k, each summing to one; see ``FileKernels``."""
+    """All kernels of a file or folder, (N, k, k) with odd k, each summing to one; see ``FileKernels``."""
     if not path.exists():
         raise InputError(f"no such kernel file or folder: {path}")
     files = sorted(path.glob("*.png")) if path.is_dir() else [path]
@@ -184,9 +176,7 @@ def read_kernels(path: Path) -> Tensor:
     for kernel, array in zip(kernels, arrays, strict=True):
         total = array.sum()
         if not (np.isfinite(array).all() and total > 0):
-            raise InputError(
-                f"{path} holds a kernel with sum {total}; kernels need finite values and a positive sum"
-            )
+            raise InputError(f"{path} holds a kernel with sum {total}; kernels need finite values and a positive sum")
         height, width = array.shape
         top, left = size // 2 - height // 2, size // 2 - width // 2
         kernel[top : top + height, left : left + width] = array / total
@@ -204,9 +194,7 @@ def _read_arrays(file: Path) -> list[np.ndarray]:
                 from scipy.io import loadmat  # only this format needs scipy
 
                 variables = {name: v for name, v in loadmat(file).items() if not name.startswith("__")}
-                entries = [
-                    cell for v in variables.values() for cell in (v.flat if v.dtype == object else [v])
-                ]
+                entries = [cell for v in variables.values() for cell in (v.flat if v.dtype == object else [v])]
             case _:
                 with Image.open(file) as image:
                     pixels = np.asarray(image, dtype=np.float64)

@@ -44,9 +44,8 @@ def random_trajectory(
 ) -> np.ndarray:
     """Smooth random path of one exposure, (steps, 2) as (y, x) at equal times, centred at its mean.
 
-    The velocity is a random cosine series over the exposure whose wave j has weight ``bend / j``, so direction
-    and speed both vary; ``bend=0`` is a straight line at constant speed. ``length`` is the length of the path,
-    in pixels.
+    The velocity is a random cosine series over the exposure whose wave j has weight ``bend / j``, so direction and
+    speed both vary; ``bend=0`` is a straight line at constant speed. ``length`` is that of the path, in pixels.
     """
     time = np.linspace(0.0, 1.0, steps)
     order = np.arange(1, waves + 1)
@@ -60,8 +59,8 @@ def random_trajectory(
 def motion_kernel(trajectory: np.ndarray, kernel_size: int) -> Tensor:
     """Time spent at each pixel along a path (T, 2) of (y, x) pixels from the centre.
 
-    Every point goes bilinearly to its four neighbours, so the kernel (kernel_size, kernel_size) is not negative,
-    sums to one and has its centroid at the mean of the points. Raises ValueError for an even kernel size or a
+    Every point goes bilinearly to its four neighbours, so the kernel (kernel_size, kernel_size) is never
+    negative, sums to one and has its centroid at the mean of the points. Raises ValueError for an even kernel size or a
     path that leaves the window.
     """
     check_odd(kernel_size)
@@ -74,9 +73,7 @@ def motion_kernel(trajectory: np.ndarray, kernel_size: int) -> Tensor:
     corner = np.floor(trajectory).astype(np.int64)
     fraction = trajectory - corner
     corner += radius
-    taps = np.zeros(
-        (kernel_size + 1) ** 2
-    )  # one more row and column: neighbours of the last tap, with weight 0
+    taps = np.zeros((kernel_size + 1) ** 2)  # one more row and column: neighbours of the last tap, with weight 0
     for dy in (0, 1):
         for dx in (0, 1):
             index = (corner[:, 0] + dy) * (kernel_size + 1) + corner[:, 1] + dx

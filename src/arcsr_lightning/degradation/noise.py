@@ -8,7 +8,7 @@ from torch import Tensor
 def add_noise(x: Tensor, noise_level: float, rng: np.random.Generator) -> Tensor:
     """``x`` (values in [0, 1]) plus white Gaussian noise of standard deviation ``noise_level`` / 255.
 
-    ``noise_level`` is in 8-bit levels; 0 returns ``x``. Nothing is clipped. Raises ValueError if it is negative.
+    ``noise_level`` is in 8-bit levels; 0 returns ``x``. Nothing is clipped. Raises ValueError if negative.
     """
     if noise_level < 0:
         raise ValueError(f"noise_level must be 0 or more, got {noise_level}")

@@ -12,7 +12,7 @@ from arcsr_lightning.degradation.resize import downsample
 
 
 class Degraded(NamedTuple):
-    """A degraded image and all that made it: lr (3, H/scale, W/scale), the exact HR kernel field, the noise level."""
+    """lr (3, H/scale, W/scale) with what made it: the exact HR kernel field and the noise level."""
 
     lr: Tensor
     field: KernelField
@@ -20,9 +20,9 @@ class Degraded(NamedTuple):
 
 
 class Degradation:
-    """Eq. (1) in order, in float: blur, bicubic downsampling, Gaussian noise; at the end, if wanted, 8-bit rounding.
+    """Eq. (1) in order, in float: blur, bicubic downsampling, Gaussian noise; then 8-bit rounding if wanted.
 
-    ``blur`` is any sampler of ``fields``. The result depends on the arguments and on the state of ``rng`` alone.
+    ``blur`` is any sampler of ``fields``. The result depends on the arguments and the state of ``rng`` alone.
     Without rounding, values may leave [0, 1] by noise and bicubic overshoot.
     """
 

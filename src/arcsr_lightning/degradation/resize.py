@@ -8,25 +8,23 @@ from torch import Tensor
 def downsample(x: Tensor, scale: int) -> Tensor:
     """Antialiased bicubic downsampling, (..., H, W) -> (..., H/scale, W/scale), for 3 or 4 dimensions.
 
-    Bicubic weights overshoot: the result of an image in [0, 1] may leave [0, 1] a little. Raises ValueError if H or W
-    is no multiple of ``scale``.
+    Bicubic weights overshoot: the result of an image in [0, 1] may leave [0, 1] a little. Raises ValueError if H
+    or W is no multiple of ``scale``.
     """
     height, width = x.shape[-2:]
     if height % scale or width % scale:
-        raise ValueError(
-            f"scale {scale} needs H and W divisible by {scale}, got {height}x{width}; crop the image"
-        )
+        raise ValueError(f"scale {scale} needs H and W divisible by {scale}, got {height}x{width}; crop the image")
     return _resize(x, height // scale, width // scale, margin=4 * scale, margin_out=4)
 
 
 def upsample(x: Tensor, scale: int) -> Tensor:
-    """Bicubic upsampling, (..., H, W) -> (..., H*scale, W*scale), for 3 or 4 dimensions; may overshoot [0, 1]."""
+    """Bicubic upsampling, (..., H, W) -> (..., H*scale, W*scale), 3 or 4 dimensions; may overshoot [0, 1]."""
     height, width = x.shape[-2:]
     return _resize(x, height * scale, width * scale, margin=4, margin_out=4 * scale)
 
 
 def _resize(x: Tensor, height: int, width: int, margin: int, margin_out: int) -> Tensor:
-    # torch renormalises the weights at the border where MATLAB mirrors the image; on a mirrored margin both agree.
+    # torch renormalises the weights at the border where MATLAB mirrors the image; with a margin both agree.
     # antialias=True also selects MATLAB's cubic (a = -0.5) when upsampling; antialias=False has a = -0.75.
     padded = _mirror_pad(x if x.ndim == 4 else x[None], margin)
     size = (height + 2 * margin_out, width + 2 * margin_out)

@@ -6,7 +6,7 @@ from torch import Tensor, nn
 
 from arcsr_lightning.blocks import ChannelAttention, KGBlock, KGConv
 from arcsr_lightning.degradation import upsample
-from arcsr_lightning.operators import normalise_kernel
+from arcsr_lightning.operators import NORMALISATIONS, normalise_kernel
 
 
 class Restorer(nn.Module):
@@ -27,7 +27,7 @@ class Restorer(nn.Module):
     -> (B, 3, scale*H, scale*W), not clamped.
 
     Raises:
-        ValueError: a scale other than 2, 3, 4 or an even ``kernel_size``.
+        ValueError: a scale other than 2, 3, 4, an unknown normalisation or an even ``kernel_size``.
     """
 
     def __init__(
@@ -42,6 +42,8 @@ class Restorer(nn.Module):
         super().__init__()
         if scale not in (2, 3, 4):
             raise ValueError(f"scale must be 2, 3 or 4, got {scale}")
+        if normalisation not in NORMALISATIONS:
+            raise ValueError(f"normalisation must be one of {', '.join(NORMALISATIONS)}, got {normalisation!r}")
         self.scale = scale
         self.normalisation = normalisation
         self.head = nn.Conv2d(3, width, 3, padding=1)

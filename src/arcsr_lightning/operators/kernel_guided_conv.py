@@ -1,6 +1,5 @@
 """Kernel-guided convolution (Sec. 3.2.3): a convolution whose taps are weighted anew at every pixel."""
 
-import math
 from collections.abc import Iterator
 from typing import NamedTuple
 
@@ -61,70 +60,71 @@ class _KernelGuidedConv2d(torch.autograd.Function):
     @staticmethod
     def forward(ctx: FunctionCtx, x: Tensor, kernel: Tensor, weight: Tensor) -> Tensor:
         ctx.save_for_backward(x, kernel, weight)
-        return _convolve(x, _taps(kernel), weight)
+        out_channels, _, ks, _ = weight.shape
+        windows, taps = _windows(_pad(x, ks), ks), _taps(kernel, ks)
+        matrix = weight.reshape(1, out_channels, -1)  # (1, O, C*ks*ks)
+        out = x.new_empty(x.shape[0], out_channels, x.shape[2] * x.shape[3])
+        for band in _bands(windows):
+            torch.mul(windows[band.window], taps[band.window], out=band.buffer)
+            torch.bmm(matrix.expand(len(band.products), -1, -1), band.products, out=out[band.pixels])
+        return out.unflatten(2, x.shape[2:])
 
     @staticmethod
     @once_differentiable
     def backward(ctx: FunctionCtx, grad_out: Tensor) -> tuple[Tensor | None, Tensor | None, Tensor | None]:
         x, kernel, weight = ctx.saved_tensors
         needs_x, needs_kernel, needs_weight = ctx.needs_input_grad
-        grad_x = grad_kernel = grad_weight = None
-        if needs_x:  # the adjoint is again a kernel-guided convolution, by mirrored kernels and weights
-            grad_x = _convolve(grad_out, _adjoint_taps(kernel), weight.flip(2, 3).transpose(0, 1))
-        if needs_kernel or needs_weight:
-            grad_taps, grad_weight = _correlate(x, _taps(kernel), weight, grad_out)
-            grad_kernel = grad_taps.flatten(1, 3)
-        return grad_x, grad_kernel if needs_kernel else None, grad_weight if needs_weight else None
+        ks = weight.shape[-1]
+        padded, taps = _pad(x, ks), _taps(kernel, ks)
+        windows = _windows(padded, ks)
+        grad_out = grad_out.contiguous().flatten(2)  # (B, O, H*W)
+        matrices = weight.permute(2, 1, 3, 0).flatten(1, 2)  # (ks, C*ks, O)
+
+        # Sums of many small terms: half precision would lose them.
+        exact = torch.promote_types(x.dtype, torch.float32)
+        grad_padded = torch.zeros_like(padded, dtype=exact)
+        grad_windows = _windows(grad_padded, ks)
+        grad_matrices = torch.zeros_like(matrices, dtype=exact)
+        grad_taps = torch.empty_like(taps)
+
+        for i in range(ks):  # rows of taps share few sums, and bands of one row of taps are taller
+            row_windows, row_taps, row_grad_windows = (t[:, :, i : i + 1] for t in (windows, taps, grad_windows))
+            for band in _bands(row_windows):
+                grad_band = grad_out[band.pixels]  # (b, O, n*W)
+                if needs_weight:
+                    torch.mul(row_windows[band.window], row_taps[band.window], out=band.buffer)
+                    grad_matrices[i] += torch.bmm(band.products, grad_band.mT).sum(0, dtype=exact)
+                if needs_x or needs_kernel:  # the buffer turns into its own gradient
+                    torch.bmm(matrices[i].expand(len(grad_band), -1, -1), grad_band, out=band.products)
+                if needs_x:
+                    for j in range(ks):  # windows overlap: added to one tap at a time
+                        tap = (*band.window[:1], slice(None), 0, j, *band.window[2:])
+                        row_grad_windows[tap].addcmul_(band.buffer[:, :, 0, j], row_taps[tap])
+                if needs_kernel:
+                    band.buffer.mul_(row_windows[band.window])
+                    torch.sum(band.buffer, 1, keepdim=True, out=grad_taps[:, :, i : i + 1][band.window])
+
+        radius = ks // 2
+        grad_x = grad_padded[..., radius : radius + x.shape[2], radius : radius + x.shape[3]].to(x.dtype)
+        grad_weight = grad_matrices.unflatten(1, (-1, ks)).permute(3, 1, 0, 2).to(weight.dtype)  # (O, C, ks, ks)
+        return (
+            grad_x if needs_x else None,
+            grad_taps.flatten(1, 3) if needs_kernel else None,
+            grad_weight if needs_weight else None,
+        )
 
 
-def _convolve(x: Tensor, taps: Tensor, weight: Tensor) -> Tensor:
-    out_channels, _, ks, _ = weight.shape
-    windows = _windows(x, ks)
-    matrix = weight.reshape(1, out_channels, -1)  # (1, O, C*ks*ks)
-    out = x.new_empty(x.shape[0], out_channels, x.shape[2] * x.shape[3])
-    for band in _bands(windows):
-        torch.mul(windows[band.window], taps[band.window], out=band.buffer)
-        torch.bmm(matrix.expand(len(band.products), -1, -1), band.products, out=out[band.pixels])
-    return out.unflatten(2, x.shape[2:])
+def _pad(x: Tensor, ks: int) -> Tensor:
+    return F.pad(x.contiguous(), (ks // 2,) * 4)
 
 
-def _correlate(x: Tensor, taps: Tensor, weight: Tensor, grad_out: Tensor) -> tuple[Tensor, Tensor]:
-    """Compute the gradients of taps and weight, one row of taps at a time: they share no sum, and bands grow taller."""
-    ks = weight.shape[-1]
-    windows = _windows(x, ks)
-    grad_out = grad_out.contiguous().flatten(2)  # (B, O, H*W)
-    grad_taps = torch.empty_like(taps)
-    matrices = weight.permute(2, 1, 3, 0).flatten(1, 2)  # (ks, C*ks, O)
-    # Bands add up in single precision at least; half precision would lose the small ones.
-    grad_matrices = torch.zeros_like(matrices, dtype=torch.promote_types(weight.dtype, torch.float32))
-    for i in range(ks):
-        row_windows, row_taps, row_grad = windows[:, :, i : i + 1], taps[:, :, i : i + 1], grad_taps[:, 0, i : i + 1]
-        for band in _bands(row_windows):
-            grad_band = grad_out[band.pixels]  # (b, O, n*W)
-            torch.mul(row_windows[band.window], row_taps[band.window], out=band.buffer)
-            grad_matrices[i] += torch.bmm(band.products, grad_band.mT).sum(0, dtype=grad_matrices.dtype)
-            torch.bmm(matrices[i].expand(len(grad_band), -1, -1), grad_band, out=band.products)
-            torch.sum(band.buffer.mul_(row_windows[band.window]), 1, out=row_grad[band.window])
-    grad_weight = grad_matrices.unflatten(1, (-1, ks)).permute(3, 1, 0, 2)  # (O, C, ks, ks)
-    return grad_taps, grad_weight.to(weight.dtype)
-
-
-def _windows(x: Tensor, ks: int) -> Tensor:
-    """View the ks x ks neighbours of every pixel, zeros outside the image: (B, C, ks, ks, H, W), no copy of them."""
-    padded = F.pad(x.contiguous(), (ks // 2,) * 4)
+def _windows(padded: Tensor, ks: int) -> Tensor:
+    """View the ks x ks neighbours of every pixel, without a copy: (B, C, ks, ks, H, W)."""
     return padded.unfold(2, ks, 1).unfold(3, ks, 1).permute(0, 1, 4, 5, 2, 3)
 
 
-def _taps(kernel: Tensor) -> Tensor:
-    ks = math.isqrt(kernel.shape[1])
+def _taps(kernel: Tensor, ks: int) -> Tensor:
     return kernel.contiguous().unflatten(1, (1, ks, ks))  # (B, 1, ks, ks, H, W)
-
-
-def _adjoint_taps(kernel: Tensor) -> Tensor:
-    """View what each pixel gives to its neighbours: tap t at pixel p is the mirrored tap of pixel p + offset(t)."""
-    ks = math.isqrt(kernel.shape[1])
-    seen = _windows(kernel.flip(1), ks).unflatten(1, (ks, ks))  # (B, ks, ks, ks, ks, H, W): tap, then neighbour
-    return seen.diagonal(0, 1, 3).diagonal(0, 1, 2).permute(0, 3, 4, 1, 2).unsqueeze(1)  # (B, 1, ks, ks, H, W)
 
 
 class _Band(NamedTuple):

@@ -1,0 +1,104 @@
+"""What many tests share: trainings of seconds, and miniature data sets in the official layouts."""
+
+import os
+
+# Threads that wait for each other on busy cores make small operations many times slower; commands inherit this.
+os.environ.setdefault("OMP_NUM_THREADS", "1")
+
+import cv2
+import numpy as np
+import pytest
+
+TINY = (
+    "experiment=quickstart",
+    "data=folder",
+    "data.batch_size=2",
+    "data.num_workers=0",
+    "data.train.patch_size=32",
+    "kernel_size=3",
+    "arcsr.estimator_width=4",
+    "arcsr.estimator_levels=2",
+    "arcsr.width=4",
+    "arcsr.blocks=1",
+    "trainer.max_steps=4",
+    "trainer.max_time=null",
+    "trainer.val_check_interval=2",
+    "trainer.log_every_n_steps=1",
+    "++trainer.enable_model_summary=false",
+    "++trainer.enable_progress_bar=false",
+    "callbacks.progress=null",
+    "callbacks.summary=null",
+    "print_config=false",
+)
+SMALL_BLUR = ("degradation.blur.kernel_size=5", "degradation.blur.max_length=4")  # what kernel_size=3 holds
+
+
+def picture(height: int, width: int, seed: int) -> np.ndarray:
+    """A colour picture with structure at several sizes, uint8."""
+    rng = np.random.default_rng(seed)
+    layers = [cv2.resize(rng.random((side, side, 3)), (width, height), interpolation=cv2.INTER_CUBIC) for side in (3, 9)]
+    return np.rint(255 * np.mean(layers, axis=0).clip(0, 1)).astype(np.uint8)
+
+
+def write(path, pixels) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    assert cv2.imwrite(str(path), pixels)
+
+
+@pytest.fixture(scope="session")
+def photos(tmp_path_factory):
+    """A folder of three sharp pictures of different sizes."""
+    folder = tmp_path_factory.mktemp("photos")
+    for number, (height, width) in enumerate([(64, 72), (80, 64), (64, 64)]):
+        write(folder / f"photo{number}.png", picture(height, width, number))
+    return folder
+
+
+@pytest.fixture(scope="session")
+def gopro_tree(tmp_path_factory):
+    """GoPro's layout: one sequence of two frames in either split."""
+    root = tmp_path_factory.mktemp("gopro")
+    for seed, split in enumerate(("train", "test")):
+        for frame in ("000001.png", "000002.png"):
+            sharp = picture(64, 80, seed)
+            write(root / split / "GOPR0001_11_00" / "sharp" / frame, sharp)
+            for blur in ("blur", "blur_gamma"):
+                write(root / split / "GOPR0001_11_00" / blur / frame, cv2.blur(sharp, (5, 1)))
+    return root
+
+
+@pytest.fixture(scope="session")
+def reds_tree(tmp_path_factory):
+    """REDS' layout with its bicubic set: one clip of two frames in either split."""
+    root = tmp_path_factory.mktemp("reds")
+    for seed, split in enumerate(("train", "val")):
+        for frame in ("00000000.png", "00000001.png"):
+            sharp = picture(64, 80, seed)
+            write(root / split / f"{split}_sharp" / "000" / frame, sharp)
+            shrunk = cv2.resize(cv2.blur(sharp, (5, 1)), (20, 16), interpolation=cv2.INTER_AREA)
+            write(root / split / f"{split}_blur_bicubic" / "X4" / "000" / frame, shrunk)
+    return root
+
+
+@pytest.fixture(scope="session")
+def configure(photos):
+    """``configure(folder, *overrides)``: the configuration of a training of a second, which writes into ``folder``."""
+    from arcsr_lightning import compose  # here, as many tests need neither Hydra nor Lightning
+
+    def configuration(folder, *overrides, data=None, panel=False):
+        source = data or (f"data.root={photos}", f"data.val_root={photos}", *SMALL_BLUR)
+        paths = (f"paths.output_dir={folder}", f"paths.log_dir={folder}")
+        pictures = () if panel else ("callbacks.panel=null",)
+        return compose([*TINY, *source, *paths, *pictures, *overrides])
+
+    return configuration
+
+
+@pytest.fixture(scope="session")
+def trained(configure, tmp_path_factory):
+    """The folder of a finished training: four steps, EMA weights, true kernels."""
+    from arcsr_lightning.train import train
+
+    folder = tmp_path_factory.mktemp("trained")
+    train(configure(folder))
+    return folder

@@ -1,0 +1,217 @@
+"""What the samplers of blur promise."""
+
+from itertools import pairwise
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+from scipy.io import savemat
+
+from arcsr_lightning.degradation import FileKernels, GaussianField, MotionField, NoBlur, dense_field
+from arcsr_lightning.degradation.kernels import path_length
+from arcsr_lightning.errors import InputError
+
+REAL_KERNELS = Path(__file__).parents[2] / "../shared/data/kernels"
+
+
+@pytest.fixture
+def kernel_file(tmp_path):
+    np.savez(tmp_path / "kernels.npz", a=np.eye(3), b=np.ones((4, 6)), c=np.ones((2, 5, 5)))
+    return tmp_path / "kernels.npz"
+
+
+def samplers(kernel_file):
+    return {
+        "motion": MotionField(),
+        "shake": MotionField(kernel_size=7, max_length=100, regions=0),
+        "gaussian": GaussianField(),
+        "isotropic": GaussianField(9, (1, 3), isotropic=True),
+        "file": FileKernels(kernel_file),
+        "none": NoBlur(),
+    }
+
+
+@pytest.mark.parametrize("name", ["motion", "shake", "gaussian", "isotropic", "file", "none"])
+def test_the_field_of_every_pixel_is_positive_and_sums_to_one(name, kernel_file):
+    blur = samplers(kernel_file)[name]
+    shapes = set()
+    for seed in range(5):
+        kernels, masks = blur(np.random.default_rng(seed), 20, 13)
+        assert masks.shape == (len(kernels), 20, 13)
+        shapes.add(tuple(kernels.shape))
+        field = dense_field(kernels[None], masks[None])
+        assert field.min() >= 0
+        torch.testing.assert_close(field.sum(1), torch.ones(1, 20, 13))
+    assert len(shapes) == 1, "samples of one sampler must stack into a batch"
+
+
+@pytest.mark.parametrize("name", ["motion", "gaussian", "file"])
+def test_a_seed_gives_one_field_and_other_seeds_others(name, kernel_file):
+    blur = samplers(kernel_file)[name]
+    first, again, *others = (blur(np.random.default_rng([seed, 7]), 12, 12) for seed in (1, 1, *range(2, 10)))
+    assert all(torch.equal(a, b) for a, b in zip(first, again, strict=True))
+    assert any(not torch.equal(first.kernels, other.kernels) for other in others)
+
+
+def many_paths(blur: MotionField) -> np.ndarray:
+    return np.concatenate([blur.trajectories(np.random.default_rng(seed)) for seed in range(100)])
+
+
+@pytest.mark.parametrize("length", [5.0, 12.0])
+def test_motion_lengths_cover_their_range(length):
+    lengths = path_length(many_paths(MotionField(kernel_size=25, max_length=length)))
+    assert lengths.min() < 0.05 * length
+    assert lengths.max() == pytest.approx(length, rel=0.02)
+    assert lengths.max() <= length * (1 + 1e-9)
+
+
+def test_paths_too_long_for_the_window_are_shrunk_into_it():
+    paths = many_paths(MotionField(kernel_size=25, max_length=60))
+    assert np.abs(paths).max() == pytest.approx(12)
+    assert np.abs(paths).max() <= 12
+
+
+def test_motion_kernels_do_not_displace_the_image():
+    taps = torch.arange(25.0) - 12
+    for seed in range(20):
+        kernels = MotionField()(np.random.default_rng(seed), 8, 8).kernels
+        torch.testing.assert_close(kernels.sum(2) @ taps, torch.zeros(6), atol=1e-4, rtol=0)
+        torch.testing.assert_close(kernels.sum(1) @ taps, torch.zeros(6), atol=1e-4, rtol=0)
+
+
+def test_without_motion_every_kernel_is_a_delta():
+    kernels = MotionField(kernel_size=5, max_length=0)(np.random.default_rng(0), 8, 8).kernels
+    delta = torch.zeros(5, 5)
+    delta[2, 2] = 1
+    assert torch.equal(kernels, delta.expand(6, 5, 5))
+
+
+def test_without_regions_and_roll_all_corners_share_one_path():
+    paths = MotionField(regions=0, roll=0).trajectories(np.random.default_rng(0))
+    assert len(paths) == 4
+    assert all(np.array_equal(a, b) for a, b in pairwise(paths))
+
+
+def test_roll_turns_the_corners_about_the_centre():
+    blur = MotionField(kernel_size=99, max_length=20, regions=0, roll=0.3)
+    top_left, top_right, bottom_left, bottom_right = blur.trajectories(np.random.default_rng(4))
+    shake = (top_left + bottom_right) / 2
+    np.testing.assert_allclose((top_right + bottom_left) / 2, shake, atol=1e-12)
+    turn = top_right - shake  # this corner lies at (y, x) = (-1, 1): it moves along (1, 1)
+    assert np.abs(turn).max() > 0.1
+    np.testing.assert_allclose(turn[:, 0], turn[:, 1], atol=1e-12)
+    np.testing.assert_allclose(bottom_left - shake, -turn, atol=1e-12)
+
+
+def test_shake_is_blended_bilinearly_between_the_corners():
+    masks = MotionField(regions=0)(np.random.default_rng(0), 9, 5).masks
+    corners = masks[:, [0, 0, -1, -1], [0, -1, 0, -1]]
+    assert torch.equal(corners, torch.eye(4))
+    assert torch.equal(masks[:, 4, 2], torch.full((4,), 0.25))
+    torch.testing.assert_close(masks[:, 2, 0], torch.tensor([0.75, 0, 0.25, 0]))
+
+
+def test_regions_cover_what_they_should_with_soft_edges():
+    for seed in range(20):
+        masks = MotionField(regions=1, coverage=(0.2, 0.3)).masks(np.random.default_rng(seed), 192, 192)
+        region = masks[4]
+        assert 0.15 < region.mean() < 0.35
+        assert region.max() > 0.9
+        for axis in (0, 1):
+            assert region.diff(dim=axis).abs().max() < 0.5
+
+
+def test_gaussian_sigmas_stay_in_range():
+    taps = torch.arange(31.0) - 15
+    for seed in range(20):
+        kernel = GaussianField(31, (1.0, 3.0))(np.random.default_rng(seed), 4, 4).kernels[0]
+        y, x = kernel.sum(1) @ taps**2, kernel.sum(0) @ taps**2
+        cross = taps @ kernel @ taps
+        variances = torch.linalg.eigvalsh(torch.stack([torch.stack([y, cross]), torch.stack([cross, x])]))
+        assert variances.min() > 0.99
+        assert variances.max() < 9.01
+
+
+def test_isotropic_gaussians_look_the_same_after_a_quarter_turn():
+    kernel = GaussianField(15, (1.0, 3.0), isotropic=True)(np.random.default_rng(0), 4, 4).kernels[0]
+    torch.testing.assert_close(kernel, kernel.rot90())
+
+
+def test_no_blur_is_a_one_tap_delta():
+    kernels, masks = NoBlur()(np.random.default_rng(0), 3, 4)
+    assert kernels.tolist() == [[[1]]]
+    assert torch.equal(masks, torch.ones(1, 3, 4))
+
+
+def test_kernels_of_a_file_are_normalised_and_padded_about_their_centres(kernel_file):
+    kernels = FileKernels(kernel_file).kernels
+    assert kernels.shape == (4, 7, 7)
+    torch.testing.assert_close(kernels[0, 2:5, 2:5], torch.eye(3) / 3)
+    torch.testing.assert_close(kernels[1, 1:5, :6], torch.full((4, 6), 1 / 24))
+    torch.testing.assert_close(kernels[3, 1:6, 1:6], torch.full((5, 5), 1 / 25))
+    torch.testing.assert_close(kernels.sum((1, 2)), torch.ones(4))
+
+
+def test_every_kernel_of_a_file_is_drawn(kernel_file):
+    blur, rng = FileKernels(kernel_file), np.random.default_rng(0)
+    drawn = {tuple(blur(rng, 2, 2).kernels.flatten().tolist()) for _ in range(50)}
+    assert len(drawn) == 3  # the two of the stack are equal
+
+
+def test_formats_agree(tmp_path):
+    kernel = np.random.default_rng(0).integers(0, 256, (5, 5)).astype(np.uint8)
+    np.savez(tmp_path / "k.npz", kernel)
+    savemat(tmp_path / "k.mat", {"kernels": np.array([[kernel, None]], dtype=object)[:, :1]})
+    (tmp_path / "folder").mkdir()
+    Image.fromarray(kernel).save(tmp_path / "folder/k.png")
+    Image.fromarray(np.dstack([kernel] * 3)).save(tmp_path / "colour.png")
+    expected = torch.from_numpy(kernel / kernel.sum()).float()[None]
+    for name in ("k.npz", "k.mat", "folder", "folder/k.png", "colour.png"):
+        torch.testing.assert_close(FileKernels(tmp_path / name).kernels, expected)
+
+
+@pytest.mark.parametrize("name", ["bad.npz", "bad.mat", "bad.png", "missing.npz", "empty", "zero.npz", "vector.npz"])
+def test_a_path_without_usable_kernels_is_named(tmp_path, name):
+    for bad in ("bad.npz", "bad.mat", "bad.png"):
+        (tmp_path / bad).write_bytes(b"not a kernel")
+    (tmp_path / "empty").mkdir()
+    np.savez(tmp_path / "zero.npz", np.zeros((3, 3)))
+    np.savez(tmp_path / "vector.npz", np.ones(3))
+    with pytest.raises(InputError, match=name) as caught:
+        FileKernels(tmp_path / name)
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.skipif(not REAL_KERNELS.is_dir(), reason="the folder of measured kernels is not beside the repository")
+@pytest.mark.parametrize(("name", "shape"), [("levin09.npz", (8, 27, 27)), ("kernels_12.npz", (12, 25, 25))])
+def test_published_kernels_load(name, shape):
+    kernels = FileKernels(REAL_KERNELS / name).kernels
+    assert kernels.shape == shape
+    torch.testing.assert_close(kernels.sum((1, 2)), torch.ones(len(kernels)))
+    copy = (REAL_KERNELS / name).with_suffix(".mat")
+    if name == "kernels_12.npz":
+        assert torch.equal(FileKernels(copy).kernels, kernels)
+
+
+@pytest.mark.skipif(not REAL_KERNELS.is_dir(), reason="the folder of measured kernels is not beside the repository")
+def test_a_folder_of_pictures_of_kernels_loads_and_matlab_7_3_says_what_to_do():
+    assert FileKernels(REAL_KERNELS).kernels.shape == (2, 71, 71)
+    with pytest.raises(InputError, match=r"Levin09\.mat is a MATLAB v7\.3 file; save it with -v7 or as \.npz"):
+        FileKernels(REAL_KERNELS / "Levin09.mat")
+
+
+@pytest.mark.parametrize(
+    ("make", "message"),
+    [
+        (lambda: MotionField(kernel_size=24), "kernel_size must be odd and positive, got 24"),
+        (lambda: GaussianField(kernel_size=24), "kernel_size must be odd and positive, got 24"),
+        (lambda: MotionField(max_length=-1), "max_length and regions must be 0 or more"),
+        (lambda: MotionField(coverage=(0.4, 0.1)), "coverage must be"),
+        (lambda: GaussianField(sigma=(0, 1)), "sigma must be"),
+    ],
+)
+def test_settings_at_fault_are_named(make, message):
+    with pytest.raises(InputError, match=message):
+        make()

@@ -1,0 +1,108 @@
+"""Every option of every group composes, and what it describes can be built."""
+
+from pathlib import Path
+
+import pytest
+from hydra.utils import instantiate
+
+from arcsr_lightning import CONF_DIR, compose
+from arcsr_lightning.launch import build_network, check_parts, plain
+
+ROOTS = ["data.root=somewhere", "data.val_root=somewhere"]  # of the data sets that need one
+
+
+def options(group: str) -> list[str]:
+    return sorted(path.stem for path in (CONF_DIR / group).glob("*.yaml"))
+
+
+def groups() -> list[tuple[str, str]]:
+    folders = [path.relative_to(CONF_DIR) for path in CONF_DIR.rglob("*") if path.is_dir()]
+    return [
+        (str(folder), option)
+        for folder in sorted(folders)
+        if str(folder) not in ("hydra", "local")
+        for option in options(str(folder))
+    ]
+
+
+def overrides_of(group: str, option: str) -> list[str]:
+    roots = {"gopro": ROOTS[:1], "reds": ROOTS[:1], "folder": ROOTS, "arcsr_gopro": ROOTS[:1], "arcsr_reds": ROOTS[:1]}
+    extra = ["degradation.blur.path=somewhere"] if (group, option) == ("degradation", "file") else []
+    return [f"{group}={option}", *roots.get(option, []), *extra]
+
+
+@pytest.mark.parametrize(("group", "option"), groups(), ids="/".join)
+def test_every_option_composes_and_resolves(group, option, monkeypatch):
+    monkeypatch.setenv("ARCSR_RUN_STAMP", "now")
+    cfg = compose(overrides_of(group, option))
+    assert plain(cfg)["task_name"]
+
+
+@pytest.mark.parametrize("group", ["model", "model/estimator", "model/restorer", "ablation"])
+def test_every_model_is_built_and_holds_only_our_parts(group):
+    for option in options(group):
+        tiny = ["arcsr.estimator_width=4", "arcsr.estimator_levels=2", "arcsr.width=4", "arcsr.blocks=1"]
+        cfg = compose([f"{group}={option}", "kernel_size=3", *tiny])
+        check_parts(plain(cfg.model))
+        assert build_network(cfg.model).scale == 4
+
+
+@pytest.mark.parametrize("group", ["degradation", "loss", "optimizer", "scheduler"])
+def test_every_part_instantiates(group, tmp_path):
+    for option in options(group):
+        node = compose(overrides_of(group, option))[group]
+        if option == "file":
+            (tmp_path / "kernel.png").write_bytes(one_pixel_png())
+            node.blur.path = str(tmp_path)
+        assert node is None or callable(instantiate(node))
+
+
+def one_pixel_png() -> bytes:
+    import cv2
+    import numpy as np
+
+    return cv2.imencode(".png", np.full((3, 3), 255, np.uint8))[1].tobytes()
+
+
+def test_ablations_are_the_two_axes():
+    """Sec. 4.3: the names are shorthands for model/estimator x model/restorer."""
+    axes = {
+        "full": ("dmconv", "kgconv"),
+        "no_dmconv": ("conv", "kgconv"),
+        "no_kgconv": ("dmconv", "concat"),
+        "baseline": ("conv", "concat"),
+    }
+    for name, (estimator, restorer) in axes.items():
+        cfg = compose([f"ablation={name}"])
+        assert cfg.model == compose([f"model/estimator={estimator}", f"model/restorer={restorer}"]).model
+    assert compose(["ablation=no_kernel"]).model == compose(["model/restorer=plain"]).model
+    assert compose(["ablation=no_kernel"]).model.estimator is None
+    assert len({compose([f"ablation={name}"]).method for name in options("ablation")}) == 5
+
+
+def test_the_paper_s_recipe():
+    """Sec. 4.2, figure by figure."""
+    for experiment in ("arcsr_gopro", "arcsr_reds"):
+        cfg = compose([f"experiment={experiment}", "data.root=somewhere"])
+        assert cfg.optimizer._target_ == "torch.optim.Adam"
+        assert cfg.optimizer.lr == 1e-4
+        assert cfg.optimizer.betas[0] == 0.9
+        assert cfg.trainer.max_steps == 4e5
+        assert list(cfg.scheduler.milestones) == [2e4, 4e4, 8e4, 2e5]
+        assert cfg.scheduler.gamma == 0.5
+        assert cfg.data.train.patch_size == 256
+        assert list(cfg.data.train.noise_level) == [0.2, 20]
+        assert list(cfg.data.noise_levels) == [0, 10]
+        assert cfg.model.restorer.blocks == 8
+        assert cfg.scale == 4
+        assert (cfg.loss.kernel_weight, cfg.loss.reblur_weight) == (0, 0)
+
+
+def test_scale_and_kernel_size_are_one_key_everywhere():
+    cfg = compose(["scale=2", "kernel_size=13"])
+    assert cfg.model.restorer.scale == cfg.data.train.scale == cfg.data.val.scale == 2
+    assert cfg.model.estimator.kernel_size == cfg.model.restorer.kernel_size == cfg.data.train.kernel_size == 13
+
+
+def test_configuration_lies_beside_the_package():
+    assert Path(CONF_DIR, "train.yaml").is_file()
