@@ -36,7 +36,9 @@ SMALL_BLUR = ("degradation.blur.kernel_size=5", "degradation.blur.max_length=4")
 def picture(height: int, width: int, seed: int) -> np.ndarray:
     """A colour picture with structure at several sizes, uint8."""
     rng = np.random.default_rng(seed)
-    layers = [cv2.resize(rng.random((side, side, 3)), (width, height), interpolation=cv2.INTER_CUBIC) for side in (3, 9)]
+    layers = [
+        cv2.resize(rng.random((side, side, 3)), (width, height), interpolation=cv2.INTER_CUBIC) for side in (3, 9)
+    ]
     return np.rint(255 * np.mean(layers, axis=0).clip(0, 1)).astype(np.uint8)
 
 

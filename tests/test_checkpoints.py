@@ -94,7 +94,9 @@ def test_the_export_holds_the_best_checkpoint(trained):
 
 def test_an_export_can_be_exported_again(trained, tmp_path):
     export(trained / "model.safetensors", tmp_path / "again.safetensors")
-    first, again = (load_model(path)(lr_image()).sr for path in (trained / "model.safetensors", tmp_path / "again.safetensors"))
+    first, again = (
+        load_model(path)(lr_image()).sr for path in (trained / "model.safetensors", tmp_path / "again.safetensors")
+    )
     assert torch.equal(first, again)
 
 
@@ -183,7 +185,9 @@ def test_a_class_path_from_outside_the_networks_is_refused(trap, tmp_path, targe
     call = {"_target_": target, "_args_": ["touch sprung"]}
     for model in (call, {"_target_": "arcsr_lightning.networks.ArcSR", "estimator": None, "restorer": [call]}):
         path = forge(tmp_path / f"forged{suffix}", model)
-        with pytest.raises(InputError, match=rf"forged{suffix}: .*'{target}' is not a network or block of this package"):
+        with pytest.raises(
+            InputError, match=rf"forged{suffix}: .*'{target}' is not a network or block of this package"
+        ):
             load_model(path)
 
 
@@ -202,7 +206,9 @@ def test_a_configuration_that_is_not_plain_data_is_refused(trap, tmp_path, resto
 
 
 def test_nor_may_any_other_setting_build_something(trap, tmp_path):
-    setting = "${oc.create:{_target_:logging.FileHandler,filename:sprung}}"  # evaluate hands kernel_size to the data sets
+    setting = (
+        "${oc.create:{_target_:logging.FileHandler,filename:sprung}}"  # evaluate hands kernel_size to the data sets
+    )
     with pytest.raises(InputError, match="forged.safetensors: .*plain data"):
         load_model(forge(tmp_path / "forged.safetensors", {"_target_": "arcsr_lightning.networks.Bicubic"}, setting))
 

@@ -1,15 +1,24 @@
 import numpy as np
 import pytest
 import torch
+from PIL import Image
+from skimage import data as skimage_data
 
 from arcsr_lightning.degradation import MotionField, dense_field
 from arcsr_lightning.figures import (
+    PanelRow,
     degradation_picture,
+    detailed_part,
     field_parts_picture,
+    grid_pixels,
     guided_conv_picture,
     impulse_picture,
+    kernel_field_picture,
     kernel_grid_picture,
+    kernel_moments,
+    panel,
     sampling_picture,
+    save_figure,
 )
 
 
@@ -71,3 +80,119 @@ def test_sampling_picture_marks_the_positions_read():
     shift[0, 1], shift[8, 0] = -0.5, 0.25
     np.testing.assert_allclose(read - regular, shift)
     assert axis.get_xlabel() == "shifts up to 0.50 px"
+
+
+def test_the_kernel_grid_shows_the_kernel_of_each_pixel_in_its_place_and_upright():
+    rows, cols, side = 2, 3, 5
+    y, x = grid_pixels(20, 31, rows, cols)
+    assert (y.tolist(), x.tolist()) == ([5, 15], [5, 15, 25])
+    kernel = torch.zeros(side * side, 20, 31)
+    taps = np.random.default_rng(0).permutation(side * side)[: rows * cols].reshape(rows, cols)
+    for row in range(rows):
+        for col in range(cols):
+            kernel[taps[row, col], y[row], x[col]] = 0.1 * (row + col + 1)
+    picture = kernel_grid_picture(kernel, rows, cols).astype(int)
+    brightest = np.array([252, 255, 164])  # the last colour of the map; the lines between are white
+    pitch = (picture.shape[0] + 2) // rows
+    assert picture.shape == (rows * pitch - 2, cols * pitch - 2, 3)
+    zoom = (pitch - 2) // side
+    for row in range(rows):
+        for col in range(cols):
+            cell = picture[row * pitch :, col * pitch :][: side * zoom, : side * zoom]
+            found = np.abs(cell - brightest).max(-1) <= 1
+            expected = np.zeros((side, side), bool)
+            expected.flat[taps[row, col]] = True
+            np.testing.assert_array_equal(found, expected.repeat(zoom, 0).repeat(zoom, 1))
+    assert (picture[pitch - 2 : pitch] == 255).all()
+    assert (picture[:, pitch - 2 : pitch] == 255).all()
+
+
+@pytest.mark.parametrize("angle", [0, 30, 45, 90, 120, 170])
+def test_moments_of_a_streak_are_its_length_and_direction(angle):
+    side = 31
+    radians = np.deg2rad(angle)
+    t = np.linspace(-12, 12, 4001)
+    y, x = (np.rint(side // 2 + t * part).astype(int) for part in (-np.sin(radians), np.cos(radians)))
+    kernel = np.zeros((side, side))
+    np.add.at(kernel, (y, x), 1)
+    field = torch.from_numpy(kernel).reshape(-1, 1, 1) + 0.01  # a faint floor, as estimates have
+    extent, found, directedness = (moment.item() for moment in kernel_moments(field))
+    assert extent == pytest.approx(24 / 12**0.5, rel=0.05)
+    assert abs((found - angle + 90) % 180 - 90) < 2
+    assert directedness > 0.98
+
+
+def test_moments_of_a_shifted_point_and_of_a_disc():
+    point = torch.zeros(49)
+    point[3] = 2.0
+    y, x = np.mgrid[-10:11, -10:11]
+    disc = torch.from_numpy((y**2 + x**2 <= 64).astype(np.float32)).flatten()
+    assert kernel_moments(point.view(-1, 1, 1))[0].item() == 0
+    extent, _, directedness = kernel_moments(disc.view(-1, 1, 1))
+    assert extent.item() == pytest.approx(8 / 2**0.5, rel=0.02)
+    assert directedness.item() < 1e-5
+
+
+def test_the_most_detailed_part_is_found():
+    image = torch.full((3, 100, 140), 0.5)
+    image[:, 50:70, 75:100] = torch.rand(3, 20, 25)
+    rows, cols = detailed_part(image, 36, 48)
+    assert rows.start <= 50 and rows.stop >= 70 and cols.start <= 75 and cols.stop >= 100
+    assert (rows.stop - rows.start, cols.stop - cols.start) == (36, 48)
+    assert detailed_part(image, 500, 500) == (slice(0, 100), slice(0, 140))
+
+
+def photo_row(name, image, **kernels):
+    hr = torch.from_numpy(image[:300, :448].copy()).permute(2, 0, 1) / 255
+    return PanelRow(name, 10.0, hr * 0.5, hr * 0.8, hr, 20.125, 21.5, **kernels)
+
+
+def test_the_panel_shows_the_same_part_of_everything_and_its_figures():
+    kernel = torch.rand(25, 75, 112)
+    row = photo_row("cat", skimage_data.chelsea(), kernel=kernel, true_kernel=kernel.flip(0))
+    figure = panel([row], "a caption")
+    part = detailed_part(row.hr, 104, 156)
+    shown = [axis.images[0].get_array() for axis in figure.axes]
+    for picture, image in zip(shown, (row.bicubic, row.sr, row.hr), strict=False):
+        np.testing.assert_allclose(picture, 255 * image[:, *part].permute(1, 2, 0), atol=0.51)
+    there = kernel[:, part[0].start // 4 : part[0].stop // 4, part[1].start // 4 : part[1].stop // 4]
+    np.testing.assert_array_equal(shown[3], kernel_grid_picture(there, 4, 6))
+    np.testing.assert_array_equal(shown[4], kernel_grid_picture(there.flip(0), 4, 6))
+    assert [axis.get_xlabel() for axis in figure.axes] == ["20.12 dB", "21.50 dB", "", "", ""]
+    assert figure.axes[0].get_ylabel() == "cat, noise 10"
+    texts = [text.get_text() for text in figure.texts]
+    assert texts == ["bicubic", "ArcSR", "ground truth", "estimated kernels", "true kernels", "a caption"]
+
+
+def test_a_panel_without_kernels_has_three_columns_and_may_show_all_of_the_image():
+    row = photo_row("cat", skimage_data.chelsea())
+    figure = panel([row], "", "bicubic", window=None)
+    assert len(figure.axes) == 3
+    assert figure.axes[0].images[0].get_array().shape == (300, 448, 3)
+
+
+def test_the_picture_of_a_field_names_its_parts_and_shows_extents():
+    kernel = torch.zeros(25, 12, 18)
+    kernel[12] = 1
+    kernel[10:15, :, 9:] = 1
+    figure = kernel_field_picture(kernel, torch.rand(3, 48, 72))
+    titles = [
+        "restored image",
+        "estimated kernels",
+        "blur extent (RMS radius, LR pixels)",
+        "blur direction (white: none)",
+    ]
+    shown = pictures(figure)
+    assert [title for title in shown if title] == titles
+    np.testing.assert_allclose(shown[titles[2]], np.repeat([[0, 2**0.5]], 9, axis=1).repeat(12, axis=0), atol=1e-6)
+
+
+def test_the_panel_of_three_photographs_is_a_small_png(tmp_path):
+    photographs = (skimage_data.chelsea(), skimage_data.coffee(), skimage_data.astronaut())
+    rows = [photo_row("photo", image, kernel=torch.rand(25, 75, 112)) for image in photographs]
+    save_figure(panel(rows, ""), tmp_path / "new" / "panel.png")
+    assert (tmp_path / "new" / "panel.png").stat().st_size <= 500_000
+    with Image.open(tmp_path / "new" / "panel.png") as picture:
+        assert picture.format == "PNG" and picture.width > 1200
+    save_figure(panel(rows, ""), tmp_path / "panel.png", max_bytes=300_000)
+    assert (tmp_path / "panel.png").stat().st_size <= 300_000

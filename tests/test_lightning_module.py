@@ -106,7 +106,9 @@ def test_a_loss_that_is_no_number_stops_the_training_and_names_the_step(configur
 
     def failing(self, restored, batch):
         calls.append(batch)
-        return {name: term * (math.nan if len(calls) == 4 else 1) for name, term in healthy(self, restored, batch).items()}
+        return {
+            name: term * (math.nan if len(calls) == 4 else 1) for name, term in healthy(self, restored, batch).items()
+        }
 
     monkeypatch.setattr(RestorationLoss, "forward", failing)
     with pytest.raises(FloatingPointError, match="the loss is nan at step 3"):

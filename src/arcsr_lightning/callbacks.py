@@ -84,7 +84,8 @@ class Panel(pl.Callback):
     def chosen(self, batches: list[int], dataloader_idx: int) -> set[int]:
         """The batches to draw: spread evenly over the first loader, that of the lowest noise level."""
         count = batches[0] if dataloader_idx == 0 else 0
-        return {i * count // self.images for i in range(min(self.images, count))}
+        rows = min(self.images, count)
+        return {i * count // rows for i in range(rows)}
 
     def collect(
         self, module: SRModule, restorations: dict[str, Restoration], batch: dict[str, Any], scores: list[Row]

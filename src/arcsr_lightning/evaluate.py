@@ -25,9 +25,7 @@ def evaluate(cfg: DictConfig) -> list[Row]:
         raise InputError(f"{path} was trained for scale={saved.config['scale']}, not scale={cfg.scale}")
     cfg.weights = str(path)
     launch.show(cfg)
-    module = SRModule(
-        build_saved(saved, path), method=cfg.method, compile=cfg.compile, channels_last=cfg.channels_last
-    )
+    module = SRModule(build_saved(saved, path), method=cfg.method, compile=cfg.compile, channels_last=cfg.channels_last)
     trainer = launch.build_trainer(cfg)
     trainer.test(module, launch.build_data(cfg), verbose=False)
     if trainer.is_global_zero:

@@ -9,6 +9,7 @@ from typing import NamedTuple
 import matplotlib
 import numpy as np
 import torch
+import torch.nn.functional as F
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from torch import Tensor
@@ -44,9 +45,7 @@ def kernel_grid_picture(kernel: Tensor, rows: int, cols: int) -> np.ndarray:
     cells = cells / cells.max(axis=0).clip(min=1e-12)
     zoom = ceil(_CELL / side)
     cells = cells.reshape(side, side, rows, cols).repeat(zoom, axis=0).repeat(zoom, axis=1)
-    cells = np.pad(
-        matplotlib.colormaps["inferno"](cells)[..., :3], [(1, 1)] * 2 + [(0, 0)] * 3, constant_values=1
-    )
+    cells = np.pad(matplotlib.colormaps["inferno"](cells)[..., :3], [(1, 1)] * 2 + [(0, 0)] * 3, constant_values=1)
     picture = cells.transpose(2, 0, 3, 1, 4).reshape(rows * cells.shape[0], cols * cells.shape[1], 3)
     return np.rint(255 * picture[1:-1, 1:-1]).astype(np.uint8)
 
@@ -88,46 +87,72 @@ class PanelRow(NamedTuple):
 
 
 def panel(
-    rows: Sequence[PanelRow], caption: str, method: str = "ArcSR", window: tuple[int, int] | None = (144, 216)
+    rows: Sequence[PanelRow], caption: str, method: str = "ArcSR", window: tuple[int, int] | None = (104, 156)
 ) -> Figure:
     """Bicubic | ArcSR | ground truth | estimated kernels | true kernels, one row per image, PSNR below the pictures.
 
     Of an image larger than ``window`` (rows, columns in HR pixels; None: show all) the part of that size with the most
-    detail is shown, so that a pixel of the image is not smaller than one of the picture; the PSNR stays that of the
-    image. The kernels are those at the centres of a grid of cells over what is shown. A kernel column that no row
-    fills is left out. ``method`` is the title of the second column.
+    detail is shown, so that every pixel can be seen; the PSNR stays that of the image. The kernels are those at the
+    centres of a grid of cells over what is shown. A kernel column that no row fills is left out. ``method`` is the
+    title of the second column.
     """
-    titles = ["bicubic", method, "ground truth"]
-    titles += ["estimated kernels"] if any(row.kernel is not None for row in rows) else []
-    titles += ["true kernels"] if any(row.true_kernel is not None for row in rows) else []
+    columns = ["bicubic", method, "ground truth"]
+    columns += ["estimated kernels"] if any(row.kernel is not None for row in rows) else []
+    columns += ["true kernels"] if any(row.true_kernel is not None for row in rows) else []
     parts = [detailed_part(row.hr, *(window or row.hr.shape[-2:])) for row in rows]
-    shapes = [(part[0].stop - part[0].start) / (part[1].stop - part[1].start) for part in parts]
+    shapes = [(down.stop - down.start) / (across.stop - across.start) for down, across in parts]
 
-    # In inches: at 150 dots each pixel of the default window becomes exactly 2 x 2, which keeps it sharp and the file small
-    column, gap, left, head, label, foot = 2.88, 0.06, 0.26, 0.26, 0.27, 0.3
-    width = left + len(titles) * (column + gap)
-    height = head + sum(column * shape + label for shape in shapes) + foot
+    # Inches. At 150 dots each pixel of the default window is drawn as 2 x 2: sharp, and small as a file.
+    column, gap, left, head, below, foot = 2.08, 0.06, 0.26, 0.26, 0.26, 0.26
+    width = left + len(columns) * (column + gap)
+    height = head + sum(column * shape + below for shape in shapes) + foot
     figure = Figure(figsize=(width, height))
-    top = height - head
+    top = head
     for row, part, shape in zip(rows, parts, shapes, strict=True):
-        top -= column * shape
-        axes = {}
-        for number, title in enumerate(titles):
-            box = (left + number * (column + gap), top, column, column * shape)
-            axes[title] = figure.add_axes([box[0] / width, box[1] / height, box[2] / width, box[3] / height])
-            axes[title].set_axis_off()
-            if row is rows[0]:
-                figure.text((box[0] + column / 2) / width, 1 - 0.5 * head / height, title, va="center", ha="center", **_TEXT)
-        top -= label
-        of_what = "" if (part[0].stop, part[1].stop) == tuple(row.hr.shape[-2:]) else ""
+        bottom = top + column * shape
+        cells = {
+            0: (to_uint8(row.bicubic[:, *part]), f"{row.psnr_bicubic:.2f} dB"),
+            1: (to_uint8(row.sr[:, *part]), f"{row.psnr_sr:.2f} dB"),
+            2: (to_uint8(row.hr[:, *part]), ""),
+        }
+        for title, kernel in (("estimated kernels", row.kernel), ("true kernels", row.true_kernel)):
+            if kernel is not None:
+                scale = row.hr.shape[-1] // kernel.shape[-1]
+                there = [slice(side.start // scale, ceil(side.stop / scale)) for side in part]
+                cells[columns.index(title)] = kernel_grid_picture(kernel[:, *there], *_grid(shape, 6)), ""
+        for number, (picture, label) in cells.items():
+            x = left + number * (column + gap)
+            box = (x / width, 1 - bottom / height, column / width, column * shape / height)
+            _show(figure.add_axes(box), picture, label, interpolation="nearest").axes.xaxis.labelpad = 2
+        figure.axes[-len(cells)].set_ylabel(f"{row.name}, noise {row.noise_level:g}", **_TEXT)
+        top = bottom + below
+    for number, title in enumerate(columns):
+        x = left + number * (column + gap) + column / 2
+        figure.text(x / width, 1 - head / 2 / height, title, ha="center", va="center", **_TEXT)
+    figure.text(0.5, foot / 2 / height, caption, ha="center", va="center", fontsize=8, color="0.35")
     return figure
+
+
+def detailed_part(image: Tensor, height: int, width: int, step: int = 12) -> tuple[slice, slice]:
+    """Where an image (3, H, W) has most detail, as the sum of its gradients: (rows, columns) of at most that size.
+
+    The part starts at multiples of ``step``: 12 suits the scales 2, 3 and 4, whose LR pixels it does not cut.
+    """
+    height, width = min(height, image.shape[-2]), min(width, image.shape[-1])
+    grey = image.mean(0)
+    detail = torch.zeros_like(grey)
+    detail[1:] += grey.diff(dim=0).abs()
+    detail[:, 1:] += grey.diff(dim=1).abs()
+    sums = F.avg_pool2d(detail[None], (height, width), stride=step)[0]
+    y, x = divmod(int(sums.argmax()), sums.shape[1])
+    return slice(step * y, step * y + height), slice(step * x, step * x + width)
 
 
 def kernel_field_picture(kernel: Tensor, image: Tensor, caption: str = "") -> Figure:
     """An image (3, H, W) beside its kernel field (ks*ks, h, w): kernels on a grid, blur extent, blur direction."""
     shape = image.shape[-2] / image.shape[-1]
     extent, angle, directedness = (moment.cpu().numpy() for moment in kernel_moments(kernel))
-    figure = Figure(figsize=(9, 8 * shape + 1.6), layout="constrained")
+    figure = Figure(figsize=(9, 8.2 * shape + 1.2), layout="constrained")
     (restored, grid), (extents, angles) = figure.subplots(2, 2)
     _show(restored, to_uint8(image))
     restored.set_title("restored image", **_TEXT)
@@ -138,10 +163,8 @@ def kernel_field_picture(kernel: Tensor, image: Tensor, caption: str = "") -> Fi
     figure.colorbar(shown, ax=extents, location="bottom", aspect=40, pad=0.02)
     shown = _show(angles, angle, cmap="hsv", vmin=0, vmax=180, alpha=directedness.clip(0, 1))
     angles.set_title("blur direction (white: none)", **_TEXT)
-    bar = figure.colorbar(
-        shown, ax=angles, location="bottom", aspect=40, pad=0.02, ticks=[0, 45, 90, 135, 180]
-    )
-    bar.set_ticklabels(["0° ─", "45° ╱", "90° │", "135° ╲", "180° ─"])
+    bar = figure.colorbar(shown, ax=angles, location="bottom", aspect=40, pad=0.02, ticks=[0, 45, 90, 135, 180])
+    bar.set_ticklabels(["0°", "45° /", "90° |", "135° \\", "180°"])
     figure.supxlabel(caption, fontsize=8, color="0.35")
     return figure
 
@@ -243,7 +266,7 @@ def sampling_picture(
     picture = to_uint8(image.clamp(0, 1))
     for (name, field), (overview, *row_axes) in zip(offsets.items(), axes, strict=True):
         _show(overview, picture)
-        overview.set_title(name, **_TEXT)
+        overview.set_ylabel(name, **_TEXT)
         for number, (axis, (y, x)) in enumerate(zip(row_axes, pixels, strict=True), start=1):
             overview.text(x, y, str(number), color="white", ha="center", va="center", **_BADGE)
             regular = taps + np.array([y, x])  # (9, 2) as (y, x)
@@ -256,7 +279,8 @@ def sampling_picture(
             axis.scatter(read[:, 1], read[:, 0], s=14, color=_MARK)
             axis.set_xlim(x - 2.5, x + 2.5)
             axis.set_ylim(y + 2.5, y - 2.5)
-            axis.set_title(f"pixel {number}: ({y}, {x})", **_TEXT)
+    for number, (axis, (y, x)) in enumerate(zip(axes[0, 1:], pixels, strict=True), start=1):
+        axis.set_title(f"pixel {number}: ({y}, {x})", **_TEXT)
     figure.supxlabel(caption, fontsize=8, color="0.35")
     return figure
 

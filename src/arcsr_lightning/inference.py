@@ -32,9 +32,7 @@ def restore(
     tiles) after each. ValueError for an ``overlap`` outside 1 ... tile // 2.
     """
     if tile is not None and not 1 <= overlap <= tile // 2:
-        raise ValueError(
-            f"overlap must be between 1 and half the tile ({tile} // 2 = {tile // 2}), got {overlap}"
-        )
+        raise ValueError(f"overlap must be between 1 and half the tile ({tile} // 2 = {tile // 2}), got {overlap}")
     device = next((parameter.device for parameter in network.parameters()), lr.device)
     rows, columns = (tile_spans(length, tile, overlap) for length in lr.shape[-2:])
 
@@ -44,9 +42,7 @@ def restore(
         across = tile_weights(columns, column, scale, overlap)
         if canvas is None:
             canvas = torch.zeros(*part.shape[:2], lr.shape[-2] * scale, lr.shape[-1] * scale)
-        canvas[..., top * scale : bottom * scale, left * scale : right * scale] += part.float().cpu() * (
-            down * across
-        )
+        canvas[..., top * scale : bottom * scale, left * scale : right * scale] += part.float().cpu() * (down * across)
         return canvas
 
     sr = kernel = None

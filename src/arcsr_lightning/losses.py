@@ -46,9 +46,7 @@ class RestorationLoss(nn.Module):
                 raise InputError("loss: this model estimates no kernel; set loss.kernel_weight=0 loss.reblur_weight=0")
         if self.kernel_weight:
             if "kernel" not in batch:
-                raise InputError(
-                    "loss.kernel_weight needs true kernels, which this data does not have; set it to 0"
-                )
+                raise InputError("loss.kernel_weight needs true kernels, which this data does not have; set it to 0")
             terms["kernel"] = kernel_error(restored.kernel, batch["kernel"]).mean()
             loss = loss + self.kernel_weight * terms["kernel"]
         if self.reblur_weight:

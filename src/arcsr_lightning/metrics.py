@@ -32,7 +32,9 @@ def ssim(x: Tensor, y: Tensor) -> Tensor:
         ValueError: an image is smaller than the window.
     """
     if min(x.shape[-2:]) < SSIM_WINDOW:
-        raise ValueError(f"SSIM needs sides of at least {SSIM_WINDOW} px after the border crop, got {tuple(x.shape[-2:])}")
+        raise ValueError(
+            f"SSIM needs sides of at least {SSIM_WINDOW} px after the border crop, got {tuple(x.shape[-2:])}"
+        )
     _, image = structural_similarity_index_measure(
         x, y, data_range=1.0, gaussian_kernel=True, sigma=1.5, reduction="none", return_full_image=True
     )

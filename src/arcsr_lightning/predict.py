@@ -60,9 +60,7 @@ def kernel_file(result: Path) -> Path:
     return result.with_name(f"{result.stem}_kernels.png")
 
 
-def restore_file(
-    network: nn.Module, source: Path, target: Path, cfg: DictConfig, progress: Progress
-) -> list[Path]:
+def restore_file(network: nn.Module, source: Path, target: Path, cfg: DictConfig, progress: Progress) -> list[Path]:
     """Restore one picture; returns the files written."""
     picture = load_picture(source)
     check_format(target, picture)

@@ -95,9 +95,7 @@ def test_other_modes_become_rgb_for_training(tmp_path, pixels, suffix):
 
 def encode(pixels, suffix):
     buffer = BytesIO()
-    Image.fromarray(pixels[..., :3]).save(
-        buffer, {".jpg": "JPEG", ".tif": "TIFF"}.get(suffix, suffix[1:].upper())
-    )
+    Image.fromarray(pixels[..., :3]).save(buffer, {".jpg": "JPEG", ".tif": "TIFF"}.get(suffix, suffix[1:].upper()))
     return buffer.getvalue()
 
 
@@ -255,7 +253,7 @@ def test_alpha_follows_the_new_size():
     half = Picture(torch.rand(3, 6, 6), alpha=torch.tensor([0.0, 1.0]).repeat_interleave(3).expand(1, 6, 6))
     alpha = replace_pixels(half, torch.rand(3, 12, 12)).alpha
     assert alpha[..., :4].max() < 0.1 and alpha[..., -4:].min() > 0.9
-    assert 0 <= alpha.min() and alpha.max() <= 1
+    assert alpha.min() >= 0 and alpha.max() <= 1
 
 
 def test_a_format_that_cannot_hold_the_picture_is_refused_and_keeps_the_old_file(tmp_path):

@@ -4,7 +4,16 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import nn
 
-from arcsr_lightning.blocks import ChannelAttention, ConcatConv, DMBlock, DMConv, KGBlock, KGConv, OrdinaryConv, PlainConv
+from arcsr_lightning.blocks import (
+    ChannelAttention,
+    ConcatConv,
+    DMBlock,
+    DMConv,
+    KGBlock,
+    KGConv,
+    OrdinaryConv,
+    PlainConv,
+)
 from arcsr_lightning.degradation import upsample
 from arcsr_lightning.networks import ArcSR, Bicubic, KernelEstimator, Restorer
 

@@ -37,9 +37,7 @@ class ConcatConv(nn.Conv2d):
     """
 
     def __init__(self, channels: int, kernel_size: int) -> None:
-        super().__init__(
-            channels + check_odd(kernel_size) ** 2, channels, kernel_size, padding=kernel_size // 2
-        )
+        super().__init__(channels + check_odd(kernel_size) ** 2, channels, kernel_size, padding=kernel_size // 2)
 
     def forward(self, x: Tensor, guide: Tensor) -> Tensor:
         return super().forward(torch.cat([x, guide], dim=1))
@@ -76,9 +74,7 @@ class KGBlock(nn.Module):
     Shapes: features (B, C, H, W) and guide (B, ks*ks, H, W) -> (B, C, H, W).
     """
 
-    def __init__(
-        self, channels: int, kernel_size: int, convolution: Callable[[int, int], nn.Module] = KGConv
-    ) -> None:
+    def __init__(self, channels: int, kernel_size: int, convolution: Callable[[int, int], nn.Module] = KGConv) -> None:
         super().__init__()
         self.convolutions = nn.ModuleList(convolution(channels, kernel_size) for _ in range(3))
         self.activation = nn.ReLU(inplace=True)

@@ -38,9 +38,7 @@ def image_files(folder: str | Path) -> list[Path]:
     """The image files of ``folder`` itself, sorted by name. InputError when it is missing or has none."""
     folder = Path(folder)
     if not folder.is_dir():
-        raise InputError(
-            f"{folder} is {'not a folder' if folder.exists() else 'missing'}; name a folder of images"
-        )
+        raise InputError(f"{folder} is {'not a folder' if folder.exists() else 'missing'}; name a folder of images")
     files = sorted(
         path
         for path in folder.iterdir()

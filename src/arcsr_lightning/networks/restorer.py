@@ -63,4 +63,3 @@ class Restorer(nn.Module):
             features = attention(kg_block(features, guide))
         detail = self.tail(self.upsample(features))  # (B, 3, sH, sW)
         return upsample(lr.float(), self.scale) + detail
-
