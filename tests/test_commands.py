@@ -164,7 +164,7 @@ def bad_input() -> dict[str, tuple]:
         "missing picture": (predict, ["input={tmp}/no.png", "output={tmp}/x.png"], ["{tmp}/no.png", "missing"]),
         "truncated picture": (predict, ["input={tmp}/cut.png", "output={tmp}/x.png"], ["{tmp}/cut.png", "truncated"]),
         "would overwrite": (predict, ["input={tmp}/whole.png", "output={tmp}/text.ckpt"], ["exists", "overwrite=true"]),
-        "would replace its input": (predict, ["input={tmp}/whole.png", "output={tmp}", "overwrite=true"], ["whole.png"]),
+        "would replace its input": (predict, ["input={tmp}/whole.png", "output={tmp}"], ["would replace the input"]),
         "no format": (predict, ["input={tmp}/whole.png", "output={tmp}/x.xyz"], ["x.xyz", ".png"]),
         "no such device": (predict, ["input={tmp}/whole.png", "output={tmp}/x.png", "device=tpu"], ["device=tpu"]),
     }  # fmt: skip

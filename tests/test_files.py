@@ -19,7 +19,7 @@ def test_the_file_appears_whole_and_nothing_else_stays(tmp_path):
 def test_an_error_keeps_the_old_file_and_removes_the_new_one(tmp_path, error):
     path = tmp_path / "a.txt"
     path.write_text("old")
-    with pytest.raises(error), write_aside(path) as aside:
+    with pytest.raises(error), write_aside(path) as aside:  # noqa: PT012
         aside.write_text("half")
         raise error
     assert path.read_text() == "old"

@@ -1,5 +1,7 @@
 """Restoring in tiles against restoring the whole image."""
 
+import itertools
+
 import pytest
 import torch
 import torch.nn.functional as F
@@ -70,7 +72,7 @@ def test_tiles_cover_the_image_and_their_weights_sum_to_one(length, overlap, ext
         assert weights.min() >= 0
         total[start * scale : stop * scale] += weights
     assert spans[0][0] == 0 and spans[-1][1] == length
-    assert all(first[1] - second[0] >= overlap for first, second in zip(spans, spans[1:], strict=False))
+    assert all(first[1] - second[0] >= overlap for first, second in itertools.pairwise(spans))
     torch.testing.assert_close(total, torch.ones_like(total), rtol=0, atol=1e-6)
 
 

@@ -111,7 +111,7 @@ class Panel(pl.Callback):
         """Write the picture and hand it to the loggers that take pictures."""
         if not (self.rows and trainer.is_global_zero) or trainer.fast_dev_run:
             return
-        caption = f"x{module.network.scale}, PSNR on RGB; kernels: each pixel's own, on the LR grid, scaled to its largest tap"
+        caption = f"×{module.network.scale}, PSNR on RGB; kernels of single pixels, LR grid, each scaled to its maximum"
         path = self.folder / name
         figure = panel(self.rows, caption, module.method)
         save_figure(figure, path)

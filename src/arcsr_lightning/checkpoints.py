@@ -135,8 +135,8 @@ def load_weights(network: nn.Module, saved: Saved, path: str | Path) -> None:
     for key, value in own.items():
         if value.shape != saved.weights[key].shape:
             raise InputError(
-                f"{path}: weights of another architecture or scale: {key!r} is {tuple(saved.weights[key].shape)} in the "
-                f"file and {tuple(value.shape)} in the model; {described(saved.config)}"
+                f"{path}: weights of another architecture or scale: {key!r} is {tuple(saved.weights[key].shape)} in "
+                f"the file and {tuple(value.shape)} in the model; {described(saved.config)}"
             )
     network.load_state_dict(saved.weights)
 

@@ -22,7 +22,7 @@ def write_aside(path: str | Path) -> Iterator[Path]:
         yield aside
         with aside.open("r+b") as file:
             os.fsync(file.fileno())
-        os.replace(aside, path)
+        aside.replace(path)
     finally:
         aside.unlink(missing_ok=True)
 

@@ -50,7 +50,7 @@ def compose(overrides: list[str] | None = None, config_name: str = "train") -> D
         overrides: as typed on the command line, e.g. ``["experiment=quickstart", "seed=1"]``.
         config_name: ``train``, ``evaluate`` or ``predict``.
 
-    Outside a command there is no run folder: ``paths.output_dir`` is ``<logs>/<task_name>/interactive`` unless overridden.
+    There is no run folder outside a command: ``paths.output_dir`` is ``<logs>/<task_name>/interactive`` then.
     """
     interactive = "paths.output_dir=${paths.log_dir}/${task_name}/interactive"
     GlobalHydra.instance().clear()

@@ -63,7 +63,7 @@ class SRModule(pl.LightningModule):
     def forward(self, lr: Tensor) -> Restoration:
         return self.network(lr.contiguous(memory_format=self.memory_format))
 
-    def training_step(self, batch: dict[str, Any], _: int) -> Tensor:
+    def training_step(self, batch: dict[str, Any], batch_idx: int) -> Tensor:
         terms = self.loss(self(batch["lr"]), batch)
         if not torch.isfinite(terms["loss"]):
             raise FloatingPointError(
@@ -78,14 +78,14 @@ class SRModule(pl.LightningModule):
         # The step that spoils the weights has a finite loss still: do not let its checkpoint replace a good one.
         if not all(torch.isfinite(parameter).all() for parameter in self.parameters()):
             raise FloatingPointError(
-                f"the weights are no longer finite after step {self.global_step}; checkpoints already written are kept: "
+                f"the weights are not finite after step {self.global_step}; checkpoints already written are kept: "
                 "lower optimizer.lr or set trainer.gradient_clip_val"
             )
 
-    def validation_step(self, batch: dict[str, Any], _: int, dataloader_idx: int = 0) -> dict[str, Restoration]:
+    def validation_step(self, batch: dict[str, Any], batch_idx: int, dataloader_idx: int = 0) -> dict[str, Restoration]:
         return self.scored(batch, self.val_rows)
 
-    def test_step(self, batch: dict[str, Any], _: int, dataloader_idx: int = 0) -> dict[str, Restoration]:
+    def test_step(self, batch: dict[str, Any], batch_idx: int, dataloader_idx: int = 0) -> dict[str, Restoration]:
         return self.scored(batch, self.test_rows)
 
     def scored(self, batch: dict[str, Any], rows: list[Row]) -> dict[str, Restoration]:
@@ -116,7 +116,8 @@ class SRModule(pl.LightningModule):
         for prefix, group in groups.items():
             for name, mean in mean_scores(group).items():
                 key = f"{stage}/{prefix}{name.removesuffix('_rgb')}"
-                self.log(key, mean, prog_bar=key == "val/psnr")
+                # Equal on all ranks already; without sync_dist Lightning warns that it may not be.
+                self.log(key, mean, prog_bar=key == "val/psnr", sync_dist=True)
 
     def configure_optimizers(self) -> dict[str, Any]:
         optimizer = self.make_optimizer(self.network.parameters())

@@ -41,9 +41,8 @@ class RestorationLoss(nn.Module):
     def forward(self, restored: Restoration, batch: dict[str, Tensor]) -> dict[str, Tensor]:
         terms = {"l1": F.l1_loss(restored.sr, batch["hr"])}
         loss = terms["l1"]
-        if self.kernel_weight or self.reblur_weight:
-            if restored.kernel is None:
-                raise InputError("loss: this model estimates no kernel; set loss.kernel_weight=0 loss.reblur_weight=0")
+        if restored.kernel is None and (self.kernel_weight or self.reblur_weight):
+            raise InputError("loss: this model estimates no kernel; set loss.kernel_weight=0 loss.reblur_weight=0")
         if self.kernel_weight:
             if "kernel" not in batch:
                 raise InputError("loss.kernel_weight needs true kernels, which this data does not have; set it to 0")

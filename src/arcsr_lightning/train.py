@@ -19,8 +19,8 @@ from arcsr_lightning.reports import write_report
 def train(cfg: DictConfig) -> dict[str, float]:
     """Train, test and export as ``cfg`` says (conf/train.yaml); returns every logged metric by name.
 
-    Leaves in ``cfg.paths.output_dir``: checkpoints/, csv/, images/, config.yaml, model.safetensors (the best weights) and,
-    after the test, metrics.json, per_image.csv and images/panel.png.
+    Leaves in ``cfg.paths.output_dir``: checkpoints/, csv/, images/, config.yaml, model.safetensors (the best weights)
+    and, after the test, metrics.json, per_image.csv and images/panel.png.
 
     Raises:
         InputError: a file or setting is at fault.

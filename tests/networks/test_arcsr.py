@@ -39,7 +39,7 @@ def test_any_lr_size_from_one_pixel_up(scale, height, width):
 
 
 def test_counts_are_the_paper_s():
-    """Sec. 4.2: 4 DMconvs a DM-block, 2 DM-blocks a level; 3 KGconvs a KG-block, 8 KG-blocks, each with its attention."""
+    """Sec. 4.2: 4 DMconvs a DM-block, 2 DM-blocks a level; 3 KGconvs a KG-block, 8 KG-blocks, each with attention."""
     network = ArcSR(KernelEstimator(3, width=4, levels=3), Restorer(4, 3, width=4))
     levels = [*network.estimator.encoder, *network.estimator.decoder]
     assert len(levels) == 5

@@ -10,7 +10,7 @@ from arcsr_lightning.operators import NORMALISATIONS, normalise_kernel
 
 
 class Restorer(nn.Module):
-    """LR image and its kernel field -> SR image: eight KG-blocks, each followed by channel attention, then pixel shuffle.
+    """LR image and kernel field -> SR image: eight KG-blocks, each followed by channel attention, then pixel shuffle.
 
     The last convolution's result is added to the bicubically enlarged LR image, to which a fresh network is close;
     the paper does not say whether there is such a skip (docs/paper_notes.md).
