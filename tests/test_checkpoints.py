@@ -85,7 +85,7 @@ def test_with_ema_the_averaged_weights_are_the_ones_that_load(trained):
 
 
 def test_the_export_holds_the_best_checkpoint(trained):
-    (best,) = (trained / "checkpoints").glob("best-*.ckpt")
+    (best,) = (trained / "checkpoints").glob("best_*.ckpt")
     saved, exported = read_saved(best), read_saved(trained / "model.safetensors")
     assert exported.config == saved.config
     assert exported.weights.keys() == saved.weights.keys()

@@ -72,7 +72,7 @@ def test_training_leaves_everything_a_reader_looks_for(workplace):
     names = {str(path.relative_to(run_folder)) for path in run_folder.rglob("*") if path.is_file()}
     assert {
         "checkpoints/last.ckpt",
-        "checkpoints/best-step=0000002.ckpt",
+        "checkpoints/best_0000002.ckpt",
         "config.yaml",
         "csv/version_0/metrics.csv",
         "images/panel.png",

@@ -7,12 +7,12 @@ import math
 import pytest
 import torch
 
-from arcsr_lightning import load_model
+from arcsr_lightning import compose, load_model
 from arcsr_lightning.checkpoints import read_saved
 from arcsr_lightning.launch import build_module, build_network
-from arcsr_lightning.lightning_module import SRModule
+from arcsr_lightning.lightning_module import SRModule, rows_of
 from arcsr_lightning.losses import RestorationLoss
-from arcsr_lightning.networks import Bicubic
+from arcsr_lightning.networks import Bicubic, Restoration
 from arcsr_lightning.train import optimized, train
 
 SCORES = ("psnr", "ssim", "psnr_y", "ssim_y", "kernel_error")
@@ -76,10 +76,28 @@ def test_logged_test_scores_are_means_of_the_images_rows(configure, tmp_path):
         assert metrics[f"test/{score}"] == pytest.approx(mean, rel=1e-5)
 
 
+def test_a_method_without_parameters_cannot_be_trained(tmp_path):
+    with pytest.raises(ValueError, match="nothing to train; set train=false"):
+        train(compose(["model=bicubic", "print_config=false", f"paths.output_dir={tmp_path}"]))
+
+
+def test_every_training_has_a_seed(configure, tmp_path):
+    with pytest.raises(ValueError, match="seed=null"):
+        train(configure(tmp_path, "seed=null"))
+
+
+def test_a_kernel_of_another_size_than_the_truth_has_no_error():
+    inputs = batch() | {"name": ["a", "b"], "noise_level": torch.zeros(2)}
+    for taps, known in ((9, True), (25, False)):
+        restored = Restoration(inputs["hr"], torch.full((2, taps, 8, 8), 1 / taps))
+        assert all(("kernel_error" in row) == known for row in rows_of("net", restored, inputs, border=4))
+
+
 def test_the_metric_asked_for_is_what_a_sweeper_gets():
     metrics = {"val/psnr": 30.0, "train/loss": 0.1}
     assert optimized(metrics, "train/loss") == 0.1
     assert optimized(metrics, None) is None
+    assert optimized(metrics, "test/psnr") is None  # test=false
     with pytest.raises(ValueError, match="optimized_metric=val/pnsr.*train/loss, val/psnr"):
         optimized(metrics, "val/pnsr")
 
@@ -94,7 +112,7 @@ def test_best_and_last_checkpoints_are_both_true_when_the_metric_worsens(configu
         psnr = [float(row["val/psnr"]) for row in csv.DictReader(file) if row["val/psnr"]]
     best_step = max(range(4), key=psnr.__getitem__) + 1
     assert psnr[0] > psnr[3]
-    (best,) = (tmp_path / "checkpoints").glob("best-*.ckpt")
+    (best,) = (tmp_path / "checkpoints").glob("best_*.ckpt")
     assert torch.load(best, weights_only=True)["global_step"] == best_step
     assert last_of(tmp_path)["global_step"] == 4
     assert same(read_saved(tmp_path / "model.safetensors").weights, read_saved(best).weights)
@@ -126,7 +144,7 @@ def test_weights_that_are_no_numbers_do_not_replace_a_good_checkpoint(configure,
             next(self.parameters()).data.fill_(math.inf)
 
     monkeypatch.setattr(SRModule, "optimizer_step", spoiling)
-    with pytest.raises(FloatingPointError, match="no longer finite after step 4"):
+    with pytest.raises(FloatingPointError, match="the weights are not finite after step 4"):
         train(configure(tmp_path))
     assert last_of(tmp_path)["global_step"] == 2
     assert all(torch.isfinite(value).all() for value in last_of(tmp_path)["state_dict"].values())
@@ -225,7 +243,7 @@ def test_channels_last_changes_the_layout_and_nothing_else(configure, tmp_path):
 
 @pytest.mark.slow
 def test_a_compiled_network_trains_to_the_same_weights(configure, tmp_path):
-    for run, switch in (("plain", "compile=false"), ("compiled", "compile=true")):
+    for run, switch in (("plain", "compile=false"), ("compiled", "compile=true")):  # validation images differ in size
         train(configure(tmp_path / run, switch, "trainer.max_steps=2", "test=false"))
     plain, compiled = (last_of(tmp_path / run)["state_dict"] for run in ("plain", "compiled"))
     torch.testing.assert_close(compiled, plain, rtol=1e-3, atol=5e-3)  # Adam's first steps amplify rounding

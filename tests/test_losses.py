@@ -3,7 +3,7 @@ import torch
 
 from arcsr_lightning.degradation import apply_kernel_field, downsample
 from arcsr_lightning.errors import InputError
-from arcsr_lightning.losses import RestorationLoss, reblur_loss
+from arcsr_lightning.losses import RestorationLoss, kernel_loss, reblur_loss
 from arcsr_lightning.networks import Restoration
 
 
@@ -27,7 +27,7 @@ def test_terms_add_up_with_their_weights():
     kernel = data["kernel"].flip(1)
     terms = RestorationLoss(kernel_weight=0.5, reblur_weight=0.25)(Restoration(data["hr"] + 0.1, kernel), data)
     torch.testing.assert_close(terms["l1"], torch.tensor(0.1))
-    torch.testing.assert_close(terms["kernel"], (kernel - data["kernel"]).abs().sum(1).mean())
+    torch.testing.assert_close(terms["kernel"], (data["kernel"] * (data["kernel"] / kernel).log()).sum(1).mean())
     torch.testing.assert_close(terms["loss"], 0.1 + 0.5 * terms["kernel"] + 0.25 * terms["reblur"])
 
 
@@ -37,6 +37,14 @@ def test_reblur_vanishes_for_the_kernels_that_made_the_lr_image():
     lr = apply_kernel_field(downsample(data["hr"], 2), data["kernel"])
     assert reblur_loss(data["kernel"], lr, data["hr"], scale=2) < 1e-6
     assert reblur_loss(data["kernel"].flip(0), lr, data["hr"], scale=2) > 1e-3
+
+
+def test_kernel_loss_pulls_back_a_softmax_that_has_settled_on_a_wrong_tap():
+    logits = torch.tensor([60.0, 0.0, 0.0]).view(1, 3, 1, 1).requires_grad_()
+    truth = torch.tensor([0.0, 1.0, 0.0]).view(1, 3, 1, 1)
+    kernel_loss(torch.softmax(logits, 1), truth).backward()
+    torch.testing.assert_close(logits.grad.flatten(), torch.tensor([1.0, -1.0, 0.0]))
+    assert kernel_loss(truth, truth) == 0
 
 
 @pytest.mark.parametrize("weights", [{"kernel_weight": 1.0}, {"reblur_weight": 1.0}])

@@ -8,6 +8,7 @@ import pytest
 from rich.console import Console
 
 from arcsr_lightning import compose
+from arcsr_lightning.evaluate import evaluate
 from arcsr_lightning.reports import summary, table, write_report
 from arcsr_lightning.train import train
 
@@ -62,6 +63,28 @@ def test_without_true_kernels_there_is_no_kernel_error(configure, tmp_path, requ
     rows = strict((tmp_path / "metrics.json").read_text())["rows"]
     assert [list(entry) for entry in rows] == [COLUMNS] * 4
     assert {(entry["data"], entry["images"]) for entry in rows} == {(data, 2)}
+
+
+def test_an_evaluation_needs_no_images_but_those_it_scores(trained, photos, tmp_path):
+    cfg = compose(
+        [
+            f"weights={trained / 'model.safetensors'}",
+            "data=folder",
+            f"data.test_root={photos}",
+            "data.num_workers=0",
+            "degradation.blur.kernel_size=5",
+            "degradation.blur.max_length=4",
+            "callbacks.progress=null",
+            f"paths.output_dir={tmp_path}",
+        ],
+        "evaluate",
+    )
+    evaluate(cfg)
+    rows, expected = (strict((folder / "metrics.json").read_text())["rows"] for folder in (tmp_path, trained))
+    assert [row.keys() for row in rows] == [row.keys() for row in expected]
+    for row, other in zip(rows, expected, strict=True):
+        assert row == pytest.approx(other)
+    assert (tmp_path / "images/panel.png").is_file()
 
 
 def test_bicubic_stands_first_at_every_noise_level():

@@ -34,7 +34,7 @@ class Throughput(pl.Callback):
         self, trainer: pl.Trainer, module: SRModule, outputs: Any, batch: dict[str, Any], batch_idx: int
     ) -> None:
         self.images += len(batch["lr"]) * trainer.world_size
-        if trainer.global_step % trainer.log_every_n_steps == 0:
+        if trainer.log_every_n_steps and trainer.global_step % trainer.log_every_n_steps == 0:
             module.log("train/images_per_s", self.images / (time.perf_counter() - self.since))
             self.restart()
 
@@ -111,7 +111,10 @@ class Panel(pl.Callback):
         """Write the picture and hand it to the loggers that take pictures."""
         if not (self.rows and trainer.is_global_zero) or trainer.fast_dev_run:
             return
-        caption = f"×{module.network.scale}, PSNR on RGB; kernels of single pixels, LR grid, each scaled to its maximum"
+        caption = (
+            f"×{module.network.scale}; the most detailed part of each image, PSNR of the whole image on RGB; "
+            "kernels of single pixels, LR grid, each scaled to its maximum"
+        )
         path = self.folder / name
         figure = panel(self.rows, caption, module.method)
         save_figure(figure, path)

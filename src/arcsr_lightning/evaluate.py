@@ -24,11 +24,13 @@ def evaluate(cfg: DictConfig) -> list[Row]:
     if cfg.scale != saved.config["scale"]:
         raise InputError(f"{path} was trained for scale={saved.config['scale']}, not scale={cfg.scale}")
     cfg.weights = str(path)
+    # Test images may come without any to train on; gopro and reds test on what they validate on.
+    cfg.data.test, cfg.data.train, cfg.data.val = cfg.data.test, None, None
     launch.show(cfg)
     module = SRModule(build_saved(saved, path), method=cfg.method, compile=cfg.compile, channels_last=cfg.channels_last)
     trainer = launch.build_trainer(cfg)
     trainer.test(module, launch.build_data(cfg), verbose=False)
-    if trainer.is_global_zero:
+    if module.test_rows and trainer.is_global_zero:
         write_report(module.test_rows, cfg, module.network.scale)
     return module.test_rows
 

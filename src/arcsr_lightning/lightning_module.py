@@ -130,10 +130,11 @@ class SRModule(pl.LightningModule):
 
 
 def rows_of(method: str, restored: Restoration, batch: dict[str, Any], border: int) -> list[Row]:
-    """The scores of a batch, a row per image; the kernel's error too where estimate and truth are known."""
+    """The scores of a batch, a row per image; the kernel's error too where the truth is known in its size."""
     scores = score(restored.sr, batch["hr"], border)
-    if restored.kernel is not None and "kernel" in batch:
-        scores["kernel_error"] = kernel_error(restored.kernel, batch["kernel"])
+    truth = batch.get("kernel")
+    if truth is not None and restored.kernel is not None and restored.kernel.shape == truth.shape:
+        scores["kernel_error"] = kernel_error(restored.kernel, truth)
     return [
         {"method": method, "name": name, "noise_level": float(level)}
         | {key: values[i].item() for key, values in scores.items()}

@@ -1,11 +1,11 @@
 """The paper's L1 loss (Eq. (2)) and two optional terms that teach the estimator what a kernel is."""
 
+import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
 from arcsr_lightning.degradation import apply_kernel_field, downsample
 from arcsr_lightning.errors import InputError
-from arcsr_lightning.metrics import kernel_error
 from arcsr_lightning.networks import Restoration
 
 
@@ -20,11 +20,22 @@ def reblur_loss(kernel: Tensor, lr: Tensor, hr: Tensor, scale: int) -> Tensor:
     return F.l1_loss(apply_kernel_field(downsample(hr, scale), kernel), lr)
 
 
+def kernel_loss(estimate: Tensor, truth: Tensor) -> Tensor:
+    """Kullback-Leibler divergence of true and estimated kernels, mean over pixels: (B, ks*ks, H, W) twice -> scalar.
+
+    Kernels are distributions over taps. Their L1 distance, which tables report, has no gradient left once a softmax
+    has settled on a wrong tap; this one always pulls back.
+    """
+    smallest = torch.finfo(estimate.dtype).tiny
+    divergence = F.kl_div(estimate.clamp_min(smallest).log(), truth, reduction="none")
+    return divergence.sum(dim=1).mean()
+
+
 class RestorationLoss(nn.Module):
     """L1 on the image (Eq. (2)), plus kernel supervision and re-blur consistency where their weights are not zero.
 
     Args:
-        kernel_weight: of the L1 distance of estimated and true kernels (summed over taps, mean over pixels).
+        kernel_weight: of ``kernel_loss``.
         reblur_weight: of ``reblur_loss``.
 
     Called with a ``Restoration`` and the batch it came from, returns the terms by name; ``loss`` is their weighted sum.
@@ -46,7 +57,7 @@ class RestorationLoss(nn.Module):
         if self.kernel_weight:
             if "kernel" not in batch:
                 raise InputError("loss.kernel_weight needs true kernels, which this data does not have; set it to 0")
-            terms["kernel"] = kernel_error(restored.kernel, batch["kernel"]).mean()
+            terms["kernel"] = kernel_loss(restored.kernel, batch["kernel"])
             loss = loss + self.kernel_weight * terms["kernel"]
         if self.reblur_weight:
             scale = batch["hr"].shape[-1] // batch["lr"].shape[-1]

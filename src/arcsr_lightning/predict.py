@@ -80,7 +80,7 @@ def restore_file(network: nn.Module, source: Path, target: Path, cfg: DictConfig
         return [target]
     if kernel is None:
         raise InputError("kernels=true: this network estimates no kernels; the restored picture was written")
-    save_figure(kernel_field_picture(kernel[0], restored.rgb), kernel_file(target))
+    save_figure(kernel_field_picture(kernel[0], restored.rgb, source.name), kernel_file(target))
     return [target, kernel_file(target)]
 
 

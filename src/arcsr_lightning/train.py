@@ -27,9 +27,12 @@ def train(cfg: DictConfig) -> dict[str, float]:
         FloatingPointError: the loss stopped being finite.
     """
     launch.show(cfg)
-    if cfg.seed is not None:
-        pl.seed_everything(cfg.seed, workers=True, verbose=False)
+    if cfg.seed is None:
+        raise InputError("seed=null: a training needs a seed, so that it can be repeated; give a number, e.g. seed=0")
+    pl.seed_everything(cfg.seed, workers=True, verbose=False)
     network = launch.build_network(cfg.model)
+    if cfg.train and not any(True for _ in network.parameters()):
+        raise InputError(f"method={cfg.method}: this model has nothing to train; set train=false to score it only")
     if cfg.weights:
         load_weights(network, read_saved(cfg.weights), cfg.weights)
     module = launch.build_module(cfg, network)
@@ -48,7 +51,7 @@ def train(cfg: DictConfig) -> dict[str, float]:
     if cfg.test:
         trainer.test(module, data, verbose=False)
         metrics |= scalars(trainer)
-        if trainer.is_global_zero and not trainer.fast_dev_run:
+        if module.test_rows and trainer.is_global_zero and not trainer.fast_dev_run:
             write_report(module.test_rows, cfg, network.scale)
     return metrics
 
@@ -84,12 +87,12 @@ def scalars(trainer: pl.Trainer) -> dict[str, float]:
 
 
 def optimized(metrics: dict[str, float], name: str | None) -> float | None:
-    """The metric a sweeper asked for.
+    """The metric a sweeper asked for; None where its stage (train, val or test) did not run.
 
     Raises:
-        InputError: the run logged no such metric; lists those it did.
+        InputError: the stage logged no such metric; lists those of the run.
     """
-    if name is None or not metrics:
+    if name is None or not any(key.startswith(name.split("/")[0]) for key in metrics):
         return None
     if name not in metrics:
         raise InputError(f"optimized_metric={name}: no such metric; this run logged {', '.join(sorted(metrics))}")

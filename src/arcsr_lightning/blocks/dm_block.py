@@ -5,6 +5,7 @@ from collections.abc import Callable
 import torch
 from torch import Tensor, nn
 
+from arcsr_lightning.blocks.initialisation import initialise_residual
 from arcsr_lightning.operators import deform_conv2d
 
 
@@ -74,6 +75,7 @@ class DMBlock(nn.Module):
         super().__init__()
         self.convolutions = nn.ModuleList(convolution(channels, quarter) for quarter in range(4))
         self.activation = nn.ReLU(inplace=True)
+        initialise_residual(self.convolutions)
 
     def forward(self, x: Tensor) -> Tensor:
         first, *others = self.convolutions

@@ -83,5 +83,6 @@ def level_of(channels: int, convolution: Callable[[int, int], nn.Module]) -> nn.
 
 def pad_to_multiple(x: Tensor, multiple: int) -> Tensor:
     """Repeat the last row and column until both sides are divisible by ``multiple``."""
-    height, width = x.shape[-2:]
-    return F.pad(x, (0, -width % multiple, 0, -height % multiple), mode="replicate")
+    # Not -side % multiple: torch.compile fails on that where sizes vary.
+    below, right = ((multiple - side % multiple) % multiple for side in x.shape[-2:])
+    return F.pad(x, (0, right, 0, below), mode="replicate")
