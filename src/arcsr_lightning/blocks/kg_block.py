@@ -6,6 +6,7 @@ import torch
 from torch import Tensor, nn
 
 from arcsr_lightning.blocks.initialisation import initialise_residual
+from arcsr_lightning.errors import check_odd
 from arcsr_lightning.operators import kernel_guided_conv2d
 
 
@@ -55,13 +56,6 @@ class PlainConv(nn.Conv2d):
 
     def forward(self, x: Tensor, guide: Tensor | None) -> Tensor:
         return super().forward(x)
-
-
-def check_odd(kernel_size: int) -> int:
-    """Return ``kernel_size``; raises ValueError where it has no centre."""
-    if kernel_size < 1 or kernel_size % 2 == 0:
-        raise ValueError(f"kernel_size must be odd, so that a kernel has a centre; got {kernel_size}")
-    return kernel_size
 
 
 class KGBlock(nn.Module):

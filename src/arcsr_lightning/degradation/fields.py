@@ -16,13 +16,12 @@ from PIL import Image
 from torch import Tensor
 
 from arcsr_lightning.degradation.kernels import (
-    check_odd,
     gaussian_kernel,
     motion_kernel,
     path_length,
     random_trajectory,
 )
-from arcsr_lightning.errors import InputError
+from arcsr_lightning.errors import InputError, check_odd
 
 
 class KernelField(NamedTuple):

@@ -6,13 +6,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from arcsr_lightning.errors import InputError
-
-
-def check_odd(kernel_size: int) -> None:
-    """Raise InputError unless ``kernel_size`` is odd and positive."""
-    if kernel_size < 1 or kernel_size % 2 == 0:
-        raise InputError(f"kernel_size must be odd and positive, got {kernel_size}")
+from arcsr_lightning.errors import check_odd
 
 
 def gaussian_kernel(kernel_size: int, sigma_x: float, sigma_y: float, angle: float = 0.0) -> Tensor:

@@ -7,7 +7,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from arcsr_lightning.blocks import DMBlock, DMConv
-from arcsr_lightning.blocks.kg_block import check_odd
+from arcsr_lightning.errors import check_odd
 
 
 class KernelEstimator(nn.Module):
