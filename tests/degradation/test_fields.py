@@ -205,8 +205,8 @@ def test_a_folder_of_pictures_of_kernels_loads_and_matlab_7_3_says_what_to_do():
 @pytest.mark.parametrize(
     ("make", "message"),
     [
-        (lambda: MotionField(kernel_size=24), "kernel_size must be odd and positive, got 24"),
-        (lambda: GaussianField(kernel_size=24), "kernel_size must be odd and positive, got 24"),
+        (lambda: MotionField(kernel_size=24), "kernel_size must be odd.*got 24"),
+        (lambda: GaussianField(kernel_size=24), "kernel_size must be odd.*got 24"),
         (lambda: MotionField(max_length=-1), "max_length and regions must be 0 or more"),
         (lambda: MotionField(coverage=(0.4, 0.1)), "coverage must be"),
         (lambda: GaussianField(sigma=(0, 1)), "sigma must be"),

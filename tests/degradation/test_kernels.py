@@ -64,7 +64,7 @@ def test_a_path_that_leaves_the_window_is_refused():
 
 @pytest.mark.parametrize("make", [lambda: gaussian_kernel(4, 1, 1), lambda: motion_kernel(np.zeros((2, 2)), 4)])
 def test_even_sizes_are_refused(make):
-    with pytest.raises(ValueError, match="kernel_size must be odd and positive, got 4"):
+    with pytest.raises(ValueError, match="kernel_size must be odd.*got 4"):
         make()
 
 
