@@ -54,3 +54,11 @@ def test_ablation_has_four_conventional_convolutions():
 def test_channels_that_cannot_be_quartered_are_refused():
     with pytest.raises(ValueError, match="10 is not divisible by 4"):
         DMConv(10, 0)
+
+
+def test_a_fresh_block_changes_its_input_noticeably_but_moves_no_sample():
+    torch.manual_seed(0)
+    block, x = DMBlock(16), torch.randn(2, 16, 24, 24)
+    branch = block(x) - x
+    assert 0.1 < branch.std() / x.std() < 1
+    assert all(layer.offset(layer.split(x)[1]).abs().max() == 0 for layer in block.convolutions)

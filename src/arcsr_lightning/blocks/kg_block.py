@@ -5,7 +5,6 @@ from collections.abc import Callable
 import torch
 from torch import Tensor, nn
 
-from arcsr_lightning.blocks.initialisation import initialise_residual
 from arcsr_lightning.errors import check_odd
 from arcsr_lightning.operators import kernel_guided_conv2d
 
@@ -73,7 +72,6 @@ class KGBlock(nn.Module):
         super().__init__()
         self.convolutions = nn.ModuleList(convolution(channels, kernel_size) for _ in range(3))
         self.activation = nn.ReLU(inplace=True)
-        initialise_residual(self.convolutions)
 
     def forward(self, x: Tensor, guide: Tensor | None) -> Tensor:
         first, *others = self.convolutions
