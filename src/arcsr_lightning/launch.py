@@ -164,7 +164,6 @@ def build_data(cfg: DictConfig) -> SRDataModule:
         test=[partial(instantiate, data.test, noise_level=level) for level in data.noise_levels],
         batch_size=data.batch_size,
         num_workers=data.num_workers,
-        pin_memory=data.pin_memory,
     )
 
 

@@ -32,16 +32,11 @@ class SRDataModule(pl.LightningDataModule):
         test: Sequence[DatasetFactory],
         batch_size: int,
         num_workers: int = 0,
-        pin_memory: bool = False,
     ) -> None:
         super().__init__()
         self.make_train, self.make_val, self.make_test = train, val, test
         self.batch_size = batch_size
-        self.loading = {
-            "num_workers": num_workers,
-            "pin_memory": pin_memory,
-            "persistent_workers": num_workers > 0,
-        }
+        self.num_workers = num_workers
 
     def setup(self, stage: str) -> None:
         if stage == "fit":
@@ -64,6 +59,14 @@ class SRDataModule(pl.LightningDataModule):
             trainer.world_size,
         )
         return ResumableLoader(self.train_set, batch_sampler=sampler, **self.loading)
+
+    @property
+    def loading(self) -> dict[str, Any]:
+        return {
+            "num_workers": self.num_workers,
+            "persistent_workers": self.num_workers > 0,
+            "pin_memory": self.trainer.strategy.root_device.type == "cuda",
+        }
 
     def val_dataloader(self) -> list[DataLoader]:
         return [self._evaluation_loader(dataset) for dataset in self.val_sets]
