@@ -1,6 +1,7 @@
 """What callbacks draw and measure, and what the loggers get of it."""
 
 import csv
+import time
 from types import SimpleNamespace
 
 import pytest
@@ -117,9 +118,11 @@ def test_wandb_records_a_run_on_disk_without_asking(configure, no_key, tmp_path)
     finally:
         launch.close_loggers()
     (record,) = tmp_path.glob("wandb/offline-run-*/run-*.wandb")
-    content = record.read_bytes()
-    for name in (b"val/psnr", b"train/loss", b"train/images_per_s", b"kernel_size"):
-        assert name in content
+    names = (b"val/psnr", b"train/loss", b"train/images_per_s", b"kernel_size")
+    deadline = time.monotonic() + 20  # wandb's own process writes the last of it after finish() has returned
+    while not all(name in record.read_bytes() for name in names) and time.monotonic() < deadline:
+        time.sleep(0.1)
+    assert [name for name in names if name not in record.read_bytes()] == []
     pictures = {path.name.rsplit("_", 2)[0] for path in tmp_path.glob("wandb/offline-run-*/files/media/images/*/*.png")}
     assert pictures == {"panel"}
     assert (tmp_path / "csv/version_0/metrics.csv").is_file()
