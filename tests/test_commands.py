@@ -36,7 +36,7 @@ TINY = [
 
 def run(module, *arguments: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """A command in this process; SystemExit is its exit."""
-    for name in ("ARCSR_RUN_STAMP", "HYDRA_FULL_ERROR"):
+    for name in ("ARCSR_RUN_STAMP", "ARCSR_TRACEBACK", "HYDRA_FULL_ERROR"):
         monkeypatch.delenv(name, raising=False)
     monkeypatch.setattr(sys, "argv", [f"arcsr-{module.__name__}", *map(str, arguments)])
     module.main()
@@ -225,3 +225,11 @@ def test_a_sweep_goes_on_after_a_failed_job(here, monkeypatch, capsys):
     assert [job.name[:2] for job in jobs] == ["0_", "1_"]
     assert [(job / "model.safetensors").is_file() for job in jobs] == [False, True]
     assert "error: a DMconv splits its channels into quarters: 6" in capsys.readouterr().err
+
+
+def test_a_traceback_is_shown_when_asked_for(here):
+    command = [sys.executable, "-m", "arcsr_lightning.evaluate", "weights=nowhere.ckpt"]
+    environment = {k: v for k, v in os.environ.items() if k != "ARCSR_TRACEBACK"} | {"HYDRA_FULL_ERROR": "1"}
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, stdin=subprocess.DEVNULL)
+    assert done.returncode == 1
+    assert "Traceback" in done.stderr

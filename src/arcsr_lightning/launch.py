@@ -7,7 +7,7 @@ import time
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 import hydra
 import pytorch_lightning as pl
@@ -59,39 +59,42 @@ def compose(overrides: list[str] | None = None, config_name: str = "train") -> D
 
 
 def command(config_name: str) -> Callable[[Callable[[DictConfig], Any]], Callable[[], Any]]:
-    """Turn ``task(cfg)`` into a command line: Hydra composes its configuration, bad input ends in one clear line."""
+    """Turn ``task(cfg)`` into a command line: Hydra composes its configuration, bad input ends in one clear line.
+
+    With ``HYDRA_FULL_ERROR=1`` in the environment it ends in a traceback.
+    """
 
     def decorate(task: Callable[[DictConfig], Any]) -> Callable[[], Any]:
         def job(cfg: DictConfig) -> Any:
             try:
                 return task(cfg)
             except Exception as error:
-                if HydraConfig.get().mode == RunMode.MULTIRUN or explain(error) is None:
-                    raise  # a sweep goes on with its other jobs; a fault of ours keeps its traceback
-                sys.exit(report(error))
+                if HydraConfig.get().mode == RunMode.MULTIRUN:
+                    raise  # the sweep goes on with its other jobs
+                end(error)
 
         def main() -> Any:
             # All ranks and all jobs of one launch share one folder name.
             os.environ.setdefault("ARCSR_RUN_STAMP", time.strftime("%Y-%m-%d_%H-%M-%S"))
-            want_traceback = "HYDRA_FULL_ERROR" in os.environ
+            os.environ.setdefault("ARCSR_TRACEBACK", os.environ.get("HYDRA_FULL_ERROR", "0"))
             os.environ["HYDRA_FULL_ERROR"] = "1"  # Hydra hands its errors to us
             try:
                 return hydra.main(version_base="1.3", config_path=str(CONF_DIR), config_name=config_name)(job)()
             except Exception as error:
-                if want_traceback or explain(error) is None:
-                    raise
-                sys.exit(report(error))
+                end(error)
 
         return main
 
     return decorate
 
 
-def report(error: Exception) -> int:
-    """Print the one line about an error of the user's; returns the exit code."""
+def end(error: Exception) -> NoReturn:
+    """Leave with one line about an error of the user's; a fault of ours, or a wanted traceback, is raised again."""
+    if explain(error) is None or os.environ["ARCSR_TRACEBACK"] != "0":
+        raise error
     if os.environ.get("LOCAL_RANK", "0") == "0":
         print(f"error: {explain(error)}", file=sys.stderr)
-    return 1
+    sys.exit(1)
 
 
 def explain(error: BaseException) -> str | None:
