@@ -135,14 +135,16 @@ class _Band(NamedTuple):
 
 
 def _bands(windows: Tensor) -> Iterator[_Band]:
-    """Split batch and image so that the buffer stays within the budget; on a CPU it holds half an image at most."""
+    """Split batch and image so that the buffer keeps to its budget, on a CPU to half of C * ks * ks * H * W too."""
     batch, channels, down, across, height, width = windows.shape
     row = channels * down * across * width  # numbers in one row of one sample
-    on_cpu = windows.device.type == "cpu"
-    budget = CPU_BAND_BYTES * torch.get_num_threads() if on_cpu else GPU_BAND_BYTES
-    budget //= windows.element_size()
-    rows = min(max(1, budget // row), (height + 1) // 2)
-    samples = 1 if on_cpu else min(max(1, budget // (row * rows)), batch)
+    if windows.device.type == "cpu":
+        budget = CPU_BAND_BYTES * torch.get_num_threads() // windows.element_size()
+        budget = min(budget, channels * across * across * ((height + 1) // 2) * width)
+    else:
+        budget = GPU_BAND_BYTES // windows.element_size()
+    rows = min(max(1, budget // row), height)
+    samples = min(max(1, budget // (row * rows)), batch)
     memory = windows.new_empty(samples * row * rows)
     for first in range(0, batch, samples):
         for top in range(0, height, rows):
