@@ -6,7 +6,7 @@ import pytest
 from hydra.utils import instantiate
 
 from arcsr_lightning import CONF_DIR, compose
-from arcsr_lightning.launch import build_network, check_parts, plain
+from arcsr_lightning.launch import build_network, build_trainer, check_parts, plain
 
 ROOTS = ["data.root=somewhere", "data.val_root=somewhere"]  # of the data sets that need one
 
@@ -55,6 +55,19 @@ def test_every_part_instantiates(group, tmp_path):
             (tmp_path / "kernel.png").write_bytes(one_pixel_png())
             node.blur.path = str(tmp_path)
         assert node is None or callable(instantiate(node))
+
+
+@pytest.mark.parametrize("group", ["trainer", "callbacks", "logger"])
+def test_every_trainer_is_built_with_its_callbacks_and_loggers(group, tmp_path, monkeypatch):
+    monkeypatch.setenv("WANDB_MODE", "disabled")
+    for option in options(group):
+        cfg = compose(
+            [f"{group}={option}", "trainer.accelerator=cpu", "trainer.devices=1", f"paths.output_dir={tmp_path}"]
+        )
+        trainer = build_trainer(cfg)
+        assert len(trainer.loggers) == len(cfg.logger or {})
+        for node in (cfg.callbacks or {}).values():
+            assert node._target_.rsplit(".", 1)[1] in [type(callback).__name__ for callback in trainer.callbacks]
 
 
 def one_pixel_png() -> bytes:

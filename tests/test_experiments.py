@@ -1,0 +1,60 @@
+"""Every experiment runs a batch of everything, and every debug mode does what its name says."""
+
+import csv
+import json
+
+import pytest
+
+from arcsr_lightning import CONF_DIR, compose
+from arcsr_lightning.train import train
+
+EXPERIMENTS = sorted(path.stem for path in (CONF_DIR / "experiment").glob("*.yaml"))
+SIZES = ("arcsr.estimator_width=4", "arcsr.estimator_levels=2", "arcsr.width=4", "arcsr.blocks=1", "print_config=false")
+
+
+@pytest.fixture
+def run(gopro_tree, reds_tree, tmp_path):
+    """``run(experiment, *overrides)``: its metrics, on miniature data."""
+    roots = {
+        "arcsr_gopro": [f"data.root={gopro_tree}", "data.train.patch_size=32"],
+        "arcsr_reds": [f"data.root={reds_tree}", "data.train.patch_size=32"],
+        "quickstart": ["data.train.patch_size=64", "data.batch_size=2"],
+    }
+
+    def run_it(experiment, *overrides):
+        data = [*roots[experiment], f"paths.output_dir={tmp_path}"]
+        return train(compose([f"experiment={experiment}", *SIZES, *data, *overrides]))
+
+    return run_it
+
+
+def test_there_are_experiments():
+    assert {"arcsr_gopro", "arcsr_reds", "quickstart"} <= set(EXPERIMENTS)
+
+
+@pytest.mark.parametrize("experiment", EXPERIMENTS)
+def test_every_experiment_runs_a_batch_of_everything(experiment, run, tmp_path):
+    metrics = run(experiment, "debug=fdr")
+    assert {"train/loss", "val/psnr", "test/psnr"} <= set(metrics)
+    assert not (tmp_path / "checkpoints").exists()
+
+
+def test_limit_goes_the_whole_way_on_few_batches(run, tmp_path):
+    run("arcsr_gopro", "debug=limit")
+    rows = json.loads((tmp_path / "metrics.json").read_text())["rows"]
+    assert [(row["method"], row["images"]) for row in rows] == [("bicubic", 1), ("arcsr", 1)] * 2
+    assert (tmp_path / "model.safetensors").is_file()
+
+
+def test_overfit_lowers_the_loss_of_its_few_samples(run, tmp_path):
+    run("arcsr_gopro", "debug=overfit", "trainer.max_steps=40", "trainer.val_check_interval=40", "optimizer.lr=1e-2")
+    with next(tmp_path.glob("csv/*/metrics.csv")).open() as file:
+        losses = [float(row["train/loss"]) for row in csv.DictReader(file) if row.get("train/loss")]
+    assert len(losses) == 40
+    assert sum(losses[-4:]) < 0.9 * sum(losses[:4])
+
+
+def test_profiler_says_where_the_time_goes(run, caplog):
+    with caplog.at_level("INFO"):
+        run("arcsr_gopro", "debug=profiler", "trainer.max_steps=2", "trainer.val_check_interval=2")
+    assert "run_training_batch" in caplog.text
