@@ -64,12 +64,18 @@ def test_throughput_and_learning_rate_are_in_the_csv(trained):
 
 @pytest.mark.parametrize(
     ("batches", "images", "expected"),
-    [([8, 8], 3, {0, 2, 5}), ([3, 3], 3, {0, 1, 2}), ([2, 2], 3, {0, 1}), ([5, 5], 0, set()), ([0, 0], 3, set())],
+    [
+        ([8, 8], 3, [{0, 5}, {2}]),
+        ([3, 3], 3, [{0, 2}, {1}]),
+        ([1, 1], 3, [{0}, {0}]),
+        ([4], 2, [{0, 2}]),
+        ([5, 5], 0, [set(), set()]),
+        ([0, 0], 3, [set(), set()]),
+    ],
 )
-def test_the_panel_takes_images_from_all_over_the_first_loader(batches, images, expected):
+def test_the_panel_takes_images_from_all_over_the_loaders(batches, images, expected):
     panel = Panel("images", images)
-    assert panel.chosen(batches, 0) == expected
-    assert panel.chosen(batches, 1) == set()
+    assert [panel.chosen(batches, loader) for loader in range(len(batches))] == expected
 
 
 def test_the_panel_shows_the_chosen_images_with_their_scores(configure, tmp_path, monkeypatch):
@@ -78,14 +84,16 @@ def test_the_panel_shows_the_chosen_images_with_their_scores(configure, tmp_path
     train(configure(tmp_path, *SHORT, "panel_images=2", panel=True))
     validation, test = drawn
     for rows in (validation, test):
-        assert [(row.name, row.noise_level) for row in rows] == [("photo0", 0), ("photo1", 0)]
+        assert [(row.name, row.noise_level) for row in rows] == [("photo0", 0), ("photo0", 10)]
         assert all(
             row.kernel.shape == row.true_kernel.shape == (9, *(side // 4 for side in row.hr.shape[1:])) for row in rows
         )
     with (tmp_path / "per_image.csv").open() as file:
         psnr = {(r["method"], r["name"], float(r["noise_level"])): float(r["psnr_rgb"]) for r in csv.DictReader(file)}
     for row in test:
-        assert (row.psnr_bicubic, row.psnr_sr) == (psnr["bicubic", row.name, 0], psnr["arcsr", row.name, 0])
+        assert (row.psnr_bicubic, row.psnr_sr) == tuple(
+            psnr[method, row.name, row.noise_level] for method in ("bicubic", "arcsr")
+        )
     for name in ("val_0000002.png", "panel.png"):
         with Image.open(tmp_path / "images" / name) as picture:
             assert min(picture.size) > 100

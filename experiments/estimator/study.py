@@ -57,7 +57,7 @@ def scores(network: KernelEstimator, images: Dataset) -> dict[str, float]:
 
 
 def main() -> None:
-    cfg = compose(["experiment=quickstart"])
+    cfg = compose(["experiment=quickstart", "degradation.blur.max_length=24"])
     samples, images = instantiate(cfg.data.train), instantiate(cfg.data.test, noise_level=0)
     writer = csv.DictWriter(sys.stdout, ["loss", "start", "steps", "kernel_error", "spread", "true_spread"])
     writer.writeheader()

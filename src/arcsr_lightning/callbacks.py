@@ -82,10 +82,11 @@ class Panel(pl.Callback):
         self.draw(trainer, module, "panel.png", "test/panel")
 
     def chosen(self, batches: list[int], dataloader_idx: int) -> set[int]:
-        """The batches to draw: spread evenly over the first loader, that of the lowest noise level."""
-        count = batches[0] if dataloader_idx == 0 else 0
-        rows = min(self.images, count)
-        return {i * count // rows for i in range(rows)}
+        """The batches of a loader to draw: spread evenly over all loaders, hence over images and noise levels."""
+        total, before = sum(batches), sum(batches[:dataloader_idx])
+        rows = min(self.images, total)
+        numbers = {i * total // rows - before for i in range(rows)}
+        return {number for number in numbers if 0 <= number < batches[dataloader_idx]}
 
     def collect(
         self, module: SRModule, restorations: dict[str, Restoration], batch: dict[str, Any], scores: list[Row]

@@ -52,7 +52,7 @@ class MotionField:
     """
 
     kernel_size: int = 25
-    max_length: float = 24.0
+    max_length: float = 48.0
     regions: int = 2
     bend: float = 2.0
     roll: float = 0.7
