@@ -4,7 +4,8 @@ import torch
 from skimage.color import rgb2ycbcr
 from skimage.metrics import peak_signal_noise_ratio, structural_similarity
 
-from arcsr_lightning.metrics import as_8bit, kernel_error, luma, psnr, score, ssim
+from arcsr_lightning.degradation import round_to_8bit
+from arcsr_lightning.metrics import kernel_error, luma, psnr, score, ssim
 
 
 def images(height: int = 40, width: int = 33, count: int = 2) -> tuple[torch.Tensor, torch.Tensor]:
@@ -50,7 +51,7 @@ def test_score_rounds_and_cuts_the_border():
     expected = score(x, y, border=4)
     for name, value in score(polluted, y, border=4).items():
         assert torch.equal(value, expected[name]), name
-    inner = (as_8bit(v)[..., 4:-4, 4:-4] for v in (x, y))
+    inner = (round_to_8bit(v)[..., 4:-4, 4:-4] for v in (x, y))
     assert torch.equal(expected["psnr_rgb"], psnr(*inner))
     assert not torch.equal(score(x, y, border=3)["psnr_rgb"], expected["psnr_rgb"])
 

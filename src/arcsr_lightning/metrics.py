@@ -3,6 +3,8 @@
 from torch import Tensor
 from torchmetrics.functional.image import peak_signal_noise_ratio, structural_similarity_index_measure
 
+from arcsr_lightning.degradation import round_to_8bit
+
 SSIM_WINDOW = 11  # Gaussian, sigma 1.5
 LUMA = (65.481, 128.553, 24.966)  # BT.601, studio range, as MATLAB's rgb2ycbcr
 LUMA_OFFSET = 16.0
@@ -12,11 +14,6 @@ def luma(rgb: Tensor) -> Tensor:
     """RGB in [0, 1], (B, 3, H, W) -> Y in [16/255, 235/255], (B, 1, H, W)."""
     weights = rgb.new_tensor(LUMA).view(1, 3, 1, 1)
     return ((rgb * weights).sum(dim=1, keepdim=True) + LUMA_OFFSET) / 255
-
-
-def as_8bit(x: Tensor) -> Tensor:
-    """What is left of x after saving it as an 8-bit picture: clamped to [0, 1] and rounded to 255 levels."""
-    return (x.clamp(0, 1) * 255).round() / 255
 
 
 def psnr(x: Tensor, y: Tensor) -> Tensor:
@@ -49,7 +46,7 @@ def score(sr: Tensor, hr: Tensor, border: int) -> dict[str, Tensor]:
         sr, hr: RGB in [0, 1], (B, 3, H, W); sr is rounded to 8 bits first, as every reader of a saved picture sees it.
         border: pixels cut from every side before scoring; the field cuts ``scale``.
     """
-    sr, hr = (crop_border(as_8bit(x.float()), border) for x in (sr, hr))
+    sr, hr = (crop_border(round_to_8bit(x.float()), border) for x in (sr, hr))
     sr_y, hr_y = luma(sr), luma(hr)
     return {
         "psnr_rgb": psnr(sr, hr),

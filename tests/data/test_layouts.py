@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from arcsr_lightning.data import folder_photos, gopro_pairs, read_image, reds_pairs, sample_photos
+from arcsr_lightning.data import gopro_pairs, image_files, read_image, reds_pairs, sample_photos
 from arcsr_lightning.errors import InputError
 
 REAL = Path(__file__).parents[2] / "../shared/data"
@@ -48,18 +48,22 @@ def test_both_views_of_the_motorcycle_are_in_one_split():
     assert sum("motorcycle_left" in split or "motorcycle_right" in split for split in splits) == 1
 
 
-def test_folder_photos_looks_into_folders_and_passes_over_other_and_hidden_files(tmp_path):
+def test_a_recursive_listing_looks_into_folders_and_passes_over_other_and_hidden_files(tmp_path):
     for name in ("b.png", "a/c.JPG", "a/d/e.png", ".hidden.png", ".trash/f.png"):
         write(tmp_path / name)
     (tmp_path / "notes.txt").write_text("no image")
-    assert [str(path.relative_to(tmp_path)) for path in folder_photos(tmp_path)] == ["a/c.JPG", "a/d/e.png", "b.png"]
+    assert [str(path.relative_to(tmp_path)) for path in image_files(tmp_path, recursive=True)] == [
+        "a/c.JPG",
+        "a/d/e.png",
+        "b.png",
+    ]
 
 
-def test_folder_photos_names_a_missing_or_empty_folder(tmp_path):
+def test_a_recursive_listing_names_a_missing_or_empty_folder(tmp_path):
     with pytest.raises(InputError, match="nowhere is missing"):
-        folder_photos(tmp_path / "nowhere")
+        image_files(tmp_path / "nowhere", recursive=True)
     with pytest.raises(InputError, match=f"{tmp_path} holds no images"):
-        folder_photos(tmp_path)
+        image_files(tmp_path, recursive=True)
 
 
 def test_gopro_pairs_every_frame_with_its_twin(gopro):

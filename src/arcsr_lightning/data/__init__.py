@@ -9,7 +9,7 @@ from arcsr_lightning.data.datasets import (
     SyntheticTraining,
 )
 from arcsr_lightning.data.images import image_files, read_image
-from arcsr_lightning.data.layouts import Pair, folder_photos, gopro_pairs, reds_pairs, sample_photos
+from arcsr_lightning.data.layouts import Pair, gopro_pairs, reds_pairs, sample_photos
 from arcsr_lightning.data.samplers import StepSampler
 
 __all__ = [
@@ -21,7 +21,6 @@ __all__ = [
     "StepSampler",
     "SyntheticEvaluation",
     "SyntheticTraining",
-    "folder_photos",
     "gopro_pairs",
     "image_files",
     "read_image",

@@ -34,15 +34,17 @@ _WRITE_OPTIONS = {
 }
 
 
-def image_files(folder: str | Path) -> list[Path]:
-    """The image files of ``folder`` itself, sorted by name. InputError when it is missing or has none."""
+def image_files(folder: str | Path, recursive: bool = False) -> list[Path]:
+    """The image files of ``folder``, or of all folders below too, sorted. InputError when it is missing or has none."""
     folder = Path(folder)
     if not folder.is_dir():
         raise InputError(f"{folder} is {'not a folder' if folder.exists() else 'missing'}; name a folder of images")
     files = sorted(
         path
-        for path in folder.iterdir()
-        if path.suffix.lower() in SUFFIXES and not path.name.startswith(".") and path.is_file()
+        for path in (folder.rglob("*") if recursive else folder.iterdir())
+        if path.suffix.lower() in SUFFIXES
+        and not any(part.startswith(".") for part in path.relative_to(folder).parts)
+        and path.is_file()
     )
     if not files:
         raise InputError(f"{folder} holds no images; expected files ending in {' '.join(SUFFIXES)}")

@@ -5,7 +5,7 @@ from typing import NamedTuple
 
 import skimage
 
-from arcsr_lightning.data.images import SUFFIXES, image_files
+from arcsr_lightning.data.images import image_files
 from arcsr_lightning.errors import InputError
 
 # Split by photograph; the two motorcycles show one scene, so they stay together.
@@ -40,28 +40,11 @@ def sample_photos(split: str) -> list[Path]:
     return [folder / name for name in SAMPLE_PHOTOS[split]]
 
 
-def folder_photos(root: str | Path) -> list[Path]:
-    """Every image below ``root``, sorted. InputError when the folder is missing or holds none."""
-    root = Path(root)
-    if not root.is_dir():
-        raise InputError(f"{root} is {'not a folder' if root.exists() else 'missing'}; name a folder of sharp images")
-    files = sorted(
-        path
-        for path in root.rglob("*")
-        if path.suffix.lower() in SUFFIXES
-        and path.is_file()
-        and not any(part.startswith(".") for part in path.relative_to(root).parts)
-    )
-    if not files:
-        raise InputError(f"{root} holds no images, nor do its folders; expected files ending in {' '.join(SUFFIXES)}")
-    return files
-
-
 def gopro_pairs(root: str | Path, split: str, blur: str = "blur") -> list[Pair]:
     """GoPro: ``<root>/<split>/<sequence>/{<blur>,sharp}/<frame>.png``, both at HR size.
 
-    split: train or test; blur: ``blur`` (averaged in linear light) or ``blur_gamma``. InputError names the folder
-    that is missing or empty, or the frame that has no twin.
+    split: train or test; blur: ``blur`` (averaged as it is stored) or ``blur_gamma`` (averaged in linear light).
+    InputError names the folder that is missing or empty, or the frame that has no twin.
     """
     if blur not in ("blur", "blur_gamma"):
         raise InputError(f"GoPro has no frames named {blur!r}; choose blur or blur_gamma")
