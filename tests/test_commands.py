@@ -224,6 +224,8 @@ def test_a_sweep_goes_on_after_a_failed_job(here, monkeypatch, capsys):
     jobs = sorted((here / "logs" / "sweep" / "multiruns").glob("*/*/"))
     assert [job.name[:2] for job in jobs] == ["0_", "1_"]
     assert [(job / "model.safetensors").is_file() for job in jobs] == [False, True]
+    assert "arcsr.estimator_width-4" in jobs[1].name
+    run(evaluate, f"weights={jobs[1]}/model.safetensors", "data.test.draws=1", "trainer=cpu", monkeypatch=monkeypatch)
     assert "error: a DMconv splits its channels into quarters: 6" in capsys.readouterr().err
 
 

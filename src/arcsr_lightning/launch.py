@@ -2,6 +2,7 @@
 
 import netrc
 import os
+import re
 import sys
 import time
 from collections.abc import Callable
@@ -104,7 +105,7 @@ def explain(error: BaseException) -> str | None:
         return str(cause) if isinstance(cause, ValueError | TypeError) else explain(cause)
     if isinstance(error, USER_ERRORS):
         text = str(error).rsplit(f"{type(error).__name__}: ", 1)[-1]  # a data worker sends its whole traceback along
-        text = text.split("Config search path")[0]
+        text = text.split("Config search path")[0].split("\n    full_key")[0]
         return " ".join(text.split()) or type(error).__name__
     return None
 
@@ -214,8 +215,8 @@ def run_folder(log_dir: str, task_name: str, ckpt_path: str | None) -> str:
 
 
 def job_folder(overrides: str) -> str:
-    """The overrides of a sweep's job as the name of one folder, cut where file systems would refuse it."""
-    return overrides.replace("/", ".")[:120]
+    """The overrides of a sweep's job as the name of one folder, which file systems take and ``weights=`` can hold."""
+    return re.sub(r"[^\w.-]+", ".", overrides)[:120]
 
 
 def wandb_offline() -> bool:
