@@ -12,7 +12,6 @@ import pytest
 
 ROOT = Path(__file__).parents[1]
 pytest.importorskip("hatchling")
-pytest.importorskip("pip")
 
 
 def run(*command, **settings) -> str:

@@ -27,7 +27,7 @@ def evaluate(cfg: DictConfig) -> list[Row]:
     # Test images may come without any to train on; gopro and reds test on what they validate on.
     cfg.data.test, cfg.data.train, cfg.data.val = cfg.data.test, None, None
     launch.show(cfg)
-    module = SRModule(build_saved(saved, path), method=cfg.method, compile=cfg.compile, channels_last=cfg.channels_last)
+    module = SRModule(build_saved(saved, path), method=cfg.method, channels_last=cfg.channels_last)
     trainer = launch.build_trainer(cfg)
     trainer.test(module, launch.build_data(cfg), verbose=False)
     if module.test_rows and trainer.is_global_zero:

@@ -25,7 +25,7 @@ class SRModule(pl.LightningModule):
         scheduler: called with the optimiser, returns a scheduler that is stepped after every optimiser step; or None.
         config: plain data that describes the run; kept in every checkpoint, where ``load_model`` finds the network.
         method: the name of the network in tables.
-        compile: run the network through ``torch.compile``.
+        compile: train the network through ``torch.compile``; validation and test run it as it is.
         channels_last: lay out weights and images channels-last.
 
     Validation and test score the network, and bicubic upscaling of the same LR images beside it. ``val/psnr``,
@@ -57,14 +57,15 @@ class SRModule(pl.LightningModule):
         self.bicubic = Bicubic(network.scale)
         self.val_rows: list[Row] = []
         self.test_rows: list[Row] = []
-        if compile:
-            self.network.compile()
+        # Only for training, whose patches are of one size: every size of a whole image would be compiled anew.
+        self.restore_patches = torch.compile(self.network.forward) if compile else self.network.forward
 
     def forward(self, lr: Tensor) -> Restoration:
         return self.network(lr.contiguous(memory_format=self.memory_format))
 
     def training_step(self, batch: dict[str, Any], batch_idx: int) -> Tensor:
-        terms = self.loss(self(batch["lr"]), batch)
+        lr = batch["lr"].contiguous(memory_format=self.memory_format)
+        terms = self.loss(self.restore_patches(lr), batch)
         if not torch.isfinite(terms["loss"]):
             raise FloatingPointError(
                 f"the loss is {terms['loss'].item()} at step {self.global_step}; checkpoints already written are kept: "
