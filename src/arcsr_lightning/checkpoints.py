@@ -36,7 +36,7 @@ def load_model(path: str | Path) -> nn.Module:
     return build_saved(read_saved(path), path)
 
 
-def build_saved(saved: "Saved", path: str | Path) -> nn.Module:
+def build_saved(saved: Saved, path: str | Path) -> nn.Module:
     """The network of what was read from ``path``, in eval mode, on the CPU.
 
     Raises:

@@ -6,11 +6,12 @@ import math
 from pathlib import Path
 from typing import Any
 
-from omegaconf import DictConfig, OmegaConf
+from omegaconf import DictConfig
 from rich.console import Console
 from rich.table import Table
 
 from arcsr_lightning.files import write_aside, write_text
+from arcsr_lightning.launch import plain
 from arcsr_lightning.lightning_module import Row, mean_scores
 from arcsr_lightning.metrics import protocol
 
@@ -40,7 +41,7 @@ def write_report(rows: list[Row], cfg: DictConfig, border: int) -> None:
     means = summary(rows, cfg.data.name)
     report = {
         "rows": [{key: json_number(value) for key, value in row.items()} for row in means],
-        "config": OmegaConf.to_container(cfg, resolve=True),
+        "config": plain(cfg),
         "protocol": protocol(border) | {"noise": "Gaussian, sigma in 8-bit levels, added to the LR image"},
     }
     write_text(folder / "metrics.json", json.dumps(report, indent=2) + "\n")
