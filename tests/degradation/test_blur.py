@@ -11,7 +11,9 @@ from arcsr_lightning.degradation import (
     dense_field,
     downsample,
     gaussian_kernel,
+    hr_taps_field,
     lr_field,
+    to_lr_taps,
 )
 
 
@@ -158,3 +160,27 @@ def test_lr_field_names_the_smallest_size_that_holds_the_kernels():
             lr_field(kernels, masks, 4, size)
     with pytest.raises(ValueError, match="divisible by 4, got 12x10"):
         lr_field(kernels, masks[..., :10], 4, 7)
+
+
+def test_turning_hr_taps_into_lr_taps_is_what_the_lr_field_does():
+    """At batch 2 with different fields, and with kernels smaller than the size asked for."""
+    rng = np.random.default_rng(5)
+    fields = [MotionField(kernel_size=9, max_length=8, regions=1)(rng, 16, 12) for _ in range(2)]
+    kernels, masks = (torch.stack(parts) for parts in zip(*fields, strict=True))
+    hr_taps = hr_taps_field(kernels, masks, scale=4, kernel_size=13)
+    assert hr_taps.shape == (2, 169, 4, 3)
+    torch.testing.assert_close(to_lr_taps(hr_taps, scale=4, kernel_size=5), lr_field(kernels, masks, 4, 5))
+
+
+def test_an_lr_pixel_has_the_mean_kernel_of_its_hr_pixels():
+    rng = np.random.default_rng(6)
+    kernels, masks = (part[None] for part in MotionField(kernel_size=5, max_length=4, regions=1)(rng, 8, 12))
+    dense = dense_field(kernels, masks)
+    expected = dense[..., 4:8, 8:12].mean((-1, -2))
+    torch.testing.assert_close(hr_taps_field(kernels, masks, scale=4, kernel_size=5)[..., 1, 2], expected)
+
+
+@pytest.mark.parametrize("kernel_size", [3, 6])
+def test_hr_taps_that_do_not_fit_are_refused(kernel_size):
+    with pytest.raises(ValueError, match=f"kernel_size {kernel_size} .*cannot hold HR kernels of size 5.*at least 5"):
+        hr_taps_field(torch.ones(1, 1, 5, 5) / 25, torch.ones(1, 1, 8, 8), 4, kernel_size)

@@ -67,14 +67,46 @@ def lr_field(kernels: Tensor, masks: Tensor, scale: int, kernel_size: int) -> Te
     height, width = masks.shape[-2:]
     if height % scale or width % scale:
         raise ValueError(f"scale {scale} needs H and W divisible by {scale}, got {height}x{width}")
-    radius = kernels.shape[-1] // 2
+    splat = splat_matrix(kernels.shape[-1] // 2, scale, kernel_size).to(kernels)
+    return dense_field(splat @ kernels @ splat.T, F.avg_pool2d(masks, scale))
+
+
+def hr_taps_field(kernels: Tensor, masks: Tensor, scale: int, kernel_size: int) -> Tensor:
+    """A blended HR kernel field (as in ``dense_field``) on the LR grid, with taps in HR pixels.
+
+    An LR pixel takes the mean field of its scale x scale HR pixels; kernels are zero-padded to ``kernel_size``. Returns
+    (B, kernel_size**2, H/scale, W/scale). Raises ValueError if ``kernel_size`` is even or smaller than the kernels.
+    """
+    size = kernels.shape[-1]
+    if kernel_size % 2 == 0 or kernel_size < size:
+        raise ValueError(
+            f"kernel_size {kernel_size} (HR pixels) cannot hold HR kernels of size {size}; "
+            f"use an odd size, at least {size}"
+        )
+    return dense_field(F.pad(kernels, [(kernel_size - size) // 2] * 4), F.avg_pool2d(masks, scale))
+
+
+def to_lr_taps(field: Tensor, scale: int, kernel_size: int) -> Tensor:
+    """Turn HR-pixel taps into LR-pixel taps, as ``lr_field`` does: (B, k*k, H, W) -> (B, kernel_size**2, H, W).
+
+    Raises ValueError if ``kernel_size`` is even or cannot hold the HR kernels.
+    """
+    radius = math.isqrt(field.shape[1]) // 2
+    splat = splat_matrix(radius, scale, kernel_size).to(field)
+    return torch.einsum("ai,bj,nijhw->nabhw", splat, splat, field.unflatten(1, (2 * radius + 1, -1))).flatten(1, 2)
+
+
+def splat_matrix(radius: int, scale: int, kernel_size: int) -> Tensor:
+    """How the taps of an HR axis share themselves among the taps of an LR axis: (kernel_size, 2 * radius + 1).
+
+    Raises ValueError if ``kernel_size`` is even or cannot hold the HR kernels.
+    """
     smallest = 2 * math.ceil(radius / scale) + 1
     if kernel_size % 2 == 0 or kernel_size < smallest:
         raise ValueError(
             f"kernel_size {kernel_size} cannot hold HR kernels of size {2 * radius + 1} at scale {scale}; "
             f"use an odd size, at least {smallest}"
         )
-    hr_taps = torch.arange(-radius, radius + 1, device=kernels.device, dtype=kernels.dtype) / scale
-    lr_taps = torch.arange(kernel_size, device=kernels.device, dtype=kernels.dtype) - kernel_size // 2
-    splat = (1 - (lr_taps[:, None] - hr_taps).abs()).clamp(min=0)  # (kernel_size, k)
-    return dense_field(splat @ kernels @ splat.T, F.avg_pool2d(masks, scale))
+    hr_taps = torch.arange(-radius, radius + 1) / scale
+    lr_taps = torch.arange(kernel_size) - kernel_size // 2
+    return (1 - (lr_taps[:, None] - hr_taps).abs()).clamp(min=0)

@@ -36,7 +36,7 @@ def kernel_guided_conv2d(x: Tensor, kernel: Tensor, weight: Tensor, bias: Tensor
         ValueError: ks is even, or the shapes do not fit together.
     """
     _check_shapes(x, kernel, weight, bias)
-    if torch.is_autocast_enabled(x.device.type):
+    if torch.amp.is_autocast_available(x.device.type) and torch.is_autocast_enabled(x.device.type):
         dtype = torch.get_autocast_dtype(x.device.type)
         x, kernel, weight = x.to(dtype), kernel.to(dtype), weight.to(dtype)
         bias = bias if bias is None else bias.to(dtype)
