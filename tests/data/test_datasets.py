@@ -225,6 +225,79 @@ def test_noise_has_the_level_that_the_sample_states(tmp_path):
     assert 5 <= min(levels) < max(levels) <= 15
 
 
+@pytest.mark.parametrize("kind", ["synthetic", "paired", "small"])
+def test_a_second_crop_changes_nothing_else(photos, frames, small_frames, kind):
+    def dataset(second_crop):
+        if kind == "synthetic":
+            return synthetic(photos, second_crop=second_crop)
+        return PairedTraining(frames if kind == "paired" else small_frames, 4, 32, second_crop=second_crop)
+
+    for number in range(6):
+        alone, both = dataset(False)[number], dataset(True)[number]
+        assert same(both, dataset(True)[number])
+        key = both.pop("lr_key")
+        assert same(alone, both)
+        assert key.shape == both["lr"].shape and key.dtype == torch.float32
+        assert not torch.equal(key, both["lr"])
+
+
+def test_synthetic_second_crop_is_at_a_place_of_its_own_in_the_same_turned_photograph(tmp_path):
+    photo = write(tmp_path / "x.png", ramp(20, 19))
+    dataset = SyntheticTraining([photo], Degradation(NoBlur()), 1, 1, 16, NOISELESS, second_crop=True)
+    pairs = [
+        (whereabouts(sample["lr"]), whereabouts(sample["lr_key"])) for sample in map(dataset.__getitem__, range(150))
+    ]
+    assert all(own[0] == key[0] for own, key in pairs)
+    assert {key[1:] for _, key in pairs} == {(top, left) for top in range(5) for left in range(4)}
+    assert sum(own != key for own, key in pairs) > 120
+
+
+@pytest.mark.parametrize("round_8bit", [False, True])
+def test_synthetic_second_crop_has_the_blur_and_noise_level_of_the_first(tmp_path, round_8bit):
+    """A photograph with one place for a crop: without noise both crops are the same."""
+    photo = write(tmp_path / "x.png", ramp(32, 32))
+    degradation = Degradation(MotionField(9, 6), round_8bit)
+    clean = SyntheticTraining([photo], degradation, 2, 7, 32, NOISELESS, second_crop=True)
+    noisy = SyntheticTraining([photo], degradation, 2, 7, 32, (2.0, 9.0), second_crop=True)
+    for number in range(4):
+        before, after = clean[number], noisy[number]
+        assert torch.equal(before["lr"], before["lr_key"])
+        if round_8bit:
+            assert torch.equal(after["lr_key"] * 255, (after["lr_key"] * 255).round())
+        else:
+            noise = [(after[key] - before[key]) * 255 for key in ("lr", "lr_key")]
+            assert [n.std().item() for n in noise] == pytest.approx([after["noise_level"]] * 2, rel=0.1)
+            assert abs((noise[0] * noise[1]).mean()) < 0.15 * after["noise_level"] ** 2  # drawn anew
+
+
+def test_paired_second_crop_is_cut_from_the_same_turned_degraded_frame(small_frames):
+    dataset = PairedTraining(small_frames, 4, 32, NOISELESS, second_crop=True)
+    places = set()
+    for number in range(60):
+        sample = dataset[number]
+        turn, top, left = whereabouts(sample["lr_key"])
+        assert turn == whereabouts(sample["lr"])[0]
+        every_fourth = ramp(62, 83)[top : top + 32 : 4, left : left + 32 : 4]
+        torch.testing.assert_close(sample["lr_key"], to_tensor(np.rot90(every_fourth, turn).copy()))
+        places.add((whereabouts(sample["lr"])[1:], (top, left)))
+    assert len(places) > 50
+
+
+def test_paired_second_crop_of_large_frames_is_downsampled_as_the_first_with_noise_of_its_level(tmp_path):
+    """A pair with one place for a crop: without noise both crops are the same."""
+    sharp, blur = (write(tmp_path / f"{kind}.png", ramp(32, 32)) for kind in ("sharp", "blur"))
+    clean, noisy = (
+        PairedTraining([Pair("0", sharp, blur, at_lr_size=False)], 4, 32, levels, second_crop=True)
+        for levels in (NOISELESS, (2.0, 9.0))
+    )
+    for number in range(6):
+        before, after = clean[number], noisy[number]
+        assert torch.equal(before["lr"], before["lr_key"])
+        noise = (after["lr_key"] - before["lr_key"]) * 255  # of 192 values: their deviation is known to 5 %
+        assert noise.std().item() == pytest.approx(after["noise_level"], rel=0.2)
+        assert not torch.equal(after["lr"], after["lr_key"])
+
+
 @pytest.mark.parametrize("draws", [1, 2])
 def test_synthetic_evaluation_gives_whole_images_with_their_kernels(photos, draws):
     dataset = SyntheticEvaluation(photos, Degradation(MotionField(9, 6)), 4, 5, 0.0, draws)

@@ -19,6 +19,12 @@ def test_a_resumed_pass_is_the_rest_of_an_uninterrupted_one_and_has_its_length()
     assert len(rest) == len(whole) == 5
 
 
+def test_a_pass_begins_after_the_samples_of_those_before_it():
+    before, after = StepSampler(4, 5, rank=1, world_size=2), StepSampler(4, 3, rank=1, world_size=2, offset=2)
+    assert list(after) == list(before)[2:]
+    assert list(StepSampler(4, 3, lambda: 1, rank=1, world_size=2, offset=2)) == list(before)[3:]
+
+
 def test_every_pass_asks_anew_where_to_start():
     position = [0]
     sampler = StepSampler(1, 3, lambda: position[0])

@@ -11,13 +11,18 @@ def uniform(*shape: int) -> torch.Tensor:
     return torch.rand(*shape, generator=torch.Generator().manual_seed(sum(shape)))
 
 
+def always(sr: torch.Tensor, kernel: torch.Tensor | None = None):
+    """A network that says the same of every image."""
+    return lambda lr: Restoration(sr, kernel)
+
+
 def batch() -> dict[str, torch.Tensor]:
     return {"lr": uniform(2, 3, 6, 7), "hr": uniform(2, 3, 12, 14), "kernel": torch.softmax(uniform(2, 9, 6, 7), 1)}
 
 
 def test_the_loss_is_l1_unless_told_otherwise():
     data, sr = batch(), uniform(2, 3, 12, 14).flip(0)
-    terms = RestorationLoss()(Restoration(sr), data)
+    terms = RestorationLoss()(always(sr), data)
     torch.testing.assert_close(terms["loss"], (sr - data["hr"]).abs().mean())
     assert terms.keys() == {"l1", "loss"}
 
@@ -25,7 +30,7 @@ def test_the_loss_is_l1_unless_told_otherwise():
 def test_terms_add_up_with_their_weights():
     data = batch()
     kernel = data["kernel"].flip(1)
-    terms = RestorationLoss(kernel_weight=0.5, reblur_weight=0.25)(Restoration(data["hr"] + 0.1, kernel), data)
+    terms = RestorationLoss(kernel_weight=0.5, reblur_weight=0.25)(always(data["hr"] + 0.1, kernel), data)
     torch.testing.assert_close(terms["l1"], torch.tensor(0.1))
     torch.testing.assert_close(terms["kernel"], (data["kernel"] * (data["kernel"] / kernel).log()).sum(1).mean())
     torch.testing.assert_close(terms["loss"], 0.1 + 0.5 * terms["kernel"] + 0.25 * terms["reblur"])
@@ -50,11 +55,16 @@ def test_kernel_loss_pulls_back_a_softmax_that_has_settled_on_a_wrong_tap():
 @pytest.mark.parametrize("weights", [{"kernel_weight": 1.0}, {"reblur_weight": 1.0}])
 def test_a_network_without_kernels_cannot_be_supervised(weights):
     with pytest.raises(InputError, match="estimates no kernel"):
-        RestorationLoss(**weights)(Restoration(batch()["hr"]), batch())
+        RestorationLoss(**weights)(always(batch()["hr"]), batch())
 
 
 def test_data_without_kernels_cannot_supervise():
     data = batch()
     kernel = data.pop("kernel")
     with pytest.raises(InputError, match=r"loss\.kernel_weight needs true kernels"):
-        RestorationLoss(kernel_weight=1.0)(Restoration(data["hr"], kernel), data)
+        RestorationLoss(kernel_weight=1.0)(always(data["hr"], kernel), data)
+
+
+def test_what_it_learns_from_follows_its_weights():
+    assert RestorationLoss(reblur_weight=1.0).supervision == ("pairs",)
+    assert RestorationLoss(kernel_weight=1.0).supervision == ("pairs", "kernels")

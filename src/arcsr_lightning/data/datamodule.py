@@ -19,6 +19,7 @@ class SRDataModule(pl.LightningDataModule):
     train: makes the training set. val, test: each makes an evaluation set (one per noise level, say). They are called
     when a stage begins, so that an evaluation does not need the training images.
     batch_size: of training, over all processes; evaluation takes one image at a time, as sizes differ.
+    first_step: steps of the stages before, so that no stage sees their samples again.
 
     The trainer needs ``max_steps`` (training is one pass of so many steps) and, on several devices,
     ``use_distributed_sampler=False``: every process takes its share of each batch and of the evaluation images, none
@@ -32,11 +33,13 @@ class SRDataModule(pl.LightningDataModule):
         test: Sequence[DatasetFactory],
         batch_size: int,
         num_workers: int = 0,
+        first_step: int = 0,
     ) -> None:
         super().__init__()
         self.make_train, self.make_val, self.make_test = train, val, test
         self.batch_size = batch_size
         self.num_workers = num_workers
+        self.first_step = first_step
 
     def setup(self, stage: str) -> None:
         if stage == "fit":
@@ -57,6 +60,7 @@ class SRDataModule(pl.LightningDataModule):
             lambda: 0 if trainer.overfit_batches else trainer.global_step * trainer.accumulate_grad_batches,
             trainer.global_rank,
             trainer.world_size,
+            self.first_step * trainer.accumulate_grad_batches,
         )
         return ResumableLoader(self.train_set, batch_sampler=sampler, **self.loading)
 

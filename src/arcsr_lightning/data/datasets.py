@@ -3,6 +3,8 @@
 A sample is a dict: ``lr`` (3, h, w) and ``hr`` (3, scale*h, scale*w), float32 RGB, ``hr`` in [0, 1]; ``noise_level`` in
 8-bit levels; ``name``; ``number``. Where the blur is known, also ``kernel`` (kernel_size**2, h, w), the field on the LR
 grid, and ``basis`` (M, k, k) with ``masks`` (M, scale*h, scale*w), the exact field on the HR grid.
+With ``second_crop`` a training sample also holds ``lr_key`` (3, h, w): a second crop of the same image, at a place of
+its own, turned and degraded as ``lr`` is, with noise of its own. Everything else is the same with and without it.
 
 Training sets have no length: any number is a sample, and a pure function of (seed, number).
 """
@@ -38,7 +40,8 @@ class SyntheticTraining(Dataset[Sample]):
 
     paths: sharp images. kernel_size: of the field on the LR grid, odd. patch_size: side of the HR crops, in pixels.
     noise_level: (lowest, highest) in 8-bit levels, uniform in between. cache: keep decoded images in memory, in
-    every worker. Raises InputError where a setting is at fault, and, from an item, where a file is.
+    every worker. second_crop: add ``lr_key``, blurred by the kernels and masks of ``lr``. Raises InputError where a
+    setting is at fault, and, from an item, where a file is.
     """
 
     def __init__(
@@ -51,6 +54,7 @@ class SyntheticTraining(Dataset[Sample]):
         noise_level: Sequence[float] = (0.2, 20.0),
         seed: int = 0,
         cache: bool = False,
+        second_crop: bool = False,
     ) -> None:
         _check_crop(patch_size, scale)
         _check_range(noise_level)
@@ -61,6 +65,7 @@ class SyntheticTraining(Dataset[Sample]):
         self.patch_size = patch_size
         self.noise_level = noise_level
         self.seed = seed
+        self.second_crop = second_crop
         self.read = _Reader(cache)
         radius = _check_kernel_size(degradation, scale, kernel_size)
         self.margin = (-(-radius // scale) + 2) * scale  # the bicubic filter reaches 2 LR pixels far
@@ -70,19 +75,35 @@ class SyntheticTraining(Dataset[Sample]):
         path = self.paths[rng.integers(len(self.paths))]
         image = self.read(path)
         _check_holds_crop(image, self.patch_size, path)
-        top, left = (int(rng.integers(side - self.patch_size + 1)) for side in image.shape[:2])
-        window = _cut_beyond_edges(image, top, left, self.patch_size, self.margin)
-        window = to_tensor(_turn(rng, window)["image"])  # (3, patch + 2 margin, patch + 2 margin)
+        place = self._draw_place(rng, image)
+        turn = _draw_turn(rng)
+        window = self._window(image, place, turn)
         noise_level = float(rng.uniform(*self.noise_level))
         lr, field, _ = self.degradation(window, self.scale, noise_level, rng)
-        field = KernelField(field.kernels, _trim(field.masks, self.margin))
-        return {
+        own_field = KernelField(field.kernels, _trim(field.masks, self.margin))
+        sample = {
             "lr": _trim(lr, self.margin // self.scale),
             "hr": _trim(window, self.margin),
             "noise_level": noise_level,
             "name": path.stem,
             "number": number,
-        } | _truth(field, self.scale, self.kernel_size)
+        } | _truth(own_field, self.scale, self.kernel_size)
+        if self.second_crop:  # last, so that nothing above depends on it
+            window = self._window(image, self._draw_place(rng, image), turn)
+            again = Degradation(lambda *_: field, self.degradation.round_8bit)
+            key, *_ = again(window, self.scale, noise_level, rng)
+            sample["lr_key"] = _trim(key, self.margin // self.scale)
+        return sample
+
+    def _draw_place(self, rng: np.random.Generator, image: np.ndarray) -> tuple[int, int]:
+        """(top, left) of a crop, in HR pixels."""
+        top, left = (int(rng.integers(side - self.patch_size + 1)) for side in image.shape[:2])
+        return top, left
+
+    def _window(self, image: np.ndarray, place: tuple[int, int], turn: int) -> Tensor:
+        """The turned crop and what lies around it, (3, patch + 2 margin, patch + 2 margin)."""
+        window = _cut_beyond_edges(image, *place, self.patch_size, self.margin)
+        return to_tensor(_turn(turn, window)["image"])
 
 
 class PairedTraining(Dataset[Sample]):
@@ -90,7 +111,8 @@ class PairedTraining(Dataset[Sample]):
 
     A degraded image at HR size is downsampled bicubically; the crop equals that of the downsampled whole image.
 
-    Settings and errors as in ``SyntheticTraining``; InputError also where the sizes of a pair do not fit ``scale``.
+    Settings and errors as in ``SyntheticTraining``; ``lr_key`` is another crop of the pair's degraded image, whose blur
+    may be another there. InputError also where the sizes of a pair do not fit ``scale``.
     """
 
     def __init__(
@@ -101,6 +123,7 @@ class PairedTraining(Dataset[Sample]):
         noise_level: Sequence[float] = (0.2, 20.0),
         seed: int = 0,
         cache: bool = False,
+        second_crop: bool = False,
     ) -> None:
         _check_crop(patch_size, scale)
         _check_range(noise_level)
@@ -109,6 +132,7 @@ class PairedTraining(Dataset[Sample]):
         self.patch_size = patch_size
         self.noise_level = noise_level
         self.seed = seed
+        self.second_crop = second_crop
         self.read = _Reader(cache)
 
     def __getitem__(self, number: int) -> Sample:
@@ -117,7 +141,32 @@ class PairedTraining(Dataset[Sample]):
         hr, degraded = self.read(pair.hr), self.read(pair.degraded)
         _check_sizes(pair, hr, degraded, self.scale)
         _check_holds_crop(hr, self.patch_size, pair.hr)
-        top, left = (int(rng.integers((side - self.patch_size) // self.scale + 1)) for side in hr.shape[:2])  # LR
+        place = self._draw_place(rng, hr)
+        turn = _draw_turn(rng)
+        noise_level = float(rng.uniform(*self.noise_level))
+        lr, crop = self._crops(pair, hr, degraded, place, turn)
+        sample = {
+            "lr": add_noise(lr, noise_level, rng),
+            "hr": crop,
+            "noise_level": noise_level,
+            "name": pair.name,
+            "number": number,
+        }
+        if self.second_crop:  # last, so that nothing above depends on it
+            key, _ = self._crops(pair, hr, degraded, self._draw_place(rng, hr), turn)
+            sample["lr_key"] = add_noise(key, noise_level, rng)
+        return sample
+
+    def _draw_place(self, rng: np.random.Generator, hr: np.ndarray) -> tuple[int, int]:
+        """(top, left) of a crop, in LR pixels."""
+        top, left = (int(rng.integers((side - self.patch_size) // self.scale + 1)) for side in hr.shape[:2])
+        return top, left
+
+    def _crops(
+        self, pair: Pair, hr: np.ndarray, degraded: np.ndarray, place: tuple[int, int], turn: int
+    ) -> tuple[Tensor, Tensor]:
+        """The turned LR crop, without noise, and HR crop of a pair."""
+        top, left = place
         size = self.patch_size // self.scale
         if pair.at_lr_size:
             lr = to_tensor(degraded[top : top + size, left : left + size])
@@ -125,16 +174,8 @@ class PairedTraining(Dataset[Sample]):
             lr = _downsampled_crop(degraded, top, left, size, self.scale)
         top, left = top * self.scale, left * self.scale
         hr = hr[top : top + self.patch_size, left : left + self.patch_size]
-        turned = _turn(rng, hr, lr.permute(1, 2, 0).numpy())
-        lr = torch.from_numpy(np.ascontiguousarray(turned["lr"].transpose(2, 0, 1)))
-        noise_level = float(rng.uniform(*self.noise_level))
-        return {
-            "lr": add_noise(lr, noise_level, rng),
-            "hr": to_tensor(turned["image"]),
-            "noise_level": noise_level,
-            "name": pair.name,
-            "number": number,
-        }
+        turned = _turn(turn, hr, lr.permute(1, 2, 0).numpy())
+        return torch.from_numpy(np.ascontiguousarray(turned["lr"].transpose(2, 0, 1))), to_tensor(turned["image"])
 
 
 class SyntheticEvaluation(Dataset[Sample]):
@@ -231,9 +272,14 @@ class _Reader:
         return image
 
 
-def _turn(rng: np.random.Generator, hr: np.ndarray, lr: np.ndarray | None = None) -> dict[str, np.ndarray]:
+def _draw_turn(rng: np.random.Generator) -> int:
+    """The seed of a turn: equal seeds turn alike."""
+    return int(rng.integers(2**31))
+
+
+def _turn(turn: int, hr: np.ndarray, lr: np.ndarray | None = None) -> dict[str, np.ndarray]:
     """Turn ``hr`` (H, W, C), and ``lr`` alike, by 0, 90, 180 or 270 degrees; returned as ``image`` and ``lr``."""
-    _QUARTER_TURNS.set_random_seed(int(rng.integers(2**31)))
+    _QUARTER_TURNS.set_random_seed(turn)
     return _QUARTER_TURNS(image=hr) if lr is None else _QUARTER_TURNS(image=hr, lr=lr)
 
 

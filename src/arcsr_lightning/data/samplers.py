@@ -14,7 +14,8 @@ class StepSampler(Sampler[list[int]]):
     nor on interruptions.
 
     batch_size: over all processes; each of the ``world_size`` takes an equal share, ``rank`` says which.
-    steps: batches in the whole run. start: asked at the start of every pass for the batch to begin with.
+    steps: batches in the whole pass. start: asked at the start of every pass for the batch to begin with.
+    offset: batches of passes before this one, whose samples are not seen again.
     ``len()`` is ``steps`` wherever a pass begins, because Lightning counts a resumed pass from its first batch.
     Raises InputError where ``batch_size`` is not a positive multiple of ``world_size``.
     """
@@ -26,6 +27,7 @@ class StepSampler(Sampler[list[int]]):
         start: Callable[[], int] = lambda: 0,
         rank: int = 0,
         world_size: int = 1,
+        offset: int = 0,
     ) -> None:
         if batch_size < 1 or batch_size % world_size:
             raise InputError(
@@ -37,10 +39,11 @@ class StepSampler(Sampler[list[int]]):
         self.start = start
         self.share = batch_size // world_size
         self.rank = rank
+        self.offset = offset
 
     def __iter__(self) -> Iterator[list[int]]:
         for step in range(self.start(), self.steps):
-            first = step * self.batch_size + self.rank * self.share
+            first = (self.offset + step) * self.batch_size + self.rank * self.share
             yield list(range(first, first + self.share))
 
     def __len__(self) -> int:

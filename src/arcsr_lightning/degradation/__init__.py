@@ -1,6 +1,13 @@
 """Eq. (1): blur with a kernel per pixel, bicubic downsampling, noise; and where the kernels come from."""
 
-from arcsr_lightning.degradation.blur import apply_blended_kernels, apply_kernel_field, dense_field, lr_field
+from arcsr_lightning.degradation.blur import (
+    apply_blended_kernels,
+    apply_kernel_field,
+    dense_field,
+    hr_taps_field,
+    lr_field,
+    to_lr_taps,
+)
 from arcsr_lightning.degradation.fields import (
     Blur,
     FileKernels,
@@ -10,6 +17,7 @@ from arcsr_lightning.degradation.fields import (
     NoBlur,
 )
 from arcsr_lightning.degradation.kernels import gaussian_kernel, motion_kernel, random_trajectory
+from arcsr_lightning.degradation.maps import blur_amount, motion_class, sharpness_loss_map
 from arcsr_lightning.degradation.noise import add_noise, round_to_8bit
 from arcsr_lightning.degradation.pipeline import Degradation, Degraded
 from arcsr_lightning.degradation.resize import downsample, upsample
@@ -26,12 +34,17 @@ __all__ = [
     "add_noise",
     "apply_blended_kernels",
     "apply_kernel_field",
+    "blur_amount",
     "dense_field",
     "downsample",
     "gaussian_kernel",
+    "hr_taps_field",
     "lr_field",
+    "motion_class",
     "motion_kernel",
     "random_trajectory",
     "round_to_8bit",
+    "sharpness_loss_map",
+    "to_lr_taps",
     "upsample",
 ]

@@ -1,5 +1,7 @@
 """The paper's L1 loss (Eq. (2)) and two optional terms that teach the estimator what a kernel is."""
 
+from collections.abc import Callable
+
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
@@ -38,7 +40,7 @@ class RestorationLoss(nn.Module):
         kernel_weight: of ``kernel_loss``.
         reblur_weight: of ``reblur_loss``.
 
-    Called with a ``Restoration`` and the batch it came from, returns the terms by name; ``loss`` is their weighted sum.
+    Called with a network and a batch, returns the terms by name; ``loss`` is their weighted sum.
 
     Raises:
         InputError: a weight asks for kernels that the network or the data does not have.
@@ -49,7 +51,13 @@ class RestorationLoss(nn.Module):
         self.kernel_weight = kernel_weight
         self.reblur_weight = reblur_weight
 
-    def forward(self, restored: Restoration, batch: dict[str, Tensor]) -> dict[str, Tensor]:
+    @property
+    def supervision(self) -> tuple[str, ...]:
+        """What is learnt from, for tables."""
+        return ("pairs", "kernels") if self.kernel_weight else ("pairs",)
+
+    def forward(self, network: Callable[[Tensor], Restoration], batch: dict[str, Tensor]) -> dict[str, Tensor]:
+        restored = network(batch["lr"])
         terms = {"l1": F.l1_loss(restored.sr, batch["hr"])}
         loss = terms["l1"]
         if restored.kernel is None and (self.kernel_weight or self.reblur_weight):

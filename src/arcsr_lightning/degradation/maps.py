@@ -1,0 +1,73 @@
+"""Maps that say something about a kernel field in a number per pixel: how much blur, along which direction.
+
+Kernels come as in ``dense_field``: kernels (B, M, k, k), masks (B, M, H, W). The moments of a blend are the blend of
+the moments, so that nothing here ever needs the kernel of a pixel.
+"""
+
+import math
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from arcsr_lightning.degradation.resize import upsample
+from arcsr_lightning.errors import InputError
+
+
+def blur_amount(kernels: Tensor, masks: Tensor) -> Tensor:
+    """Standard deviation of every pixel's kernel in HR pixels, sqrt(trace(covariance) / 2).
+
+    It is the sigma of an isotropic Gaussian, and length / sqrt(24) of a straight streak at constant speed: it keeps how
+    long a motion is and discards its direction. Returns (B, 1, H, W).
+    """
+    yy, xx, _ = covariance(kernels, masks)
+    return ((yy + xx) / 2).clamp_min(0).sqrt()[:, None]
+
+
+def motion_class(kernels: Tensor, masks: Tensor, directions: int, static_below: float = 0.5) -> Tensor:
+    """0 where ``blur_amount`` is below ``static_below`` HR pixels, else 1 + the number of the blur's direction.
+
+    The direction is that of the covariance's longer axis, an angle in [0, pi) from the image's x axis towards its y
+    axis, which points down (as in ``gaussian_kernel``), rounded to the nearest of ``directions`` angles
+    pi * n / directions. A blur as wide as it is long has no direction and gets an arbitrary one. Returns (B, H, W),
+    int64. Raises InputError for fewer than one direction.
+    """
+    if directions < 1:
+        raise InputError(f"motion classes need one direction or more, got {directions}")
+    yy, xx, xy = covariance(kernels, masks)
+    angle = torch.atan2(2 * xy, xx - yy) / 2  # in [-pi / 2, pi / 2]
+    direction = (angle * (directions / math.pi)).round().long() % directions
+    static = blur_amount(kernels, masks)[:, 0] < static_below
+    return torch.where(static, 0, 1 + direction)
+
+
+def covariance(kernels: Tensor, masks: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """Central second moments yy, xx, xy of every pixel's kernel in HR pixels squared, each (B, H, W)."""
+    size = kernels.shape[-1]
+    taps = torch.arange(size, dtype=kernels.dtype, device=kernels.device) - size // 2
+    y, x = taps[:, None].expand(size, size), taps.expand(size, size)
+    raw = torch.einsum("bmij,nij->bmn", kernels, torch.stack([y, x, y * y, x * x, x * y]))  # (B, M, 5)
+    my, mx, yy, xx, xy = torch.einsum("bmn,bmhw->nbhw", raw, masks)
+    return yy - my * my, xx - mx * mx, xy - mx * my
+
+
+def sharpness_loss_map(lr: Tensor, hr: Tensor, scale: int, radius: int = 8) -> Tensor:
+    """Share of the HR image's local gradient energy that the enlarged LR image lacks, in [0, 1].
+
+    A stand-in where the kernels are unknown, not a blur amount: it has no unit, downsampling alone makes it large in
+    fine texture, noise in the LR image lowers it, and it is zero where there is nothing to blur.
+
+    lr (B, C, h, w), hr (B, C, scale*h, scale*w), both in [0, 1]; energies are means over squares of
+    2 * ``radius`` + 1 HR pixels. Returns (B, 1, scale*h, scale*w).
+    """
+    sharp, blurred = gradient_energy(hr, radius), gradient_energy(upsample(lr, scale), radius)
+    nothing = 1e-4  # a gradient of 0.01 per pixel: below it lies noise, not structure
+    return ((sharp - blurred) / (sharp + nothing)).clamp(0, 1)
+
+
+def gradient_energy(x: Tensor, radius: int) -> Tensor:
+    """Local mean of the squared gradient of an image's brightness: (B, C, H, W) -> (B, 1, H, W)."""
+    padded = F.pad(x.mean(1, keepdim=True), [radius, radius + 1, radius, radius + 1], mode="replicate")
+    down = padded[..., 1:, :-1] - padded[..., :-1, :-1]
+    right = padded[..., :-1, 1:] - padded[..., :-1, :-1]
+    return F.avg_pool2d(down.square() + right.square(), 2 * radius + 1, stride=1)

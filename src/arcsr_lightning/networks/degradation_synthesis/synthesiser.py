@@ -1,0 +1,42 @@
+"""The synthesiser: take the degradation from one pair of images and give it to another image."""
+
+from torch import Tensor, nn
+
+
+class Synthesiser(nn.Module):
+    """DegNet, content encoder and generator together.
+
+    Args:
+        degradation: ``DegNet``.
+        content: ``ContentEncoder`` of the same sizes.
+        generator: ``Generator`` of the same sizes.
+
+    Shapes: images (B, 3, S, S) in [-1, 1], codes (B, code). Calling it degrades ``hq`` as ``lq`` is.
+    """
+
+    def __init__(self, degradation: nn.Module, content: nn.Module, generator: nn.Module) -> None:
+        super().__init__()
+        self.degradation = degradation
+        self.content = content
+        self.generator = generator
+
+    def code(self, hq: Tensor, lq: Tensor) -> Tensor:
+        """What was done to ``hq`` to make ``lq``."""
+        return self.degradation(hq, lq)
+
+    def synthesise(self, hq: Tensor, code: Tensor) -> Tensor:
+        """``hq``, degraded as ``code`` says."""
+        return self.generator(self.content(hq), code)
+
+    def forward(self, hq: Tensor, lq: Tensor) -> Tensor:
+        return self.synthesise(hq, self.code(hq, lq))
+
+
+def to_signed(image: Tensor) -> Tensor:
+    """[0, 1] -> [-1, 1]."""
+    return 2 * image - 1
+
+
+def from_signed(image: Tensor) -> Tensor:
+    """[-1, 1] -> [0, 1]."""
+    return (image + 1) / 2
