@@ -1,6 +1,7 @@
 """What many tests share: trainings of seconds, and miniature data sets in the official layouts."""
 
 import os
+import sys
 
 # Threads that wait for each other on busy cores make small operations many times slower; commands inherit this.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
@@ -45,6 +46,19 @@ def picture(height: int, width: int, seed: int) -> np.ndarray:
 def write(path, pixels) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     assert cv2.imwrite(str(path), pixels)
+
+
+@pytest.fixture
+def run(monkeypatch):
+    """``run(module, *arguments)``: a command in this process, as typed; SystemExit is its exit."""
+
+    def command(module, *arguments):
+        for name in ("ARCSR_RUN_STAMP", "ARCSR_TRACEBACK", "HYDRA_FULL_ERROR"):
+            monkeypatch.delenv(name, raising=False)
+        monkeypatch.setattr(sys, "argv", [f"arcsr-{module.__name__}", *map(str, arguments)])
+        module.main()
+
+    return command
 
 
 @pytest.fixture(scope="session")

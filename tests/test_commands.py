@@ -34,14 +34,6 @@ TINY = [
 ]
 
 
-def run(module, *arguments: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A command in this process; SystemExit is its exit."""
-    for name in ("ARCSR_RUN_STAMP", "ARCSR_TRACEBACK", "HYDRA_FULL_ERROR"):
-        monkeypatch.delenv(name, raising=False)
-    monkeypatch.setattr(sys, "argv", [f"arcsr-{module.__name__}", *map(str, arguments)])
-    module.main()
-
-
 @pytest.fixture(scope="module")
 def workplace(tmp_path_factory) -> Path:
     """A folder in which a tiny quickstart was trained, by the real command, from nowhere near the repository."""
@@ -100,19 +92,19 @@ def test_the_table_and_metrics_json_say_the_same(workplace):
     assert mean == pytest.approx(rows[3]["psnr_y"])
 
 
-def test_evaluation_of_the_newest_run_repeats_its_figures(here, monkeypatch):
-    run(evaluate, "data.test.draws=1", "trainer=cpu", monkeypatch=monkeypatch)
+def test_evaluation_of_the_newest_run_repeats_its_figures(here, run):
+    run(evaluate, "data.test.draws=1", "trainer=cpu")
     trained, evaluated = (json.loads((the_run(here, t) / "metrics.json").read_text()) for t in ("quickstart", "eval"))
     assert evaluated["rows"] == trained["rows"]
     assert evaluated["protocol"] == trained["protocol"]
 
 
-def test_prediction_equals_the_network(here, monkeypatch, tmp_path):
+def test_prediction_equals_the_network(here, run, tmp_path):
     pixels = np.random.default_rng(0).integers(0, 256, (20, 30, 3), dtype=np.uint8)
     Image.fromarray(pixels).save(tmp_path / "lr.png")
     weights = the_run(here) / "model.safetensors"
     arguments = [f"input={tmp_path}/lr.png", f"output={tmp_path}/sr.png", f"weights={weights}", "kernels=true"]
-    run(predict, *arguments, monkeypatch=monkeypatch)
+    run(predict, *arguments)
     from arcsr_lightning.data.images import to_tensor, to_uint8
 
     expected = to_uint8(load_model(weights)(to_tensor(pixels)[None]).sr[0])
@@ -120,14 +112,14 @@ def test_prediction_equals_the_network(here, monkeypatch, tmp_path):
     assert Image.open(tmp_path / "sr_kernels.png").size[0] > 300
 
 
-def test_a_folder_is_restored_in_the_modes_of_its_pictures(here, monkeypatch, tmp_path):
+def test_a_folder_is_restored_in_the_modes_of_its_pictures(here, run, tmp_path):
     rng = np.random.default_rng(0)
     source, target = tmp_path / "in", tmp_path / "out"
     source.mkdir()
     Image.fromarray(rng.integers(0, 256, (9, 8), dtype=np.uint8)).save(source / "grey.png")
     Image.fromarray(rng.integers(0, 256, (9, 8, 4), dtype=np.uint8)).save(source / "alpha.png")
     cv2.imwrite(str(source / "deep.png"), rng.integers(0, 65536, (9, 8, 3), dtype=np.uint16))
-    run(predict, f"input={source}", f"output={target}", monkeypatch=monkeypatch)
+    run(predict, f"input={source}", f"output={target}")
     assert Image.open(target / "grey.png").mode == "L"
     assert Image.open(target / "alpha.png").mode == "RGBA"
     assert cv2.imread(str(target / "deep.png"), cv2.IMREAD_UNCHANGED).dtype == np.uint16
@@ -171,7 +163,7 @@ def bad_input() -> dict[str, tuple]:
 
 
 @pytest.mark.parametrize("name", bad_input())
-def test_bad_input_gets_one_clear_line(name, here, monkeypatch, tmp_path, capsys):
+def test_bad_input_gets_one_clear_line(name, here, run, tmp_path, capsys):
     module, arguments, words = bad_input()[name]
     (tmp_path / "text.ckpt").write_text("hello")
     picture = cv2.imencode(".png", np.random.default_rng(0).integers(0, 256, (8, 8, 3), dtype=np.uint8))[1].tobytes()
@@ -183,7 +175,7 @@ def test_bad_input_gets_one_clear_line(name, here, monkeypatch, tmp_path, capsys
     places = {"tmp": tmp_path, "run": the_run(here)}
     before = {path: path.read_bytes() for path in tmp_path.iterdir() if path.is_file()}
     with pytest.raises(SystemExit) as exit_:
-        run(module, *(argument.format(**places) for argument in arguments), monkeypatch=monkeypatch)
+        run(module, *(argument.format(**places) for argument in arguments))
     errors = [line for line in capsys.readouterr().err.splitlines() if line.startswith("error:")]
     assert exit_.value.code == 1
     assert len(errors) == 1
@@ -201,31 +193,23 @@ def test_a_process_that_fails_prints_its_line_and_no_traceback(here):
     ]
 
 
-def test_resuming_goes_on_in_the_folder_of_the_newest_run(here, monkeypatch):
+def test_resuming_goes_on_in_the_folder_of_the_newest_run(here, run):
     runs = here / "logs" / "quickstart" / "runs"
     newest = max(runs.glob("*/checkpoints/last.ckpt"), key=lambda path: path.stat().st_mtime)
     before = set(runs.iterdir())
-    run(train, *TINY, "trainer.max_steps=4", "ckpt_path=last", "test=false", monkeypatch=monkeypatch)
+    run(train, *TINY, "trainer.max_steps=4", "ckpt_path=last", "test=false")
     assert set(runs.iterdir()) == before
     assert torch.load(newest, weights_only=True)["global_step"] == 4
 
 
-def test_a_sweep_goes_on_after_a_failed_job(here, monkeypatch, capsys):
+def test_a_sweep_goes_on_after_a_failed_job(here, run, capsys):
     with pytest.raises(SystemExit):
-        run(
-            train,
-            "--multirun",
-            *TINY,
-            "test=false",
-            "arcsr.estimator_width=6,4",
-            "task_name=sweep",
-            monkeypatch=monkeypatch,
-        )
+        run(train, "--multirun", *TINY, "test=false", "arcsr.estimator_width=6,4", "task_name=sweep")
     jobs = sorted((here / "logs" / "sweep" / "multiruns").glob("*/*/"))
     assert [job.name[:2] for job in jobs] == ["0_", "1_"]
     assert [(job / "model.safetensors").is_file() for job in jobs] == [False, True]
     assert "arcsr.estimator_width-4" in jobs[1].name
-    run(evaluate, f"weights={jobs[1]}/model.safetensors", "data.test.draws=1", "trainer=cpu", monkeypatch=monkeypatch)
+    run(evaluate, f"weights={jobs[1]}/model.safetensors", "data.test.draws=1", "trainer=cpu")
     assert "error: a DMconv splits its channels into quarters: 6" in capsys.readouterr().err
 
 

@@ -18,7 +18,9 @@ def run(gopro_tree, reds_tree, tmp_path):
     roots = {
         "arcsr_gopro": [f"data.root={gopro_tree}", "data.train.patch_size=32"],
         "arcsr_reds": [f"data.root={reds_tree}", "data.train.patch_size=32"],
-        "quickstart": ["data.train.patch_size=64", "data.batch_size=2"],
+        **{
+            name: ["data.train.patch_size=64", "data.batch_size=2"] for name in ("quickstart", "table2", "table2_smoke")
+        },
     }
 
     def run_it(experiment, *overrides):

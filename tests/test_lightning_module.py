@@ -9,7 +9,7 @@ import torch
 
 from arcsr_lightning import compose, load_model
 from arcsr_lightning.checkpoints import read_saved
-from arcsr_lightning.launch import build_module, build_network
+from arcsr_lightning.launch import build_loss, build_module, build_network
 from arcsr_lightning.lightning_module import SRModule, rows_of
 from arcsr_lightning.losses import RestorationLoss
 from arcsr_lightning.networks import Bicubic, Restoration
@@ -78,7 +78,7 @@ def test_logged_test_scores_are_means_of_the_images_rows(configure, tmp_path):
 
 def test_a_method_without_parameters_cannot_be_trained(tmp_path):
     with pytest.raises(ValueError, match="nothing to train; set train=false"):
-        train(compose(["model=bicubic", "print_config=false", f"paths.output_dir={tmp_path}"]))
+        train(compose(["model=bicubic", "train=true", "print_config=false", f"paths.output_dir={tmp_path}"]))
 
 
 def test_every_training_has_a_seed(configure, tmp_path):
@@ -122,10 +122,10 @@ def test_best_and_last_checkpoints_are_both_true_when_the_metric_worsens(configu
 def test_a_loss_that_is_no_number_stops_the_training_and_names_the_step(configure, tmp_path, monkeypatch):
     healthy, calls = RestorationLoss.forward, []
 
-    def failing(self, restored, batch):
+    def failing(self, network, batch):
         calls.append(batch)
         return {
-            name: term * (math.nan if len(calls) == 4 else 1) for name, term in healthy(self, restored, batch).items()
+            name: term * (math.nan if len(calls) == 4 else 1) for name, term in healthy(self, network, batch).items()
         }
 
     monkeypatch.setattr(RestorationLoss, "forward", failing)
@@ -208,7 +208,7 @@ def test_the_seed_decides_everything_and_zero_is_one(configure, tmp_path):
 
 
 def gradients(module, inputs):
-    terms = module.loss(module(inputs["lr"]), inputs)
+    terms = module.loss(module.network, inputs)
     terms["loss"].backward()
     return {name: parameter.grad for name, parameter in module.named_parameters()}
 
@@ -217,7 +217,7 @@ def test_mixed_precision_trains_estimator_and_restorer(configure, tmp_path):
     cfg = configure(
         tmp_path, "trainer.precision=bf16-mixed", "trainer.max_steps=1", "trainer.val_check_interval=1", "test=false"
     )
-    module = build_module(cfg, build_network(cfg.model))
+    module = build_module(cfg, build_network(cfg.model), build_loss(cfg))
     with torch.autocast("cpu", torch.bfloat16):
         grads = gradients(module, batch())
     assert all(torch.isfinite(grad).all() for grad in grads.values())
@@ -233,7 +233,7 @@ def test_channels_last_changes_the_layout_and_nothing_else(configure, tmp_path):
     for switch in ("channels_last=false", "channels_last=true"):
         cfg = configure(tmp_path, switch)
         torch.manual_seed(0)
-        modules.append(build_module(cfg, build_network(cfg.model)))
+        modules.append(build_module(cfg, build_network(cfg.model), build_loss(cfg)))
     plain, laid_out = modules
     weight = laid_out.network.restorer.kg_blocks[0].convolutions[0].weight
     assert weight.is_contiguous(memory_format=torch.channels_last)

@@ -9,6 +9,8 @@ from rich.console import Console
 
 from arcsr_lightning import compose
 from arcsr_lightning.evaluate import evaluate
+from arcsr_lightning.launch import plain
+from arcsr_lightning.networks import Bicubic
 from arcsr_lightning.reports import summary, table, write_report
 from arcsr_lightning.train import train
 
@@ -31,7 +33,7 @@ def row(method="arcsr", name="a", noise_level=0.0, score=1.0, **more):
 
 def test_metrics_json_has_the_documented_form(trained):
     report = strict((trained / "metrics.json").read_text())
-    assert list(report) == ["rows", "config", "protocol"]
+    assert list(report) == ["rows", "method", "config", "protocol"]
     assert [(row["method"], row["noise_level"]) for row in report["rows"]] == [
         ("bicubic", 0),
         ("arcsr", 0),
@@ -99,7 +101,8 @@ def test_bicubic_stands_first_at_every_noise_level():
 
 def test_a_perfect_image_leaves_valid_json(tmp_path):
     rows = [row("bicubic", score=20.0), row(score=math.inf)]
-    write_report(rows, compose([f"paths.output_dir={tmp_path}"]), border=4)
+    cfg = compose([f"paths.output_dir={tmp_path}"])
+    write_report(rows, cfg, Bicubic(4), plain(cfg))
     bicubic, perfect = strict((tmp_path / "metrics.json").read_text())["rows"]
     assert bicubic["psnr_rgb"] == 20
     assert perfect["psnr_rgb"] is None

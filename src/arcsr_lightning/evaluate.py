@@ -31,7 +31,7 @@ def evaluate(cfg: DictConfig) -> list[Row]:
     trainer = launch.build_trainer(cfg)
     trainer.test(module, launch.build_data(cfg), verbose=False)
     if module.test_rows and trainer.is_global_zero:
-        write_report(module.test_rows, cfg, module.network.scale)
+        write_report(module.test_rows, cfg, module.network, saved.config)
     return module.test_rows
 
 

@@ -25,6 +25,7 @@ from rich.console import Console
 from rich.syntax import Syntax
 from rich.tree import Tree
 from torch import nn
+from torch.linalg import LinAlgError
 
 from arcsr_lightning import CONF_DIR
 from arcsr_lightning.data import SRDataModule
@@ -36,6 +37,7 @@ from arcsr_lightning.lightning_module import SRModule
 USER_ERRORS = (
     InputError,
     FloatingPointError,
+    LinAlgError,
     OSError,
     HydraException,
     OmegaConfBaseException,
@@ -59,19 +61,22 @@ def compose(overrides: list[str] | None = None, config_name: str = "train") -> D
         return hydra.compose(config_name, [interactive, *(overrides or [])])
 
 
-def command(config_name: str) -> Callable[[Callable[[DictConfig], Any]], Callable[[], Any]]:
+def command(
+    config_name: str, after_job: Callable[[Path], Any] | None = None
+) -> Callable[[Callable[[DictConfig], Any]], Callable[[], Any]]:
     """Turn ``task(cfg)`` into a command line: Hydra composes its configuration, bad input ends in one clear line.
 
-    With ``HYDRA_FULL_ERROR=1`` in the environment it ends in a traceback.
+    With ``HYDRA_FULL_ERROR=1`` in the environment it ends in a traceback. A job of a sweep that fails leaves the line
+    in a file FAILED in its folder; after every job of a sweep ``after_job`` gets the sweep's folder.
     """
 
     def decorate(task: Callable[[DictConfig], Any]) -> Callable[[], Any]:
         def job(cfg: DictConfig) -> Any:
+            if HydraConfig.get().mode == RunMode.MULTIRUN:
+                return sweep_job(task, cfg, after_job)
             try:
                 return task(cfg)
             except Exception as error:
-                if HydraConfig.get().mode == RunMode.MULTIRUN:
-                    raise  # the sweep goes on with its other jobs
                 end(error)
 
         def main() -> Any:
@@ -87,6 +92,22 @@ def command(config_name: str) -> Callable[[Callable[[DictConfig], Any]], Callabl
         return main
 
     return decorate
+
+
+def sweep_job(task: Callable[[DictConfig], Any], cfg: DictConfig, after: Callable[[Path], Any] | None) -> Any:
+    """Run one job of a sweep, which goes on with the others where it fails."""
+    first_rank = os.environ.get("LOCAL_RANK", "0") == "0"
+    failed = Path(cfg.paths.output_dir) / "FAILED"
+    failed.unlink(missing_ok=True)
+    try:
+        return task(cfg)
+    except Exception as error:
+        if first_rank:
+            write_text(failed, (explain(error) or f"{type(error).__name__}: {error}") + "\n")
+        raise
+    finally:
+        if after and first_rank:
+            after(Path(HydraConfig.get().sweep.dir))
 
 
 def end(error: Exception) -> NoReturn:
@@ -145,13 +166,24 @@ def check_parts(node: Any) -> None:
             check_parts(child)
 
 
-def build_module(cfg: DictConfig, network: nn.Module) -> SRModule:
+def build_loss(cfg: DictConfig) -> nn.Module:
+    """What a stage trains on, with what the loss owns (discriminators, say)."""
+    return instantiate(cfg.loss, _convert_="all")
+
+
+def prepare(cfg: DictConfig, network: nn.Module) -> dict[str, float]:
+    """Do with the network what a stage does before its first step, if anything; returns figures worth a record."""
+    return instantiate(cfg.prepare)(network) if cfg.prepare else {}
+
+
+def build_module(cfg: DictConfig, network: nn.Module, loss: nn.Module | None) -> SRModule:
     """The Lightning module of a training configuration; checkpoints will hold ``cfg`` as plain data."""
     return SRModule(
         network,
-        loss=instantiate(cfg.loss),
+        loss=loss,
         optimizer=instantiate(cfg.optimizer),
         scheduler=instantiate(cfg.scheduler) if cfg.scheduler else None,
+        trains=cfg.trains,
         config=plain(cfg),
         method=cfg.method,
         compile=cfg.compile,
@@ -159,8 +191,11 @@ def build_module(cfg: DictConfig, network: nn.Module) -> SRModule:
     )
 
 
-def build_data(cfg: DictConfig) -> SRDataModule:
-    """The data module of ``cfg.data``; a data set is listed and opened only when a stage needs it."""
+def build_data(cfg: DictConfig, first_step: int = 0) -> SRDataModule:
+    """The data module of ``cfg.data``; a data set is listed and opened only when it is needed.
+
+    ``first_step`` counts the steps of the stages before, whose samples are not seen again.
+    """
     data = cfg.data
     return SRDataModule(
         train=partial(instantiate, data.train),
@@ -168,6 +203,7 @@ def build_data(cfg: DictConfig) -> SRDataModule:
         test=[partial(instantiate, data.test, noise_level=level) for level in data.noise_levels],
         batch_size=data.batch_size,
         num_workers=data.num_workers,
+        first_step=first_step,
     )
 
 
@@ -208,15 +244,25 @@ def run_folder(log_dir: str, task_name: str, ckpt_path: str | None) -> str:
     """A new folder for a new run; with ``ckpt_path=last`` the newest run of this task that can go on."""
     runs = Path(log_dir) / task_name / "runs"
     if ckpt_path == "last":
-        checkpoints = sorted(runs.glob("*/checkpoints/last.ckpt"), key=lambda path: path.stat().st_mtime)
+        checkpoints = sorted(runs.glob("*/checkpoints/**/last.ckpt"), key=lambda path: path.stat().st_mtime)
         if checkpoints:
-            return str(checkpoints[-1].parents[1])
+            return str(runs / checkpoints[-1].relative_to(runs).parts[0])
     return str(runs / os.environ["ARCSR_RUN_STAMP"])
 
 
 def job_folder(overrides: str) -> str:
     """The overrides of a sweep's job as the name of one folder, which file systems take and ``weights=`` can hold."""
     return re.sub(r"[^\w.-]+", ".", overrides)[:120]
+
+
+def under(folder: str, name: str | None) -> str:
+    """``folder/name``, or ``folder`` for what has no name: the only stage of a method."""
+    return f"{folder}/{name}" if name else folder
+
+
+def steps(part: float, *, _root_: DictConfig) -> int:
+    """A part of the training's steps, at least one: the unit of schedules that fit every training."""
+    return max(1, int(part * _root_.trainer.max_steps))
 
 
 def wandb_offline() -> bool:
@@ -231,4 +277,6 @@ def wandb_offline() -> bool:
 
 OmegaConf.register_new_resolver("run_folder", run_folder, replace=True)
 OmegaConf.register_new_resolver("job_folder", job_folder, replace=True)
+OmegaConf.register_new_resolver("under", under, replace=True)
+OmegaConf.register_new_resolver("steps", steps, replace=True)
 OmegaConf.register_new_resolver("wandb_offline", wandb_offline, replace=True)

@@ -1,6 +1,6 @@
 """The training loop's view of a network: loss, scores, optimiser."""
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 import pytorch_lightning as pl
@@ -9,6 +9,7 @@ from torch import Tensor, nn
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LRScheduler
 
+from arcsr_lightning.errors import InputError
 from arcsr_lightning.metrics import kernel_error, score
 from arcsr_lightning.networks import Bicubic, Restoration
 
@@ -20,8 +21,9 @@ class SRModule(pl.LightningModule):
 
     Args:
         network: has ``scale``.
-        loss: called with (restoration, batch), returns the terms by name, ``loss`` among them; None to test only.
-        optimizer: called with the parameters, returns the optimiser; None to test only.
+        loss: called with (network, batch), returns the terms by name, ``loss`` among them; None to test only.
+        optimizer: called with all parameters that train, returns the optimiser; None to test only.
+        trains: the children of the network that train, by name; the others are frozen. None: all of it.
         scheduler: called with the optimiser, returns a scheduler that is stepped after every optimiser step; or None.
         config: plain data that describes the run; kept in every checkpoint, where ``load_model`` finds the network.
         method: the name of the network in tables.
@@ -40,6 +42,7 @@ class SRModule(pl.LightningModule):
         loss: nn.Module | None = None,
         optimizer: Callable[[Iterable[nn.Parameter]], Optimizer] | None = None,
         scheduler: Callable[[Optimizer], LRScheduler] | None = None,
+        trains: Sequence[str] | None = None,
         config: dict[str, Any] | None = None,
         method: str = "arcsr",
         compile: bool = False,
@@ -57,15 +60,17 @@ class SRModule(pl.LightningModule):
         self.bicubic = Bicubic(network.scale)
         self.val_rows: list[Row] = []
         self.test_rows: list[Row] = []
-        # Only for training, whose patches are of one size: every size of a whole image would be compiled anew.
-        self.restore_patches = torch.compile(self.network.forward) if compile else self.network.forward
+        freeze_all_but(network, trains)
+        if compile:
+            network.compile()
 
     def forward(self, lr: Tensor) -> Restoration:
-        return self.network(lr.contiguous(memory_format=self.memory_format))
+        # Not through __call__, which may be compiled: every size of a whole image would be compiled anew.
+        return self.network.forward(lr.contiguous(memory_format=self.memory_format))
 
     def training_step(self, batch: dict[str, Any], batch_idx: int) -> Tensor:
         lr = batch["lr"].contiguous(memory_format=self.memory_format)
-        terms = self.loss(self.restore_patches(lr), batch)
+        terms = self.loss(self.network, batch | {"lr": lr})
         if not torch.isfinite(terms["loss"]):
             raise FloatingPointError(
                 f"the loss is {terms['loss'].item()} at step {self.global_step}; checkpoints already written are kept: "
@@ -121,13 +126,29 @@ class SRModule(pl.LightningModule):
                 self.log(key, mean, prog_bar=key == "val/psnr", sync_dist=True)
 
     def configure_optimizers(self) -> dict[str, Any]:
-        optimizer = self.make_optimizer(self.network.parameters())
+        optimizer = self.make_optimizer([parameter for parameter in self.parameters() if parameter.requires_grad])
         if self.make_scheduler is None:
             return {"optimizer": optimizer}
         return {
             "optimizer": optimizer,
             "lr_scheduler": {"scheduler": self.make_scheduler(optimizer), "interval": "step"},
         }
+
+
+def freeze_all_but(network: nn.Module, trains: Sequence[str] | None) -> None:
+    """Let the named children of a network train, all of them for None, and nothing else change.
+
+    Raises:
+        InputError: the network has no such child.
+    """
+    children = dict(network.named_children())
+    for name in trains or ():
+        if name not in children:
+            raise InputError(f"trains: {type(network).__name__} has no part {name!r}; it has {', '.join(children)}")
+    network.train().requires_grad_(trains is None)
+    for name, child in children.items():
+        train = trains is None or name in trains
+        child.train(train).requires_grad_(train)  # eval: statistics of frozen normalisations stay as they are
 
 
 def rows_of(method: str, restored: Restoration, batch: dict[str, Any], border: int) -> list[Row]:

@@ -6,14 +6,15 @@ import math
 from pathlib import Path
 from typing import Any
 
-from omegaconf import DictConfig
+from omegaconf import DictConfig, OmegaConf
 from rich.console import Console
 from rich.table import Table
+from torch import nn
 
 from arcsr_lightning.files import write_aside, write_text
-from arcsr_lightning.launch import plain
 from arcsr_lightning.lightning_module import Row, mean_scores
 from arcsr_lightning.metrics import protocol
+from arcsr_lightning.networks.cost import macs, parameters
 
 SCORES = {"psnr_rgb": ".2f", "ssim_rgb": ".4f", "psnr_y": ".2f", "ssim_y": ".4f", "kernel_error": ".3f"}
 
@@ -29,20 +30,22 @@ def summary(rows: list[Row], data: str) -> list[dict[str, Any]]:
     ]
 
 
-def write_report(rows: list[Row], cfg: DictConfig, border: int) -> None:
+def write_report(rows: list[Row], cfg: DictConfig, network: nn.Module, trained: dict[str, Any]) -> None:
     """Write metrics.json and per_image.csv into ``cfg.paths.output_dir`` and print the table.
 
     Args:
         rows: ``SRModule.test_rows``.
         cfg: the run's configuration; stored beside the numbers.
-        border: pixels cut before scoring; stored in the protocol.
+        network: what was tested; its ``scale`` is the border cut before scoring.
+        trained: the configuration that it was trained with, plain data.
     """
     folder = Path(cfg.paths.output_dir)
     means = summary(rows, cfg.data.name)
     report = {
         "rows": [{key: json_number(value) for key, value in row.items()} for row in means],
-        "config": plain(cfg),
-        "protocol": protocol(border) | {"noise": "Gaussian, sigma in 8-bit levels, added to the LR image"},
+        "method": described(network, cfg.method, trained),
+        "config": OmegaConf.to_container(cfg, resolve=True),
+        "protocol": protocol(network.scale) | {"noise": "Gaussian, sigma in 8-bit levels, added to the LR image"},
     }
     write_text(folder / "metrics.json", json.dumps(report, indent=2) + "\n")
     with write_aside(folder / "per_image.csv") as path, path.open("w", newline="") as file:
@@ -51,8 +54,19 @@ def write_report(rows: list[Row], cfg: DictConfig, border: int) -> None:
         writer.writeheader()
         writer.writerows(rows)
     console = Console()
-    console.print(table(means, border))
+    console.print(table(means, network.scale))
     console.print(f"results: {folder}", soft_wrap=True)
+
+
+def described(network: nn.Module, method: str, trained: dict[str, Any]) -> dict[str, Any]:
+    """What a reader must know of a method beside its figures: costs, supervision, schedule, deviations."""
+    card = trained.get("card", {})
+    return {
+        "name": method,
+        "parameters": parameters(network),
+        "gmacs_lr64": macs(network) / 1e9,
+        "batch_size": trained["data"]["batch_size"],
+    } | card
 
 
 def json_number(value: Any) -> Any:

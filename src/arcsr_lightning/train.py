@@ -1,5 +1,6 @@
-"""``arcsr-train``: train a network, score its best checkpoint, leave a folder that tells all."""
+"""``arcsr-train``: train a network, stage by stage, score its best checkpoint, leave a folder that tells all."""
 
+import warnings
 from pathlib import Path
 from typing import Any
 
@@ -8,78 +9,128 @@ import torch
 from omegaconf import DictConfig
 from pytorch_lightning.callbacks import ModelCheckpoint
 from pytorch_lightning.utilities.rank_zero import rank_zero_info
+from torch import nn
 
 from arcsr_lightning import launch
 from arcsr_lightning.checkpoints import export, load_weights, read_saved
 from arcsr_lightning.errors import InputError
-from arcsr_lightning.lightning_module import SRModule
 from arcsr_lightning.reports import write_report
+from arcsr_lightning.results import compare
+from arcsr_lightning.stages import Stage, plan, schedule
 
 
 def train(cfg: DictConfig) -> dict[str, float]:
     """Train, test and export as ``cfg`` says (conf/train.yaml); returns every logged metric by name.
 
-    Leaves in ``cfg.paths.output_dir``: checkpoints/, csv/, images/, config.yaml, model.safetensors (the best weights)
-    and, after the test, metrics.json, per_image.csv and images/panel.png.
+    Leaves in ``cfg.paths.output_dir``: checkpoints/, csv/, images/, config.yaml, model.safetensors (the best weights of
+    the last stage) and, after the test, metrics.json, per_image.csv and images/panel.png.
 
     Raises:
         InputError: a file or setting is at fault.
         FloatingPointError: the loss stopped being finite.
     """
-    launch.show(cfg)
     if cfg.seed is None:
         raise InputError("seed=null: a training needs a seed, so that it can be repeated; give a number, e.g. seed=0")
-    pl.seed_everything(cfg.seed, workers=True, verbose=False)
+    seed(cfg)
     network = launch.build_network(cfg.model)
     if cfg.train and not any(True for _ in network.parameters()):
         raise InputError(f"method={cfg.method}: this model has nothing to train; set train=false to score it only")
     if cfg.weights:
         load_weights(network, read_saved(cfg.weights), cfg.weights)
-    module = launch.build_module(cfg, network)
-    data = launch.build_data(cfg)
-    trainer = launch.build_trainer(cfg)
+    stages = plan(cfg) if cfg.train else [Stage(None, cfg)]
+    losses = [launch.build_loss(stage.config) if cfg.train else None for stage in stages]
+    if cfg.train:
+        describe(cfg, stages, losses)
+    launch.show(cfg)
 
     metrics: dict[str, float] = {}
-    if cfg.train:
-        trainer.fit(module, data, ckpt_path=resume_point(cfg, module, trainer), weights_only=True)
+    first, ckpt_path = resume_point(cfg, stages, network)
+    for stage, loss in list(zip(stages, losses, strict=True))[first:]:
+        seed(cfg)  # what a stage draws does not depend on whether those before it ran just now
+        module = launch.build_module(stage.config, network, loss)
+        data = launch.build_data(stage.config, stage.first_step)
+        trainer = launch.build_trainer(stage.config)
+        if not cfg.train:
+            break
+        if stage.name:
+            rank_zero_info(f"stage {stage.name}: {stage.config.trainer.max_steps} steps")
+        if not ckpt_path:
+            prepared = launch.prepare(stage.config, network)
+            metrics |= prepared
+            for logger in trainer.loggers if prepared else ():
+                logger.log_metrics(prepared, step=0)
+        with warnings.catch_warnings():
+            warnings.filterwarnings("ignore", r"Found \d+ module\(s\) in eval mode")  # frozen parts, on purpose
+            trainer.fit(module, data, ckpt_path=ckpt_path, weights_only=True)
         metrics |= scalars(trainer)
-        best = best_checkpoint(trainer)
-        if best and trainer.is_global_zero:
-            export(best, Path(cfg.paths.output_dir) / "model.safetensors")
-        if best:
-            load_weights(network, read_saved(best), best)
+        ckpt_path = None
+        if stage is not stages[-1] and not trainer.fast_dev_run:
+            trainer.save_checkpoint(stage.finished, weights_only=False)
+            launch.close_loggers()  # each stage has its own
+
+    if cfg.train:
+        keep_best(network, trainer, Path(cfg.paths.output_dir) / "model.safetensors")
     if cfg.test:
         trainer.test(module, data, verbose=False)
         metrics |= scalars(trainer)
         if module.test_rows and trainer.is_global_zero and not trainer.fast_dev_run:
-            write_report(module.test_rows, cfg, network.scale)
+            write_report(module.test_rows, cfg, network, launch.plain(cfg))
     return metrics
 
 
-def resume_point(cfg: DictConfig, module: SRModule, trainer: pl.Trainer) -> str | None:
-    """The checkpoint to go on from: ``ckpt_path``, or this run's own for ``last``; None starts anew.
+def seed(cfg: DictConfig) -> None:
+    pl.seed_everything(cfg.seed, workers=True, verbose=False)
+
+
+def describe(cfg: DictConfig, stages: list[Stage], losses: list[nn.Module]) -> None:
+    """Put what the network learns from, and how long, into the configurations that the checkpoints will hold."""
+    supervision = list(dict.fromkeys(source for loss in losses for source in loss.supervision))
+    for config in (cfg, *(stage.config for stage in stages)):
+        config.card.supervision = supervision
+        config.card.schedule = schedule(stages)
+
+
+def resume_point(cfg: DictConfig, stages: list[Stage], network: nn.Module) -> tuple[int, str | None]:
+    """The number of the stage to go on with, and the checkpoint within it; (0, None) is the start.
+
+    ``cfg.ckpt_path`` is a checkpoint, or ``last`` for this run's own: a finished stage is not repeated then, and
+    ``network`` gets the weights it left.
 
     Raises:
-        InputError: it does not exist or holds another architecture.
+        InputError: the checkpoint does not exist, or is of another architecture or of a stage that is not planned.
     """
-    if not cfg.ckpt_path:
-        return None
-    path = cfg.ckpt_path
-    if path == "last":
-        path = Path(cfg.paths.output_dir) / "checkpoints" / "last.ckpt"
-        if not path.is_file():
-            rank_zero_info(f"ckpt_path=last: no run of task_name={cfg.task_name} to go on with; starting a new one")
-            return None
-    saved = read_saved(path)
-    load_weights(module.network, saved, path)  # says clearly what does not fit, before Lightning tries
-    return str(path)
+    if not (cfg.train and cfg.ckpt_path):
+        return 0, None
+    if cfg.ckpt_path != "last":
+        saved = read_saved(cfg.ckpt_path)
+        load_weights(network, saved, cfg.ckpt_path)  # says clearly what does not fit, before Lightning tries
+        names = [stage.name for stage in stages]
+        name = saved.config.get("stage")
+        if name not in names:
+            own = ", ".join(map(str, names))
+            raise InputError(f"ckpt_path={cfg.ckpt_path} is of stage {name}, which is none of this run's: {own}")
+        return names.index(name), str(cfg.ckpt_path)
+    number = sum(stage.finished.is_file() for stage in stages[:-1])
+    path = stages[number].folder / "last.ckpt"
+    if path.is_file():
+        load_weights(network, read_saved(path), path)
+        return number, str(path)
+    if number == 0:
+        rank_zero_info(f"ckpt_path=last: no run of task_name={cfg.task_name} to go on with; starting a new one")
+        return 0, None
+    path = stages[number - 1].finished
+    load_weights(network, read_saved(path), path)
+    return number, None
 
 
-def best_checkpoint(trainer: pl.Trainer) -> str | None:
-    """Where the best weights of this fit are; None where none were kept."""
+def keep_best(network: nn.Module, trainer: pl.Trainer, output: Path) -> None:
+    """Give ``network`` the best weights of this fit and export them, where checkpoints were kept."""
     callback = trainer.checkpoint_callback
-    path = callback.best_model_path if isinstance(callback, ModelCheckpoint) else ""
-    return path if path and Path(path).is_file() else None
+    best = callback.best_model_path if isinstance(callback, ModelCheckpoint) else ""
+    if best and Path(best).is_file():
+        load_weights(network, read_saved(best), best)
+        if trainer.is_global_zero:
+            export(best, output)
 
 
 def scalars(trainer: pl.Trainer) -> dict[str, float]:
@@ -99,7 +150,15 @@ def optimized(metrics: dict[str, float], name: str | None) -> float | None:
     return metrics[name]
 
 
-@launch.command("train")
+def tabulate(sweep: Path) -> None:
+    """Bring the table of a sweep up to date."""
+    try:
+        print(f"table of all jobs so far: {compare(sweep)}")  # noqa: T201
+    except InputError as error:  # a sweep over data sets, say
+        print(f"no table of all jobs: {error}")  # noqa: T201
+
+
+@launch.command("train", after_job=tabulate)
 def main(cfg: DictConfig) -> Any:
     try:
         return optimized(train(cfg), cfg.optimized_metric)
