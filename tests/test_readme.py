@@ -1,0 +1,37 @@
+"""The README's table of methods says what the configurations build."""
+
+import re
+from pathlib import Path
+
+import pytest
+import torch
+
+from arcsr_lightning import CONF_DIR, compose
+from arcsr_lightning.launch import build_loss, build_network
+from arcsr_lightning.networks.cost import macs, parameters
+from arcsr_lightning.stages import plan
+
+README = Path(__file__).parents[1] / "README.md"
+
+
+def table() -> dict[str, list[str]]:
+    """Cells by method; a row may speak for several."""
+    rows = [line.strip("| ").split(" | ") for line in README.read_text("utf-8").splitlines() if " M | " in line]
+    return {name: row for row in rows for name in re.findall(r"`(\w+)`", row[0])}
+
+
+def test_every_method_has_a_row():
+    assert set(table()) == {path.stem for path in CONF_DIR.glob("model/*.yaml")}
+
+
+@pytest.mark.parametrize("method", sorted(table()))
+def test_a_row_says_what_is_built(method):
+    cfg = compose([f"model={method}"])
+    network = build_network(cfg.model)
+    _, size, cost, sources, _ = table()[method]
+    assert size == f"{parameters(network) / 1e6:.2f} M"
+    assert cost == f"{macs(network) / 1e9:.1f}"
+    if cfg.train:
+        with torch.device("meta"):
+            losses = [build_loss(stage.config) for stage in plan(cfg)]
+        assert sources == ", ".join(dict.fromkeys(source for loss in losses for source in loss.supervision))
