@@ -1,6 +1,7 @@
 import numpy as np
 import pytest
 import torch
+from matplotlib.backends.backend_agg import FigureCanvasAgg
 from PIL import Image
 from skimage import data as skimage_data
 
@@ -159,9 +160,22 @@ def test_the_panel_shows_the_same_part_of_everything_and_its_figures():
     np.testing.assert_array_equal(shown[3], kernel_grid_picture(there, 4, 6))
     np.testing.assert_array_equal(shown[4], kernel_grid_picture(there.flip(0), 4, 6))
     assert [axis.get_xlabel() for axis in figure.axes] == ["20.12 dB", "21.50 dB", "", "", ""]
-    assert figure.axes[0].get_ylabel() == "cat, noise 10"
+    assert figure.axes[0].get_ylabel() == "cat\nnoise 10"
     texts = [text.get_text() for text in figure.texts]
     assert texts == ["bicubic", "ArcSR", "ground truth", "estimated kernels", "true kernels", "a caption"]
+
+
+def test_long_names_and_captions_stay_within_the_picture():
+    image = torch.rand(3, 104, 156)
+    rows = [PanelRow("GOPR0384_11_00_000001_of_a_long_sequence", 10.0, image, image, image, 20.0, 21.0)] * 2
+    figure = panel(rows, "every word of a caption that is too long for one line of letters " * 4)
+    renderer = FigureCanvasAgg(figure).get_renderer()
+    labels = [axes.yaxis.label.get_window_extent(renderer) for axes in (figure.axes[0], figure.axes[3])]
+    texts = [text.get_window_extent(renderer) for text in figure.texts]
+    assert not labels[0].overlaps(labels[1])
+    for box in (*labels, *texts):
+        assert box.x0 >= 0 and box.x1 <= figure.bbox.width
+        assert box.y0 >= 0 and box.y1 <= figure.bbox.height
 
 
 def test_a_panel_without_kernels_has_three_columns_and_may_show_all_of_the_image():

@@ -4,6 +4,7 @@ from collections.abc import Mapping, Sequence
 from io import BytesIO
 from math import ceil
 from pathlib import Path
+from textwrap import wrap
 from typing import NamedTuple
 
 import matplotlib
@@ -103,8 +104,10 @@ def panel(
     shapes = [(down.stop - down.start) / (across.stop - across.start) for down, across in parts]
 
     # Inches. At 150 dots each pixel of the default window is drawn as 2 x 2: sharp, and small as a file.
-    column, gap, left, head, below, foot = 2.08, 0.06, 0.26, 0.26, 0.26, 0.26
+    column, gap, left, head, below, line = 2.08, 0.06, 0.42, 0.26, 0.26, 0.14
     width = left + len(columns) * (column + gap)
+    lines = wrap(caption, int(16 * width))  # what fits at this size of letters
+    foot = 0.12 + line * len(lines)
     height = head + sum(column * shape + below for shape in shapes) + foot
     figure = Figure(figsize=(width, height))
     top = head
@@ -124,13 +127,22 @@ def panel(
             x = left + number * (column + gap)
             box = (x / width, 1 - bottom / height, column / width, column * shape / height)
             _show(figure.add_axes(box), picture, label, interpolation="nearest").axes.xaxis.labelpad = 2
-        figure.axes[-len(cells)].set_ylabel(f"{row.name}, noise {row.noise_level:g}", **_TEXT)
+        name = shorten_name(row.name, int(13 * column * shape))
+        figure.axes[-len(cells)].set_ylabel(f"{name}\nnoise {row.noise_level:g}", **_TEXT)
         top = bottom + below
     for number, title in enumerate(columns):
         x = left + number * (column + gap) + column / 2
         figure.text(x / width, 1 - head / 2 / height, title, ha="center", va="center", **_TEXT)
-    figure.text(0.5, foot / 2 / height, caption, ha="center", va="center", fontsize=8, color="0.35")
+    figure.text(0.5, foot / 2 / height, "\n".join(lines), ha="center", va="center", fontsize=8, color="0.35")
     return figure
+
+
+def shorten_name(name: str, letters: int) -> str:
+    """A file's name without its middle where it is longer than so many letters."""
+    if len(name) <= letters:
+        return name
+    kept = max(letters - 1, 2)
+    return f"{name[: kept // 2]}…{name[-(kept - kept // 2) :]}"
 
 
 def detailed_part(image: Tensor, height: int, width: int, step: int = 12) -> tuple[slice, slice]:
