@@ -169,7 +169,9 @@ def test_long_names_and_captions_stay_within_the_picture():
     image = torch.rand(3, 104, 156)
     rows = [PanelRow("GOPR0384_11_00_000001_of_a_long_sequence", 10.0, image, image, image, 20.0, 21.0)] * 2
     figure = panel(rows, "every word of a caption that is too long for one line of letters " * 4)
-    renderer = FigureCanvasAgg(figure).get_renderer()
+    canvas = FigureCanvasAgg(figure)
+    canvas.draw()  # which places the labels
+    renderer = canvas.get_renderer()
     labels = [axes.yaxis.label.get_window_extent(renderer) for axes in (figure.axes[0], figure.axes[3])]
     texts = [text.get_window_extent(renderer) for text in figure.texts]
     assert not labels[0].overlaps(labels[1])
