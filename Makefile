@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 ARGS ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help train eval predict sweep test test-slow lint format clean
+.PHONY: help train eval predict sweep bench test test-slow lint format clean
 
 help:  ## Show this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-10s %s\n", $$1, $$2}'
@@ -21,6 +21,9 @@ predict: $(VENV)/run  ## Restore pictures: ARGS="input=PATH output=PATH weights=
 
 sweep: $(VENV)/run  ## Train every combination: ARGS="ablation=full,no_kernel seed=0,1"
 	$(BIN)/arcsr-train --multirun $(if $(findstring experiment=,$(ARGS)),,experiment=quickstart) $(ARGS)
+
+bench: $(VENV)/run  ## Measure speed and memory against counterparts, in minutes: ARGS="--quick", "--full", "--only PATTERN"
+	$(BIN)/arcsr-bench $(ARGS)
 
 test: $(VENV)/dev  ## Run the test suite
 	$(BIN)/python -m pytest $(ARGS)

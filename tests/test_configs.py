@@ -117,5 +117,11 @@ def test_scale_and_kernel_size_are_one_key_everywhere():
     assert cfg.model.estimator.kernel_size == cfg.model.restorer.kernel_size == cfg.data.train.kernel_size == 13
 
 
+@pytest.mark.parametrize("data", ["gopro", "reds", "folder"])
+def test_every_data_set_can_be_prepared(data):
+    cfg = plain(compose([*overrides_of("data", data)], "prepare"))
+    assert cfg["data"]["store"] == f"stores/{data}"
+
+
 def test_configuration_lies_beside_the_package():
     assert Path(CONF_DIR, "train.yaml").is_file()

@@ -113,9 +113,8 @@ class Panel(pl.Callback):
         if not (self.rows and trainer.is_global_zero) or trainer.fast_dev_run:
             return
         known = any(field is not None for row in self.rows for field in (row.kernel, row.true_kernel))
-        caption = (
-            f"×{module.network.scale}; the most detailed part of each image, PSNR of the whole image on RGB"
-            + ("; kernels of single pixels, LR grid, each scaled to its maximum" if known else "")
+        caption = f"×{module.network.scale}; the most detailed part of each image, PSNR of the whole image on RGB" + (
+            "; kernels of single pixels, LR grid, each scaled to its maximum" if known else ""
         )
         path = self.folder / name
         figure = panel(self.rows, caption, module.method)

@@ -75,7 +75,7 @@ def check_comparable(runs: list[Run]) -> None:
         "the protocol": lambda report: report["protocol"],
         "scale": lambda report: report["config"]["scale"],
         "data": lambda report: report["config"]["data"]["name"],
-        "the test images": lambda report: report["config"]["data"]["test"],
+        "the test images": lambda report: {**report["config"]["data"]["test"], "store": None},
         "data.noise_levels": lambda report: report["config"]["data"]["noise_levels"],
     }
     first, *others = [run for run in runs if run.report] or [None]
@@ -160,8 +160,9 @@ def title(runs: list[Run]) -> str:
 
 
 def samples_seen(config: dict[str, Any]) -> dict[str, Any]:
-    """What decides which samples a training sees, in which order; a second crop leaves the first as it is."""
-    train = {key: value for key, value in config["data"]["train"].items() if key != "second_crop"}
+    """What decides which samples a training sees, in which order."""
+    elsewhere = ("second_crop", "store", "degrade_on")  # none of them changes a sample
+    train = {key: value for key, value in config["data"]["train"].items() if key not in elsewhere}
     return {"train": train, "batch_size": config["data"]["batch_size"], "steps": config["trainer"]["max_steps"]}
 
 

@@ -8,7 +8,8 @@ import pytorch_lightning as pl
 import torch
 from torch.utils.data import Dataset
 
-from arcsr_lightning.data import SRDataModule
+from arcsr_lightning.data import SRDataModule, SyntheticEvaluation, SyntheticTraining, image_files
+from arcsr_lightning.degradation import Degradation, MotionField
 from arcsr_lightning.errors import InputError
 
 pytestmark = pytest.mark.filterwarnings("ignore:.*does not have many workers.*")
@@ -204,6 +205,45 @@ def test_two_processes_see_a_run_and_its_images_once(tmp_path):
     (seen, validated), (seen_too, validated_too) = (torch.load(tmp_path / f"{rank}.pt") for rank in range(2))
     assert [first + second for first, second in zip(seen, seen_too, strict=True)] == batches(0, 3, 4)
     assert sorted(validated + validated_too) == [0, 1, 2]
+
+
+class Batches(pl.LightningModule):
+    """Keeps the batches of training and validation."""
+
+    def __init__(self):
+        super().__init__()
+        self.weight = torch.nn.Parameter(torch.zeros(()))
+        self.trained, self.validated = [], []
+
+    def training_step(self, batch, _):
+        self.trained.append({key: value for key, value in batch.items() if key != "name"})
+        return self.weight * batch["lr"].mean()
+
+    def validation_step(self, batch, _):
+        self.validated.append(batch["lr"])
+
+    def configure_optimizers(self):
+        return torch.optim.SGD(self.parameters(), 1e-3)
+
+
+@pytest.mark.parametrize("num_workers", [0, 1])
+def test_training_sees_the_same_batches_wherever_they_are_degraded(tmp_path, photos, num_workers):
+    paths, degradation = image_files(photos), Degradation(MotionField(5, 4))
+
+    def batches(degrade_on):
+        seen = Batches()
+        data = module(
+            train=lambda: SyntheticTraining(paths, degradation, 4, 3, 32, degrade_on=degrade_on),
+            val=[lambda: SyntheticEvaluation(paths, degradation, 4, 3, 10.0)],
+            num_workers=num_workers,
+        )
+        trainer(tmp_path, max_steps=3).fit(seen, datamodule=data)
+        return seen
+
+    early, late = batches("worker"), batches("device")
+    torch.testing.assert_close(late.trained, early.trained, atol=1e-6, rtol=0)
+    torch.testing.assert_close(late.validated, early.validated, atol=0, rtol=0)
+    assert len(late.trained) == len(late.validated) == 3
 
 
 def test_testing_needs_no_training_images(tmp_path):

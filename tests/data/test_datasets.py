@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
-from torch.utils.data import DataLoader
+from torch.utils.data import DataLoader, default_collate
 
 from arcsr_lightning.data import (
     Pair,
@@ -241,6 +241,40 @@ def test_a_second_crop_changes_nothing_else(photos, frames, small_frames, kind):
         assert not torch.equal(key, both["lr"])
 
 
+@pytest.mark.parametrize("second_crop", [False, True])
+@pytest.mark.parametrize("round_8bit", [False, True])
+def test_a_batch_degraded_at_once_holds_the_samples_degraded_one_by_one(photos, round_8bit, second_crop):
+    settings = {"degradation": Degradation(MotionField(9, 6), round_8bit), "second_crop": second_crop}
+    alone, late = synthetic(photos, **settings), synthetic(photos, **settings, degrade_on="device")
+    expected = default_collate([alone[number] for number in range(5)])
+    drawn = default_collate([late[number] for number in range(5)])
+    assert not {"lr", "hr", "kernel"} & drawn.keys()
+    batch = late.degrade(drawn)
+    assert batch.pop("name") == expected.pop("name")
+    torch.testing.assert_close(batch, expected, atol=1e-6, rtol=0)
+
+
+def test_what_is_drawn_for_a_sample_is_drawn_in_the_order_of_eq_1(photos):
+    """Place and turn, noise level, blur, noise: a sample is that of ``Degradation``, bit for bit."""
+    degradation = Degradation(MotionField(9, 6))
+    dataset = synthetic(photos, degradation=degradation)
+    for number in range(4):
+        sample = dataset[number]
+        rng = np.random.default_rng([3, number])
+        image = to_tensor(read_image(photos[rng.integers(3)]))
+        top, left = (int(rng.integers(side - 31)) for side in image.shape[1:])
+        rng.integers(2**31)  # the turn, which the crop tells
+        noise_level = float(rng.uniform(0.2, 20))
+        around = torch.nn.functional.pad(image, [8] * 4, mode="replicate")[:, top : top + 48, left : left + 48]
+        windows = [torch.rot90(around, turns, (1, 2)).contiguous() for turns in range(4)]
+        (window,) = (window for window in windows if torch.equal(window[:, 8:-8, 8:-8], sample["hr"]))
+        lr, field, _ = degradation(window, 2, noise_level, rng)
+        assert sample["noise_level"] == noise_level
+        assert torch.equal(sample["lr"], lr[:, 4:-4, 4:-4])
+        assert torch.equal(sample["basis"], field.kernels)
+        assert torch.equal(sample["masks"], field.masks[:, 8:-8, 8:-8])
+
+
 def test_synthetic_second_crop_is_at_a_place_of_its_own_in_the_same_turned_photograph(tmp_path):
     photo = write(tmp_path / "x.png", ramp(20, 19))
     dataset = SyntheticTraining([photo], Degradation(NoBlur()), 1, 1, 16, NOISELESS, second_crop=True)
@@ -392,6 +426,11 @@ def test_a_patch_size_that_the_scale_does_not_divide_is_refused(photos, frames, 
         synthetic(photos, patch_size=patch_size)
     with pytest.raises(InputError, match=f"data.train.patch_size .* got {patch_size}"):
         PairedTraining(frames, 4, patch_size)
+
+
+def test_a_place_to_degrade_on_that_is_none_is_refused(photos):
+    with pytest.raises(InputError, match=r"data.train.degrade_on must be worker or device, got gpu"):
+        synthetic(photos, degrade_on="gpu")
 
 
 @pytest.mark.parametrize("noise_level", [(20, 0.2), (-1, 5), (5,)])

@@ -5,6 +5,7 @@ from typing import Any
 
 import pytorch_lightning as pl
 from pytorch_lightning.overrides.distributed import UnrepeatedDistributedSampler
+from torch.backends import cudnn
 from torch.utils.data import DataLoader, Dataset
 
 from arcsr_lightning.data.samplers import StepSampler
@@ -21,6 +22,7 @@ class SRDataModule(pl.LightningDataModule):
     batch_size: of training, over all processes; evaluation takes one image at a time, as sizes differ.
     first_step: steps of the stages before, so that no stage sees their samples again.
 
+    A training set that leaves the degradation to the device (``SyntheticTraining``) gets its batches degraded there.
     The trainer needs ``max_steps`` (training is one pass of so many steps) and, on several devices,
     ``use_distributed_sampler=False``: every process takes its share of each batch and of the evaluation images, none
     of them twice. Raises InputError where the trainer or ``batch_size`` does not allow that.
@@ -71,6 +73,14 @@ class SRDataModule(pl.LightningDataModule):
             "persistent_workers": self.num_workers > 0,
             "pin_memory": self.trainer.strategy.root_device.type == "cuda",
         }
+
+    def on_after_batch_transfer(self, batch: Any, dataloader_idx: int) -> Any:
+        if not (isinstance(batch, dict) and "window" in batch):
+            return batch
+        # cuDNN uses TF32 unless told otherwise: 10 bits are too few for an image with noise of 0.2 levels of 255.
+        kept = {"benchmark": cudnn.benchmark, "deterministic": cudnn.deterministic}
+        with cudnn.flags(enabled=cudnn.enabled, allow_tf32=False, **kept):
+            return self.train_set.degrade(batch)
 
     def val_dataloader(self) -> list[DataLoader]:
         return [self._evaluation_loader(dataset) for dataset in self.val_sets]

@@ -6,11 +6,14 @@ grid, and ``basis`` (M, k, k) with ``masks`` (M, scale*h, scale*w), the exact fi
 With ``second_crop`` a training sample also holds ``lr_key`` (3, h, w): a second crop of the same image, at a place of
 its own, turned and degraded as ``lr`` is, with noise of its own. Everything else is the same with and without it.
 
+Images are decoded from their files, or, with ``store``, read from the store that ``store.write_store`` made of them:
+the samples are the same.
+
 Training sets have no length: any number is a sample, and a pure function of (seed, number).
 """
 
 import os
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +24,16 @@ from torch.utils.data import Dataset
 
 from arcsr_lightning.data.images import read_image, to_tensor
 from arcsr_lightning.data.layouts import Pair
-from arcsr_lightning.degradation import Degradation, KernelField, add_noise, downsample, lr_field
+from arcsr_lightning.data.store import open_store
+from arcsr_lightning.degradation import (
+    Degradation,
+    KernelField,
+    add_noise,
+    apply_blended_kernels,
+    downsample,
+    lr_field,
+    round_to_8bit,
+)
 from arcsr_lightning.errors import InputError
 
 os.environ.setdefault("NO_ALBUMENTATIONS_UPDATE", "1")  # else its import asks the network for a newer version
@@ -40,8 +52,10 @@ class SyntheticTraining(Dataset[Sample]):
 
     paths: sharp images. kernel_size: of the field on the LR grid, odd. patch_size: side of the HR crops, in pixels.
     noise_level: (lowest, highest) in 8-bit levels, uniform in between. cache: keep decoded images in memory, in
-    every worker. second_crop: add ``lr_key``, blurred by the kernels and masks of ``lr``. Raises InputError where a
-    setting is at fault, and, from an item, where a file is.
+    every worker. second_crop: add ``lr_key``, blurred by the kernels and masks of ``lr``. store: of the images.
+    degrade_on: ``worker``, or ``device`` for items that only hold what was drawn: ``degrade`` turns a batch of them
+    into the same samples, up to rounding, on the device where it is.
+    Raises InputError where a setting is at fault, and, from an item, where a file is.
     """
 
     def __init__(
@@ -55,9 +69,13 @@ class SyntheticTraining(Dataset[Sample]):
         seed: int = 0,
         cache: bool = False,
         second_crop: bool = False,
+        store: str | Path | None = None,
+        degrade_on: str = "worker",
     ) -> None:
         _check_crop(patch_size, scale)
         _check_range(noise_level)
+        if degrade_on not in ("worker", "device"):
+            raise InputError(f"data.train.degrade_on must be worker or device, got {degrade_on}")
         self.paths = list(paths)
         self.degradation = degradation
         self.scale = scale
@@ -66,7 +84,8 @@ class SyntheticTraining(Dataset[Sample]):
         self.noise_level = noise_level
         self.seed = seed
         self.second_crop = second_crop
-        self.read = _Reader(cache)
+        self.degrade_on = degrade_on
+        self.read = _Reader(self.paths, store, cache)
         radius = _check_kernel_size(degradation, scale, kernel_size)
         self.margin = (-(-radius // scale) + 2) * scale  # the bicubic filter reaches 2 LR pixels far
 
@@ -77,28 +96,52 @@ class SyntheticTraining(Dataset[Sample]):
         _check_holds_crop(image, self.patch_size, path)
         place = self._draw_place(rng, image)
         turn = _draw_turn(rng)
-        window = self._window(image, place, turn)
         noise_level = float(rng.uniform(*self.noise_level))
-        lr, field, _ = self.degradation(window, self.scale, noise_level, rng)
-        own_field = KernelField(field.kernels, _trim(field.masks, self.margin))
-        sample = {
-            "lr": _trim(lr, self.margin // self.scale),
-            "hr": _trim(window, self.margin),
+        window = self._window(image, place, turn)
+        field = self.degradation.blur(rng, *window.shape[-2:])
+        drawn = {
+            "window": window,
+            "noise": self._draw_noise(rng, noise_level),
+            "basis": field.kernels,
+            "masks": field.masks,
             "noise_level": noise_level,
             "name": path.stem,
             "number": number,
-        } | _truth(own_field, self.scale, self.kernel_size)
+        }
         if self.second_crop:  # last, so that nothing above depends on it
-            window = self._window(image, self._draw_place(rng, image), turn)
-            again = Degradation(lambda *_: field, self.degradation.round_8bit)
-            key, *_ = again(window, self.scale, noise_level, rng)
-            sample["lr_key"] = _trim(key, self.margin // self.scale)
-        return sample
+            drawn["window_key"] = self._window(image, self._draw_place(rng, image), turn)
+            drawn["noise_key"] = self._draw_noise(rng, noise_level)
+        if self.degrade_on == "device":
+            return drawn
+        alone = {key: value[None] if isinstance(value, Tensor) else value for key, value in drawn.items()}
+        return {key: value[0] if isinstance(value, Tensor) else value for key, value in self.degrade(alone).items()}
+
+    def degrade(self, batch: Sample) -> Sample:
+        """Eq. (1) for a batch of what was drawn for its samples."""
+        batch = dict(batch)
+        window, kernels, masks = batch.pop("window"), batch["basis"], batch["masks"]
+        batch["lr"] = self._degraded(window, kernels, masks, batch.pop("noise"))
+        batch["hr"], batch["masks"] = _trim(window, self.margin), _trim(masks, self.margin)
+        batch["kernel"] = lr_field(kernels, batch["masks"], self.scale, self.kernel_size)
+        if self.second_crop:
+            batch["lr_key"] = self._degraded(batch.pop("window_key"), kernels, masks, batch.pop("noise_key"))
+        return batch
+
+    def _degraded(self, window: Tensor, kernels: Tensor, masks: Tensor, noise: Tensor) -> Tensor:
+        """The LR crops of windows (B, 3, H, W)."""
+        lr = downsample(apply_blended_kernels(window, kernels, masks), self.scale)
+        noisy = _trim(lr + noise, self.margin // self.scale)
+        return round_to_8bit(noisy) if self.degradation.round_8bit else noisy
 
     def _draw_place(self, rng: np.random.Generator, image: np.ndarray) -> tuple[int, int]:
         """(top, left) of a crop, in HR pixels."""
         top, left = (int(rng.integers(side - self.patch_size + 1)) for side in image.shape[:2])
         return top, left
+
+    def _draw_noise(self, rng: np.random.Generator, noise_level: float) -> Tensor:
+        """The noise of a degraded window."""
+        side = (self.patch_size + 2 * self.margin) // self.scale
+        return add_noise(torch.zeros(3, side, side), noise_level, rng)
 
     def _window(self, image: np.ndarray, place: tuple[int, int], turn: int) -> Tensor:
         """The turned crop and what lies around it, (3, patch + 2 margin, patch + 2 margin)."""
@@ -124,6 +167,7 @@ class PairedTraining(Dataset[Sample]):
         seed: int = 0,
         cache: bool = False,
         second_crop: bool = False,
+        store: str | Path | None = None,
     ) -> None:
         _check_crop(patch_size, scale)
         _check_range(noise_level)
@@ -133,7 +177,7 @@ class PairedTraining(Dataset[Sample]):
         self.noise_level = noise_level
         self.seed = seed
         self.second_crop = second_crop
-        self.read = _Reader(cache)
+        self.read = _Reader(_files_of(self.pairs), store, cache)
 
     def __getitem__(self, number: int) -> Sample:
         rng = np.random.default_rng([self.seed, number])
@@ -194,6 +238,7 @@ class SyntheticEvaluation(Dataset[Sample]):
         noise_level: float,
         draws: int = 1,
         seed: int = 0,
+        store: str | Path | None = None,
     ) -> None:
         _check_kernel_size(degradation, scale, kernel_size)
         self.paths = list(paths)
@@ -204,6 +249,7 @@ class SyntheticEvaluation(Dataset[Sample]):
         self.noise_level = float(noise_level)
         self.draws = draws
         self.seed = seed
+        self.read = _Reader(self.paths, store)
 
     def __len__(self) -> int:
         return len(self.paths) * self.draws
@@ -211,7 +257,7 @@ class SyntheticEvaluation(Dataset[Sample]):
     def __getitem__(self, number: int) -> Sample:
         index, draw = divmod(number, self.draws)
         path = self.paths[index]  # IndexError past the end, which is what ends a plain loop over the set
-        hr = to_tensor(_cut_to_multiple(read_image(path), self.scale, path))
+        hr = to_tensor(_cut_to_multiple(self.read(path), self.scale, path))
         rng = np.random.default_rng([self.seed, number])
         lr, field, noise_level = self.degradation(hr, self.scale, self.noise_level, rng)
         return {
@@ -230,18 +276,26 @@ class PairedEvaluation(Dataset[Sample]):
     the sizes of a pair do not fit ``scale``.
     """
 
-    def __init__(self, pairs: Sequence[Pair], scale: int, noise_level: float, seed: int = 0) -> None:
+    def __init__(
+        self,
+        pairs: Sequence[Pair],
+        scale: int,
+        noise_level: float,
+        seed: int = 0,
+        store: str | Path | None = None,
+    ) -> None:
         self.pairs = list(pairs)
         self.scale = scale
         self.noise_level = float(noise_level)
         self.seed = seed
+        self.read = _Reader(_files_of(self.pairs), store)
 
     def __len__(self) -> int:
         return len(self.pairs)
 
     def __getitem__(self, number: int) -> Sample:
         pair = self.pairs[number]
-        hr, degraded = read_image(pair.hr), read_image(pair.degraded)
+        hr, degraded = self.read(pair.hr), self.read(pair.degraded)
         _check_sizes(pair, hr, degraded, self.scale)
         if pair.at_lr_size:
             lr = to_tensor(degraded)
@@ -257,13 +311,16 @@ class PairedEvaluation(Dataset[Sample]):
 
 
 class _Reader:
-    """``read_image``, which remembers what it read if told to."""
+    """``read_image``, which remembers what it read if told to, or gets the pixels from a store that has them."""
 
-    def __init__(self, cache: bool) -> None:
+    def __init__(self, paths: Iterable[Path], store: str | Path | None, cache: bool = False) -> None:
+        self.stored = open_store(store, paths) if store else {}
         self.cache = cache
         self.images: dict[Path, np.ndarray] = {}
 
     def __call__(self, path: Path) -> np.ndarray:
+        if path in self.stored:
+            return self.stored[path].pixels()
         if path in self.images:
             return self.images[path]
         image = read_image(path)
@@ -289,6 +346,10 @@ def _truth(field: KernelField, scale: int, kernel_size: int) -> Sample:
     return {"kernel": kernel, "basis": field.kernels, "masks": field.masks}
 
 
+def _files_of(pairs: Iterable[Pair]) -> list[Path]:
+    return [path for pair in pairs for path in (pair.hr, pair.degraded)]
+
+
 def _names_of(paths: Sequence[Path]) -> list[str]:
     """A name for each file: its path from the folder that holds them all, as one word, without the suffix."""
     root = os.path.commonpath([path.parent for path in paths])
@@ -296,9 +357,9 @@ def _names_of(paths: Sequence[Path]) -> list[str]:
 
 
 def _trim(x: Tensor, margin: int) -> Tensor:
-    """``x`` (C, H, W) less ``margin`` pixels on every side."""
+    """``x`` (..., H, W) less ``margin`` pixels on every side."""
     height, width = x.shape[-2:]
-    return x[:, margin : height - margin, margin : width - margin].contiguous()
+    return x[..., margin : height - margin, margin : width - margin].contiguous()
 
 
 def _cut_beyond_edges(image: np.ndarray, top: int, left: int, size: int, margin: int) -> np.ndarray:

@@ -68,7 +68,7 @@ def deform_conv2d_plain(
     padding: int | tuple[int, int] = 0,
     dilation: int | tuple[int, int] = 1,
 ) -> Tensor:
-    """Compute deform_conv2d in plain torch: one grid_sample for all taps, one matrix product. Same contract."""
+    """Compute deform_conv2d in plain torch: a grid_sample and a matrix product for each row of taps. Same contract."""
     stride, padding, dilation = _pair(stride), _pair(padding), _pair(dilation)
     _check_shapes(x, offset, weight, bias, stride, padding, dilation)
     batch, channels, height, width = x.shape
@@ -78,20 +78,22 @@ def deform_conv2d_plain(
 
     # Half precision cannot tell neighbouring pixels apart.
     exact = torch.promote_types(x.dtype, torch.float32)
+    features = x.to(exact).reshape(batch * offset_groups, channels // offset_groups, height, width)
     shifts = offset.to(exact).reshape(-1, kh, kw, 2, out_height, out_width)
-    down = _steps(kh, dilation[0], x).view(-1, 1, 1, 1) + _steps(out_height, stride[0], x).view(-1, 1) - padding[0]
+    down = _steps(out_height, stride[0], x).view(-1, 1) - padding[0]
     across = _steps(kw, dilation[1], x).view(-1, 1, 1) + _steps(out_width, stride[1], x) - padding[1]
-    down, across = down + shifts[:, :, :, 0], across + shifts[:, :, :, 1]  # (B*offset_groups, kh, kw, Ho, Wo)
-    # grid_sample counts from -1 to 1 between the outer edges of the image.
-    grid = torch.stack(((2 * across + 1) / width - 1, (2 * down + 1) / height - 1), dim=-1)
-    samples = F.grid_sample(
-        x.to(exact).reshape(batch * offset_groups, channels // offset_groups, height, width),
-        grid.flatten(1, 3),
-        padding_mode="zeros",
-        align_corners=False,
-    )  # (B*offset_groups, C/offset_groups, kh*kw*Ho, Wo)
-    samples = samples.to(x.dtype).view(batch, groups, group_channels * kh * kw, out_height * out_width)
-    out = weight.reshape(groups, out_channels // groups, -1) @ samples  # (B, groups, O/groups, Ho*Wo)
+    out = 0
+    for i in range(kh):  # all rows at once would hold their samples twice in backward
+        row_down = down + i * dilation[0] + shifts[:, i, :, 0]  # (B*offset_groups, kw, Ho, Wo)
+        row_across = across + shifts[:, i, :, 1]
+        # grid_sample counts from -1 to 1 between the outer edges of the image.
+        grid = torch.stack(((2 * row_across + 1) / width - 1, (2 * row_down + 1) / height - 1), dim=-1)
+        samples = F.grid_sample(features, grid.flatten(1, 2), padding_mode="zeros", align_corners=False)
+        # (B*offset_groups, C/offset_groups, kw*Ho, Wo)
+        samples = samples.to(x.dtype).view(batch, groups, group_channels * kw, out_height * out_width)
+        out = (
+            out + weight[:, :, i].reshape(groups, out_channels // groups, -1) @ samples
+        )  # (B, groups, O/groups, Ho*Wo)
     out = out.view(batch, out_channels, out_height, out_width).to(x.dtype)
     return out if bias is None else out + bias.to(x.dtype)[:, None, None]
 

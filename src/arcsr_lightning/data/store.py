@@ -1,0 +1,223 @@
+"""A store of decoded frames, of which a crop touches only its own rows.
+
+The store mirrors the folders of the image files: ``<store>/<path of the image>.rgb`` holds the pixels of one, uint8
+(H, W, 3) and nothing else, to be memory-mapped. ``index.json`` lists every frame with the size and time of its image
+file, its shape and the SHA-256 of its pixels. It is written last, and removed before anything changes: a store without
+it is not finished. Until then ``unfinished.jsonl`` lists the frames already there, so that a run that was killed can be
+taken up.
+"""
+
+import hashlib
+import json
+import os
+import shutil
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import ThreadPoolExecutor, as_completed
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+from PIL import Image
+
+from arcsr_lightning.data.images import read_image
+from arcsr_lightning.errors import InputError
+from arcsr_lightning.files import write_aside, write_text
+
+INDEX, UNFINISHED = "index.json", "unfinished.jsonl"
+
+
+class Frame(NamedTuple):
+    """What the index says about a frame: size and time of its image file, its own size, the SHA-256 of its pixels."""
+
+    file_size: int  # bytes
+    mtime_ns: int
+    height: int
+    width: int
+    sha256: str
+
+
+class StoredFrame(NamedTuple):
+    """Where the pixels of a frame lie."""
+
+    file: Path
+    height: int
+    width: int
+
+    def pixels(self) -> np.ndarray:
+        """Uint8 (H, W, 3), mapped and read-only: rows that are not looked at are not read."""
+        return np.memmap(self.file, np.uint8, "r", shape=(self.height, self.width, 3)).view(np.ndarray)
+
+
+def open_store(folder: str | Path, paths: Iterable[Path]) -> dict[Path, StoredFrame]:
+    """Where the frames ``paths`` lie in the store ``folder``.
+
+    Raises InputError where the store is not finished, or one of the frames is missing, was cut or is not what its file
+    holds now.
+    """
+    folder = Path(folder)
+    again = f"run arcsr-prepare with data.store={folder}"
+    index = _read_index(folder)
+    if index is None:
+        raise InputError(f"{folder} holds no finished store of frames; {again}")
+    root, frames = index
+    stored = {}
+    for path in paths:
+        name = _name(path, root)
+        if name not in frames:
+            raise InputError(f"{path} is not in the store {folder}; {again} again")
+        if not _is_of_file(frames[name], path):
+            raise InputError(f"{path} changed after it was written to the store {folder}; {again} again")
+        if not _is_whole(frames[name], _file(folder, name)):
+            raise InputError(f"{_file(folder, name)} is missing or cut; {again} again")
+        stored[path] = StoredFrame(_file(folder, name), frames[name].height, frames[name].width)
+    return stored
+
+
+def write_store(
+    folder: str | Path,
+    paths: Iterable[Path],
+    num_workers: int | None = None,
+    verify: bool = False,
+    progress: Callable[[str, int, int], Any] = lambda task, done, total: None,
+) -> int:
+    """Bring the store ``folder`` up to date with the image files ``paths``; returns how many frames it had to write.
+
+    Frames that it holds already are kept, those of other files too. num_workers: threads (decoding, hashing and writing
+    let each other run; a process killed leaves no others behind); None: a few more than there are cores. verify: also
+    hash the pixels of the frames that it holds, and write those anew that are damaged. progress: told what is done to
+    how many of how many frames.
+
+    Raises InputError where the disk has no room, or where a file cannot be read: frames written before are kept then.
+    """
+    folder = Path(folder)
+    sources = {Path(path).absolute() for path in paths}
+    root = Path(os.path.commonpath([path.parent for path in sources]))
+    names = sorted(_name(path, root) for path in sources)
+    frames = {
+        name: frame
+        for name, frame in _recorded(folder).items()
+        if _is_of_file(frame, root / name) and _is_whole(frame, _file(folder, name))
+    }
+    if verify:
+        recorded, frames = frames, {}
+        checks = _in_parallel(lambda name: _is_sound(recorded[name], _file(folder, name)), recorded, num_workers)
+        for done, (name, sound) in enumerate(checks, 1):
+            if sound:
+                frames[name] = recorded[name]
+            progress("hashed", done, len(recorded))
+    missing = [name for name in names if name not in frames]
+    if not missing and _read_index(folder) == (root, frames):
+        (folder / UNFINISHED).unlink(missing_ok=True)
+        return 0
+
+    _check_room(folder, [root / name for name in missing])
+    for leftover in folder.rglob(".part-*"):  # of a run that was killed
+        leftover.unlink()
+    write_text(folder / UNFINISHED, "".join(_line(name, frame) for name, frame in frames.items()))
+    (folder / INDEX).unlink(missing_ok=True)
+    with (folder / UNFINISHED).open("a", encoding="utf-8") as unfinished:
+        writes = _in_parallel(lambda name: _write_frame(root / name, _file(folder, name)), missing, num_workers)
+        for done, (name, frame) in enumerate(writes, 1):
+            frames[name] = frame
+            unfinished.write(_line(name, frame))
+            unfinished.flush()
+            progress("written", done, len(missing))
+    index = {"root": str(root), "frames": {name: frames[name]._asdict() for name in sorted(frames)}}
+    write_text(folder / INDEX, json.dumps(index, indent=1) + "\n")
+    (folder / UNFINISHED).unlink()
+    return len(missing)
+
+
+def _name(path: Path, root: Path) -> str:
+    """What the index calls the frame of a file."""
+    return Path(os.path.relpath(path, root)).as_posix()
+
+
+def _file(folder: Path, name: str) -> Path:
+    return folder / f"{name}.rgb"
+
+
+def _line(name: str, frame: Frame) -> str:
+    return json.dumps([name, *frame]) + "\n"
+
+
+def _read_index(folder: Path) -> tuple[Path, dict[str, Frame]] | None:
+    """The folder that names start from, and the frames; None where the store is not finished."""
+    try:
+        index = json.loads((folder / INDEX).read_text(encoding="utf-8"))
+        return Path(index["root"]), {name: Frame(**entry) for name, entry in index["frames"].items()}
+    except (FileNotFoundError, NotADirectoryError, ValueError, KeyError, TypeError, AttributeError):  # gone, or garbled
+        return None
+
+
+def _recorded(folder: Path) -> dict[str, Frame]:
+    """The frames that a finished store, or a run that was killed, says to have written."""
+    frames = dict((_read_index(folder) or (None, {}))[1])
+    if (folder / UNFINISHED).is_file():
+        for line in (folder / UNFINISHED).read_text(encoding="utf-8", errors="replace").splitlines():
+            try:
+                name, *entry = json.loads(line)
+                frames[name] = Frame(*entry)
+            except (ValueError, TypeError):  # the line that was being written
+                break
+    return frames
+
+
+def _is_of_file(frame: Frame, path: Path) -> bool:
+    try:
+        now = path.stat()
+    except OSError:
+        return False
+    return (now.st_size, now.st_mtime_ns) == (frame.file_size, frame.mtime_ns)
+
+
+def _is_whole(frame: Frame, file: Path) -> bool:
+    return file.is_file() and file.stat().st_size == 3 * frame.height * frame.width
+
+
+def _is_sound(frame: Frame, file: Path) -> bool:
+    return _sha256(StoredFrame(file, frame.height, frame.width).pixels()) == frame.sha256
+
+
+def _write_frame(source: Path, target: Path) -> Frame:
+    before = source.stat()  # not after reading: a file that changes meanwhile is then seen to have changed
+    pixels = read_image(source)
+    with write_aside(target) as aside:
+        pixels.tofile(aside)
+    return Frame(before.st_size, before.st_mtime_ns, *pixels.shape[:2], _sha256(pixels))
+
+
+def _sha256(pixels: np.ndarray) -> str:
+    return hashlib.sha256(pixels.reshape(-1)).hexdigest()
+
+
+def _check_room(folder: Path, sources: list[Path]) -> None:
+    needed = sum(map(_decoded_bytes, sources))
+    existing = next(place for place in (folder.absolute(), *folder.absolute().parents) if place.exists())
+    free = shutil.disk_usage(existing).free
+    if needed > free:
+        raise InputError(
+            f"data.store={folder} needs {needed / 1e9:.1f} GB more, but there are {free / 1e9:.1f} GB free; "
+            "name a folder on a larger disk"
+        )
+
+
+def _decoded_bytes(source: Path) -> int:
+    try:
+        with Image.open(source) as image:
+            return 3 * image.width * image.height
+    except Exception:  # whatever is wrong with it, reading it says so better
+        return 0
+
+
+def _in_parallel(
+    work: Callable[[str], Any], names: Iterable[str], num_workers: int | None
+) -> Iterator[tuple[str, Any]]:
+    """Each name and ``work(name)``, in the order in which they are done; after an error no other is begun."""
+    pool = ThreadPoolExecutor(num_workers)
+    try:
+        futures = {pool.submit(work, name): name for name in names}
+        for future in as_completed(futures):
+            yield futures[future], future.result()
+    finally:
+        pool.shutdown(cancel_futures=True)

@@ -1,0 +1,96 @@
+"""arcsr-prepare as its users type it: what it leaves behind, killed or not, and what trainings make of it."""
+
+import os
+import signal
+import subprocess
+import sys
+import time
+
+import cv2
+import numpy as np
+import pytest
+import torch
+
+from arcsr_lightning import compose, prepare
+from arcsr_lightning.data import image_files
+from arcsr_lightning.data.store import open_store
+from arcsr_lightning.errors import InputError
+from arcsr_lightning.launch import build_data
+
+
+def contents(folder):
+    return {path.relative_to(folder): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+
+
+@pytest.mark.parametrize("data", ["gopro", "reds", "folder", "sample"])
+def test_a_prepared_data_set_gives_the_same_samples(tmp_path, run, capsys, monkeypatch, request, data):
+    monkeypatch.chdir(tmp_path)
+    fixtures = {"gopro": "gopro_tree", "reds": "reds_tree", "folder": "photos"}
+    root = request.getfixturevalue(fixtures[data]) if data in fixtures else None
+    choice = [f"data={data}", *([f"data.root={root}"] if root else [])]
+    choice += [f"data.val_root={root}"] if data == "folder" else []
+    run(prepare, *choice)
+    assert f"stores/{data}: complete" in capsys.readouterr().out
+
+    small = ["data.train.patch_size=32", "degradation=gaussian_iso", "degradation.blur.kernel_size=5"]
+    from_files, from_store = (
+        build_data(compose([*choice, *small, f"data.store={place}"])) for place in ("null", f"stores/{data}")
+    )
+    for name in ("make_train", "make_val", "make_test"):
+        makes, stored_makes = getattr(from_files, name), getattr(from_store, name)
+        make, stored_make = (makes, stored_makes) if callable(makes) else (makes[1], stored_makes[1])
+        dataset, stored = make(), stored_make()
+        assert stored.read.stored and not dataset.read.stored
+        assert torch.equal(stored[0]["lr"], dataset[0]["lr"]) and torch.equal(stored[0]["hr"], dataset[0]["hr"])
+
+
+def test_a_killed_command_goes_on_where_it_was(tmp_path, run, capsys, monkeypatch):
+    """Killed from outside; what it leaves in the end is what it leaves when it is let alone."""
+    monkeypatch.chdir(tmp_path)
+    noise = np.random.default_rng(0)
+    (tmp_path / "images").mkdir()
+    for number in range(60):
+        cv2.imwrite(f"images/{number:02}.png", noise.integers(0, 256, (500, 500, 3), dtype=np.uint8))
+    arguments = ["data=folder", "data.root=images", "data.val_root=images", "num_workers=1"]
+    unfinished = tmp_path / "stores" / "folder" / "unfinished.jsonl"
+    process = subprocess.Popen([sys.executable, "-m", "arcsr_lightning.prepare", *arguments], stdout=subprocess.PIPE)
+    while process.poll() is None and not (unfinished.is_file() and unfinished.read_text().count("\n") > 20):
+        time.sleep(0.001)
+    os.kill(process.pid, signal.SIGKILL)
+    process.communicate()
+    assert process.returncode == -signal.SIGKILL
+    with pytest.raises(InputError, match=r"no finished store of frames; run arcsr-prepare"):
+        open_store("stores/folder", image_files("images"))
+    reached = unfinished.read_text().count("\n")
+    run(prepare, *arguments)
+    assert f"complete, {60 - reached} frames written now" in capsys.readouterr().out
+    run(prepare, *arguments, "data.store=other")
+    assert contents(tmp_path / "stores" / "folder") == contents(tmp_path / "other")
+
+
+def bad_input() -> dict[str, tuple]:
+    """name -> (arguments, what the line must say)."""
+    return {
+        "no data": ([], ["data", "folder", "gopro", "reds"]),
+        "no root": (["data=gopro"], ["data.root"]),
+        "no folder": (["data=reds", "data.root={tmp}/nowhere"], ["{tmp}/nowhere"]),
+        "no store": (["data=sample", "data.store=null"], ["data.store=PATH"]),
+        "a file as store": (["data=sample", "data.store={tmp}/file"], ["{tmp}/file"]),
+        "unknown setting": (["data=sample", "verfy=true"], ["verfy"]),
+        "damaged image": (["data=folder", "data.root={tmp}", "data.val_root={tmp}"], ["{tmp}/cut.png", "damaged"]),
+    }
+
+
+@pytest.mark.parametrize("name", bad_input())
+def test_bad_input_gets_one_clear_line(name, run, tmp_path, capsys, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    arguments, words = bad_input()[name]
+    (tmp_path / "file").write_text("")
+    (tmp_path / "cut.png").write_bytes(cv2.imencode(".png", np.zeros((8, 8, 3), np.uint8))[1].tobytes()[:-20])
+    with pytest.raises(SystemExit) as exit_:
+        run(prepare, *(argument.format(tmp=tmp_path) for argument in arguments))
+    errors = [line for line in capsys.readouterr().err.splitlines() if line.startswith("error:")]
+    assert exit_.value.code == 1
+    assert len(errors) == 1
+    for word in words:
+        assert word.format(tmp=tmp_path) in errors[0]
