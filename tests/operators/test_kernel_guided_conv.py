@@ -77,14 +77,16 @@ def test_result_and_gradients_equal_the_reference(ks):
     torch.testing.assert_close(ours, reference, rtol=1e-4, atol=1e-3)
 
 
-@pytest.mark.parametrize("rows_per_band", [1, 2, 3, 5])
-def test_bands_of_any_height_give_the_same_result_and_gradients(rows_per_band, monkeypatch):
-    inputs = random_inputs(2, 4, 3, 3, 11, 6, dtype=torch.float64)
+@pytest.mark.parametrize("threads", [1, 2, 3])
+@pytest.mark.parametrize("lines_per_strip", [1, 2, 3, 5, 100])
+def test_strips_of_any_height_and_number_give_the_same_result_and_gradients(lines_per_strip, threads, monkeypatch):
+    """Last bands with fewer lines, that no longer divide among the threads, and bands of several samples included."""
+    inputs = random_inputs(5, 4, 3, 3, 11, 6, dtype=torch.float64)
     expected = kernel_guided_conv2d_reference(*inputs)
     expected_gradients = gradients(kernel_guided_conv2d_reference, inputs)
-    row_bytes = 4 * 9 * 6 * 8
-    monkeypatch.setattr(kernel_guided_conv, "CPU_BAND_BYTES", rows_per_band * row_bytes)
-    monkeypatch.setattr(torch, "get_num_threads", lambda: 1)
+    line_bytes = 4 * 3 * 6 * 8
+    monkeypatch.setattr(kernel_guided_conv, "CPU_STRIP_BYTES", lines_per_strip * line_bytes)
+    monkeypatch.setattr(torch, "get_num_threads", lambda: threads)
     torch.testing.assert_close(kernel_guided_conv2d(*inputs), expected)
     torch.testing.assert_close(gradients(kernel_guided_conv2d, inputs), expected_gradients)
 

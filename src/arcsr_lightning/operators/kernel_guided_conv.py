@@ -1,6 +1,6 @@
 """Kernel-guided convolution (Sec. 3.2.3): a convolution whose taps are weighted anew at every pixel."""
 
-from collections.abc import Iterator
+import contextlib
 from typing import NamedTuple
 
 import torch
@@ -8,10 +8,13 @@ import torch.nn.functional as F
 from torch import Tensor
 from torch.autograd.function import FunctionCtx, once_differentiable
 
-CPU_BAND_BYTES = (
-    4 << 20
-)  # per thread; measured: smaller bands lose to call overhead, larger ones fall out of the caches
-GPU_BAND_BYTES = 512 << 20  # many launches' worth of work, yet small beside the memory of a card
+_triton = None
+if torch.version.cuda is not None:  # a CPU build should not spend the time to import it
+    with contextlib.suppress(ImportError):
+        from arcsr_lightning.operators import kernel_guided_conv_triton as _triton
+
+CPU_STRIP_BYTES = 1 << 20  # measured: smaller strips lose to call overhead, larger ones fall out of the caches
+GPU_STRIP_BYTES = 512 << 20  # many launches' worth of work, yet small beside the memory of a card
 
 
 def kernel_guided_conv2d(x: Tensor, kernel: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
@@ -20,8 +23,9 @@ def kernel_guided_conv2d(x: Tensor, kernel: Tensor, weight: Tensor, bias: Tensor
     out[o, p] = bias[o] + sum over c, t of weight[o, c, t] * kernel[t, p] * x[c, p + offset(t)],
     with offset(t) = (t // ks - ks // 2, t % ks - ks // 2) and zeros outside the image. Ones as kernel give conv2d.
 
-    Works in bands of rows, recomputed in backward, and so never holds the C * ks * ks * H * W products.
-    First derivatives only. Under autocast the inputs are cast to its dtype, which the result has too.
+    Works in strips of lines, recomputed in backward, and so never holds the C * ks * ks * H * W products; on CUDA with
+    Triton kernels where Triton is installed. First derivatives only. Under autocast the inputs are cast to its dtype,
+    which the result has too.
 
     Args:
         x: (B, C, H, W), any range.
@@ -40,7 +44,10 @@ def kernel_guided_conv2d(x: Tensor, kernel: Tensor, weight: Tensor, bias: Tensor
         dtype = torch.get_autocast_dtype(x.device.type)
         x, kernel, weight = x.to(dtype), kernel.to(dtype), weight.to(dtype)
         bias = bias if bias is None else bias.to(dtype)
-    out = _KernelGuidedConv2d.apply(x, kernel, weight)
+    if _triton is not None and _triton.takes(x):
+        out = _triton.kernel_guided_conv2d_triton(x, kernel, weight)
+    else:
+        out = _KernelGuidedConv2d.apply(x, kernel, weight)
     return out if bias is None else out + bias[:, None, None]
 
 
@@ -55,58 +62,59 @@ def kernel_guided_conv2d_reference(x: Tensor, kernel: Tensor, weight: Tensor, bi
 
 
 class _KernelGuidedConv2d(torch.autograd.Function):
-    """With buffer[c, t, p] = kernel[t, p] * x[c, p + offset(t)], a band of p at a time, out = weight @ buffer."""
+    """A few strips of the image and a row of taps at a time, so that what is computed on the way stays in the caches.
+
+    With products[c, t, p] = kernel[t, p] * x[c, p + offset(t)], out is the sum over rows of matrix @ products.
+    """
 
     @staticmethod
     def forward(ctx: FunctionCtx, x: Tensor, kernel: Tensor, weight: Tensor) -> Tensor:
         ctx.save_for_backward(x, kernel, weight)
-        out_channels, _, ks, _ = weight.shape
-        windows, taps = _windows(_pad(x, ks), ks), _taps(kernel, ks)
-        matrix = weight.reshape(1, out_channels, -1)  # (1, O, C*ks*ks)
-        out = x.new_empty(x.shape[0], out_channels, x.shape[2] * x.shape[3])
-        for band in _bands(windows):
-            torch.mul(windows[band.window], taps[band.window], out=band.buffer)
-            torch.bmm(matrix.expand(len(band.products), -1, -1), band.products, out=out[band.pixels])
-        return out.unflatten(2, x.shape[2:])
+        taps, matrices = _taps(kernel, weight.shape[-1]), _matrices(weight)
+        out = x.new_empty(x.shape[0], weight.shape[0], *x.shape[2:])
+        for band in _bands(x, weight):
+            out_band = band.of(out).flatten(2)  # (s, O, n*W)
+            in_place = len(out_band) == 1 and out.dtype == _exact(x)
+            sums = out_band.zero_() if in_place else x.new_zeros(out_band.shape, dtype=_exact(x))
+            rows = zip(band.windows(x).unbind(2), band.of(taps).unbind(2), matrices, strict=True)
+            for row_windows, row_taps, matrix in rows:
+                torch.mul(row_windows, row_taps, out=band.buffer)
+                _add_products(sums, matrix.expand(len(sums), -1, -1), band.products)
+            if not in_place:
+                out_band.copy_(sums)
+        return out
 
     @staticmethod
     @once_differentiable
     def backward(ctx: FunctionCtx, grad_out: Tensor) -> tuple[Tensor | None, Tensor | None, Tensor | None]:
         x, kernel, weight = ctx.saved_tensors
         needs_x, needs_kernel, needs_weight = ctx.needs_input_grad
-        ks = weight.shape[-1]
-        padded, taps = _pad(x, ks), _taps(kernel, ks)
-        windows = _windows(padded, ks)
-        grad_out = grad_out.contiguous().flatten(2)  # (B, O, H*W)
-        matrices = weight.permute(2, 1, 3, 0).flatten(1, 2)  # (ks, C*ks, O)
+        ks, radius = weight.shape[-1], weight.shape[-1] // 2
+        taps, matrices, bands = _taps(kernel, ks), _matrices(weight), _bands(x, weight)
+        grad_out = grad_out.contiguous()
+        grad_padded = x.new_zeros(*x.shape[:2], *(side + ks - 1 for side in x.shape[2:]), dtype=_exact(x))
+        grad_taps = torch.empty_like(taps) if needs_kernel else taps
+        grad_matrices = x.new_zeros(ks, len(bands[0].products), *matrices.mT.shape[1:], dtype=_exact(x))
+        spread = _Spread(bands[0].buffer) if needs_x else None
 
-        # Sums of many small terms: half precision would lose them.
-        exact = torch.promote_types(x.dtype, torch.float32)
-        grad_padded = torch.zeros_like(padded, dtype=exact)
-        grad_windows = _windows(grad_padded, ks)
-        grad_matrices = torch.zeros_like(matrices, dtype=exact)
-        grad_taps = torch.empty_like(taps)
-
-        for i in range(ks):  # rows of taps share few sums, and bands of one row of taps are taller
-            row_windows, row_taps, row_grad_windows = (t[:, :, i : i + 1] for t in (windows, taps, grad_windows))
-            for band in _bands(row_windows):
-                grad_band = grad_out[band.pixels]  # (b, O, n*W)
+        for band in bands:
+            grad_band = band.of(grad_out).flatten(2)  # (s, O, n*W)
+            rows = (band.windows(x), band.of(taps), band.of(grad_taps))
+            rows = zip(*(tensor.unbind(2) for tensor in rows), strict=True)
+            for i, (row_windows, row_taps, row_grad_taps) in enumerate(rows):
                 if needs_weight:
-                    torch.mul(row_windows[band.window], row_taps[band.window], out=band.buffer)
-                    grad_matrices[i] += torch.bmm(band.products, grad_band.mT).sum(0, dtype=exact)
+                    torch.mul(row_windows, row_taps, out=band.buffer)
+                    _add_products(grad_matrices[i, : len(grad_band)], band.products, grad_band.mT)
                 if needs_x or needs_kernel:  # the buffer turns into its own gradient
-                    torch.bmm(matrices[i].expand(len(grad_band), -1, -1), grad_band, out=band.products)
+                    torch.bmm(matrices[i].mT.expand(len(grad_band), -1, -1), grad_band, out=band.products)
                 if needs_x:
-                    for j in range(ks):  # windows overlap: added to one tap at a time
-                        tap = (*band.window[:1], slice(None), 0, j, *band.window[2:])
-                        row_grad_windows[tap].addcmul_(band.buffer[:, :, 0, j], row_taps[tap])
+                    band.of(grad_padded[:, :, i:]).add_(spread.sum(band.buffer, row_taps, _exact(x)))
                 if needs_kernel:
-                    band.buffer.mul_(row_windows[band.window])
-                    torch.sum(band.buffer, 1, keepdim=True, out=grad_taps[:, :, i : i + 1][band.window])
+                    band.buffer.mul_(row_windows)
+                    torch.sum(band.buffer, 1, keepdim=True, out=row_grad_taps)
 
-        radius = ks // 2
         grad_x = grad_padded[..., radius : radius + x.shape[2], radius : radius + x.shape[3]].to(x.dtype)
-        grad_weight = grad_matrices.unflatten(1, (-1, ks)).permute(3, 1, 0, 2).to(weight.dtype)  # (O, C, ks, ks)
+        grad_weight = grad_matrices.sum(1).unflatten(1, (-1, ks)).permute(3, 1, 0, 2).to(weight.dtype)  # (O, C, ks, ks)
         return (
             grad_x if needs_x else None,
             grad_taps.flatten(1, 3) if needs_kernel else None,
@@ -114,45 +122,101 @@ class _KernelGuidedConv2d(torch.autograd.Function):
         )
 
 
-def _pad(x: Tensor, ks: int) -> Tensor:
-    return F.pad(x.contiguous(), (ks // 2,) * 4)
+def _exact(x: Tensor) -> torch.dtype:
+    """In what many small terms are summed: half precision would lose them."""
+    return torch.promote_types(x.dtype, torch.float32)
 
 
-def _windows(padded: Tensor, ks: int) -> Tensor:
-    """View the ks x ks neighbours of every pixel, without a copy: (B, C, ks, ks, H, W)."""
-    return padded.unfold(2, ks, 1).unfold(3, ks, 1).permute(0, 1, 4, 5, 2, 3)
+def _add_products(sums: Tensor, left: Tensor, right: Tensor) -> None:
+    """sums += left @ right, in place, each (s, ., .)."""
+    if sums.dtype != left.dtype:
+        sums += torch.bmm(left, right)
+    elif len(sums) == 1:  # unlike baddbmm_, into a strided view without a copy
+        sums[0].addmm_(left[0], right[0])
+    else:
+        sums.baddbmm_(left, right)
 
 
 def _taps(kernel: Tensor, ks: int) -> Tensor:
     return kernel.contiguous().unflatten(1, (1, ks, ks))  # (B, 1, ks, ks, H, W)
 
 
+def _matrices(weight: Tensor) -> Tensor:
+    """One matrix for each row of taps: (ks, O, C*ks)."""
+    return weight.permute(2, 0, 1, 3).flatten(2)
+
+
+class _Spread:
+    """Adds up, at every input pixel, what the taps of a row give back to it.
+
+    Tap j of pixel q - j reads pixel q. With planes that end every line in ks - 1 zeros, a step to the next tap and the
+    pixel before is a step of one plane less one number: the sum over j runs along an axis of a strided view.
+    """
+
+    def __init__(self, like: Tensor) -> None:
+        ks, width = like.shape[2], like.shape[4]  # (s, C, ks, n, W)
+        self.memory = like.new_zeros(like.numel() // width * (width + ks - 1))
+
+    def sum(self, gradients: Tensor, taps: Tensor, dtype: torch.dtype) -> Tensor:
+        """gradients (s, C, ks, n, W) and taps (s, 1, ks, n, W) -> (s, C, n, W + ks - 1)."""
+        s, channels, ks, n, width = gradients.shape
+        planes = self.memory[: s * channels * ks * n * (width + ks - 1)].view(s, channels, ks, n, width + ks - 1)
+        torch.mul(gradients, taps, out=planes[..., :width])
+        strip, channel, tap, line, pixel = planes.stride()
+        along = planes.as_strided((s, channels, n, width + ks - 1, ks), (strip, channel, line, pixel, tap - pixel))
+        return along.sum(-1, dtype=dtype)
+
+
 class _Band(NamedTuple):
-    window: tuple  # index into (B, ..., H, W)
-    pixels: tuple  # index into (B, ..., H*W)
-    buffer: Tensor  # (b, C, rows of taps, ks, n, W), memory shared by all bands
-    products: Tensor  # (b, C*taps, n*W), the same memory
+    """Strips of n lines that are computed together: of one sample, or the only ones of several."""
+
+    samples: slice
+    lines: slice
+    buffer: Tensor  # (s, C, ks, n, W), memory shared by all bands
+    products: Tensor  # (s, C*ks, n*W), the same memory
+
+    def of(self, tensor: Tensor) -> Tensor:
+        """The band in (B, ..., H or more, any width), as (s, ..., n, width)."""
+        return self.strips(tensor[self.samples, ..., self.lines, :])
+
+    def windows(self, x: Tensor) -> Tensor:
+        """The ks x ks neighbours in (B, C, H, W) of the band's pixels, zeros beyond the image: (s, C, ks, ks, n, W)."""
+        ks, height = self.buffer.shape[2], x.shape[2]
+        top, bottom = self.lines.start - ks // 2, self.lines.stop + ks // 2
+        lines = x[self.samples, :, max(top, 0) : bottom]
+        padded = F.pad(lines, (ks // 2, ks // 2, max(-top, 0), max(bottom - height, 0)))
+        return self.strips(padded.unfold(2, ks, 1).unfold(3, ks, 1).permute(0, 1, 4, 5, 2, 3))
+
+    def strips(self, lines: Tensor) -> Tensor:
+        """(b, ..., all lines of the band, width) -> (s, ..., n, width), without a copy."""
+        return lines.unflatten(-2, (-1, self.buffer.shape[3])).movedim(-3, 1).flatten(0, 1)
 
 
-def _bands(windows: Tensor) -> Iterator[_Band]:
-    """Split batch and image so that the buffer keeps to its budget, on a CPU to half of C * ks * ks * H * W too."""
-    batch, channels, down, across, height, width = windows.shape
-    row = channels * down * across * width  # numbers in one row of one sample
-    if windows.device.type == "cpu":
-        budget = CPU_BAND_BYTES * torch.get_num_threads() // windows.element_size()
-        budget = min(budget, channels * across * across * ((height + 1) // 2) * width)
-    else:
-        budget = GPU_BAND_BYTES // windows.element_size()
-    rows = min(max(1, budget // row), height)
-    samples = min(max(1, budget // (row * rows)), batch)
-    memory = windows.new_empty(samples * row * rows)
+def _bands(x: Tensor, weight: Tensor) -> list[_Band]:
+    """Split batch and image so that each strip keeps to its budget; on a CPU a strip for each thread.
+
+    A matrix product of several strips gives each thread one of them, whose products that thread has just made.
+    """
+    (batch, channels, height, width), ks, on_cpu = x.shape, weight.shape[-1], x.device.type == "cpu"
+    line = channels * ks * width  # numbers in one line of a strip
+    strips = torch.get_num_threads() if on_cpu else 1
+    budget = (CPU_STRIP_BYTES if on_cpu else GPU_STRIP_BYTES) // x.element_size()
+    n = max(1, min(budget // line, -(-height // strips)))
+    strips = min(strips, -(-height // n))
+    n = -(-height // (-(-height // (n * strips)) * strips))  # all strips about as high
+    samples = min(max(1, strips * budget // (line * height)), batch)
+    if samples > 1:
+        n, strips = height, 1
+    memory = x.new_empty(samples * strips * n * line)
+    bands = []
     for first in range(0, batch, samples):
-        for top in range(0, height, rows):
-            b, n = min(samples, batch - first), min(rows, height - top)
-            buffer = memory[: b * n * row].view(b, channels, down, across, n, width)
-            window = (slice(first, first + b), ..., slice(top, top + n), slice(None))
-            pixels = (slice(first, first + b), ..., slice(top * width, (top + n) * width))
-            yield _Band(window, pixels, buffer, buffer.view(b, -1, n * width))
+        for top in range(0, height, n * strips):
+            b, lines = min(samples, batch - first), min(n * strips, height - top)
+            split = strips if lines % strips == 0 else 1
+            buffer = memory[: b * lines * line].view(b * split, channels, ks, lines // split, width)
+            products = buffer.view(b * split, channels * ks, -1)
+            bands.append(_Band(slice(first, first + b), slice(top, top + lines), buffer, products))
+    return bands
 
 
 def _check_shapes(x: Tensor, kernel: Tensor, weight: Tensor, bias: Tensor | None) -> None:
