@@ -69,6 +69,7 @@ class _KernelGuidedConv2d(torch.autograd.Function):
 
     @staticmethod
     def forward(ctx: FunctionCtx, x: Tensor, kernel: Tensor, weight: Tensor) -> Tensor:
+        x = x.contiguous()
         ctx.save_for_backward(x, kernel, weight)
         taps, matrices = _taps(kernel, weight.shape[-1]), _matrices(weight)
         out = x.new_empty(x.shape[0], weight.shape[0], *x.shape[2:])
