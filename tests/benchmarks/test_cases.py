@@ -20,10 +20,18 @@ def test_every_goal_is_measured_with_one_thread_and_with_two():
         ("ArcSR, training step (images/s)", "time", "ArcSR on the reference", "≥ 3"),
         ("ArcSR, inference", "time", "MANet", "≤ 1"),
         ("synthesis of a batch", "time", "its training step", "≤ 0.3"),
+        ("samples from a store (crops/s)", "time", "PNG frames", "≥ 10"),
     }
-    timed = [case for case in cases.suite() if case.measure == "time" and case.goal]
+    timed = [case for case in cases.suite() if case.measure == "time" and case.goal and "store" not in case.subject]
     one, two = ([case._replace(threads=0, build=None) for case in timed if case.threads == n] for n in (1, 2))
     assert sorted(one, key=str) == sorted(two, key=str)
+
+
+def test_a_sample_from_the_store_is_that_of_the_frames():
+    (_, stored), (_, decoded) = (sample() for sample in cases.crops())
+    assert stored["number"] == decoded["number"] == 0
+    assert torch.equal(stored["lr"], decoded["lr"])
+    assert torch.equal(stored["hr"], decoded["hr"])
 
 
 @pytest.mark.parametrize("full", [False, True])

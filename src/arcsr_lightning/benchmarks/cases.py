@@ -334,10 +334,10 @@ def crops() -> tuple[Function, Function]:
         Image.fromarray(getattr(data, path.stem)()).resize((1280, 720)).save(path)
     pairs = [Pair(path.stem, path, path, at_lr_size=False) for path in paths]
     write_store(folder.name + "/store", paths)
-    numbers = count()
     stored, decoded = (PairedTraining(pairs, scale=4, store=store) for store in (folder.name + "/store", None))
 
     def sample_of(samples: PairedTraining) -> Function:
+        numbers = count()
         return lambda: (folder, samples[next(numbers)])  # the frames are there as long as the function is
 
     return sample_of(stored), sample_of(decoded)

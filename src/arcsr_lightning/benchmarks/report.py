@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import torch
 from matplotlib.figure import Figure
+from matplotlib.ticker import LogLocator, NullLocator
 
 from arcsr_lightning.benchmarks.cases import Case, Goal
 from arcsr_lightning.benchmarks.timing import Samples
@@ -183,6 +184,11 @@ def draw_growth(path: Path, rows: Sequence[Row]) -> None:
             y = [point[side] * FACTORS[measure] for point in points]
             axes.loglog(x, y, "o-", color=colour, label=f"{label}, exponent {exponent(points, side):.2f}")
         axes.set(xlabel=subject.split(" with ")[1], ylabel=f"{measure}, {UNITS[measure]}", title=subject)
+        axes.set_xticks(x, [f"{round(value**0.5)}²" for value in x])
+        axes.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+        axes.yaxis.set_major_formatter("{x:g}")
+        for axis in (axes.xaxis, axes.yaxis):
+            axis.set_minor_locator(NullLocator())
         axes.legend(frameon=False, fontsize=8)
         axes.spines[["top", "right"]].set_visible(False)
     with write_aside(path) as aside:
