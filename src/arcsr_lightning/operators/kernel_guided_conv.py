@@ -62,65 +62,95 @@ def kernel_guided_conv2d_reference(x: Tensor, kernel: Tensor, weight: Tensor, bi
 
 
 class _KernelGuidedConv2d(torch.autograd.Function):
-    """A few strips of the image and a row of taps at a time, so that what is computed on the way stays in the caches.
-
-    With products[c, t, p] = kernel[t, p] * x[c, p + offset(t)], out is the sum over rows of matrix @ products.
-    """
-
     @staticmethod
     def forward(ctx: FunctionCtx, x: Tensor, kernel: Tensor, weight: Tensor) -> Tensor:
-        x = x.contiguous()
         ctx.save_for_backward(x, kernel, weight)
-        taps, matrices = _taps(kernel, weight.shape[-1]), _matrices(weight)
-        out = x.new_empty(x.shape[0], weight.shape[0], *x.shape[2:])
-        for band in _bands(x, weight):
-            out_band = band.of(out).flatten(2)  # (s, O, n*W)
-            in_place = len(out_band) == 1 and out.dtype == _exact(x)
-            sums = out_band.zero_() if in_place else x.new_zeros(out_band.shape, dtype=_exact(x))
-            rows = zip(band.windows(x).unbind(2), band.of(taps).unbind(2), matrices, strict=True)
-            for row_windows, row_taps, matrix in rows:
-                torch.mul(row_windows, row_taps, out=band.buffer)
-                _add_products(sums, matrix.expand(len(sums), -1, -1), band.products)
-            if not in_place:
-                out_band.copy_(sums)
-        return out
+        return (_opaque_convolve if torch.compiler.is_compiling() else _convolve)(x, kernel, weight)
 
     @staticmethod
     @once_differentiable
     def backward(ctx: FunctionCtx, grad_out: Tensor) -> tuple[Tensor | None, Tensor | None, Tensor | None]:
-        x, kernel, weight = ctx.saved_tensors
-        needs_x, needs_kernel, needs_weight = ctx.needs_input_grad
-        ks, radius = weight.shape[-1], weight.shape[-1] // 2
-        taps, matrices, bands = _taps(kernel, ks), _matrices(weight), _bands(x, weight)
-        grad_out = grad_out.contiguous()
-        grad_padded = x.new_zeros(*x.shape[:2], *(side + ks - 1 for side in x.shape[2:]), dtype=_exact(x))
-        grad_taps = torch.empty_like(taps) if needs_kernel else taps
-        grad_matrices = x.new_zeros(ks, len(bands[0].products), *matrices.mT.shape[1:], dtype=_exact(x))
-        spread = _Spread(bands[0].buffer) if needs_x else None
+        compute = _opaque_gradients if torch.compiler.is_compiling() else _gradients
+        gradients = compute(grad_out, *ctx.saved_tensors, *ctx.needs_input_grad)
+        return tuple(grad if needed else None for grad, needed in zip(gradients, ctx.needs_input_grad, strict=True))
 
-        for band in bands:
-            grad_band = band.of(grad_out).flatten(2)  # (s, O, n*W)
-            rows = (band.windows(x), band.of(taps), band.of(grad_taps))
-            rows = zip(*(tensor.unbind(2) for tensor in rows), strict=True)
-            for i, (row_windows, row_taps, row_grad_taps) in enumerate(rows):
-                if needs_weight:
-                    torch.mul(row_windows, row_taps, out=band.buffer)
-                    _add_products(grad_matrices[i, : len(grad_band)], band.products, grad_band.mT)
-                if needs_x or needs_kernel:  # the buffer turns into its own gradient
-                    torch.bmm(matrices[i].mT.expand(len(grad_band), -1, -1), grad_band, out=band.products)
-                if needs_x:
-                    band.of(grad_padded[:, :, i:]).add_(spread.sum(band.buffer, row_taps, _exact(x)))
-                if needs_kernel:
-                    band.buffer.mul_(row_windows)
-                    torch.sum(band.buffer, 1, keepdim=True, out=row_grad_taps)
 
-        grad_x = grad_padded[..., radius : radius + x.shape[2], radius : radius + x.shape[3]].to(x.dtype)
-        grad_weight = grad_matrices.sum(1).unflatten(1, (-1, ks)).permute(3, 1, 0, 2).to(weight.dtype)  # (O, C, ks, ks)
-        return (
-            grad_x if needs_x else None,
-            grad_taps.flatten(1, 3) if needs_kernel else None,
-            grad_weight if needs_weight else None,
-        )
+def _convolve(x: Tensor, kernel: Tensor, weight: Tensor) -> Tensor:
+    """A few strips of the image and a row of taps at a time, so that what is computed on the way stays in the caches.
+
+    With products[c, t, p] = kernel[t, p] * x[c, p + offset(t)], the result is the sum over rows of matrix @ products.
+    """
+    x, taps, matrices = x.contiguous(), _taps(kernel, weight.shape[-1]), _matrices(weight)
+    out = x.new_empty(x.shape[0], weight.shape[0], *x.shape[2:])
+    for band in _bands(x, weight):
+        out_band = band.of(out).flatten(2)  # (s, O, n*W)
+        in_place = len(out_band) == 1 and out.dtype == _exact(x)
+        sums = out_band.zero_() if in_place else x.new_zeros(out_band.shape, dtype=_exact(x))
+        rows = zip(band.windows(x).unbind(2), band.of(taps).unbind(2), matrices, strict=True)
+        for row_windows, row_taps, matrix in rows:
+            torch.mul(row_windows, row_taps, out=band.buffer)
+            _add_products(sums, matrix.expand(len(sums), -1, -1), band.products)
+        if not in_place:
+            out_band.copy_(sums)
+    return out
+
+
+def _gradients(
+    grad_out: Tensor, x: Tensor, kernel: Tensor, weight: Tensor, needs_x: bool, needs_kernel: bool, needs_weight: bool
+) -> tuple[Tensor, Tensor, Tensor]:
+    """The gradients for x, kernel and weight, without meaning where not needed; the products are computed again."""
+    x, grad_out, ks = x.contiguous(), grad_out.contiguous(), weight.shape[-1]
+    taps, matrices, bands = _taps(kernel, ks), _matrices(weight), _bands(x, weight)
+    grad_padded = x.new_zeros(*x.shape[:2], *(side + ks - 1 for side in x.shape[2:]), dtype=_exact(x))
+    grad_taps = torch.empty_like(taps) if needs_kernel else taps
+    grad_matrices = x.new_zeros(ks, len(bands[0].products), *matrices.mT.shape[1:], dtype=_exact(x))
+    spread = _Spread(bands[0].buffer) if needs_x else None
+
+    for band in bands:
+        grad_band = band.of(grad_out).flatten(2)  # (s, O, n*W)
+        rows = (band.windows(x), band.of(taps), band.of(grad_taps))
+        rows = zip(*(tensor.unbind(2) for tensor in rows), strict=True)
+        for i, (row_windows, row_taps, row_grad_taps) in enumerate(rows):
+            if needs_weight:
+                torch.mul(row_windows, row_taps, out=band.buffer)
+                _add_products(grad_matrices[i, : len(grad_band)], band.products, grad_band.mT)
+            if needs_x or needs_kernel:  # the buffer turns into its own gradient
+                torch.bmm(matrices[i].mT.expand(len(grad_band), -1, -1), grad_band, out=band.products)
+            if needs_x:
+                band.of(grad_padded[:, :, i:]).add_(spread.sum(band.buffer, row_taps, _exact(x)))
+            if needs_kernel:
+                band.buffer.mul_(row_windows)
+                torch.sum(band.buffer, 1, keepdim=True, out=row_grad_taps)
+
+    inside = slice(ks // 2, -(ks // 2) or None)
+    grad_weight = grad_matrices.sum(1).unflatten(1, (-1, ks)).permute(3, 1, 0, 2)  # (O, C, ks, ks)
+    return grad_padded[..., inside, inside].to(x.dtype), grad_taps.flatten(1, 3), grad_weight.to(weight.dtype)
+
+
+# For torch.compile, which would unroll strips and rows of taps: operators that it takes as they are.
+
+
+def _contiguous_gradients(
+    grad_out: Tensor, x: Tensor, kernel: Tensor, weight: Tensor, needs_x: bool, needs_kernel: bool, needs_weight: bool
+) -> tuple[Tensor, Tensor, Tensor]:
+    gradients = _gradients(grad_out, x, kernel, weight, needs_x, needs_kernel, needs_weight)
+    return tuple(torch.clone(gradient, memory_format=torch.contiguous_format) for gradient in gradients)
+
+
+_opaque_convolve = torch.library.custom_op("arcsr_lightning::kernel_guided_conv2d_strips", _convolve, mutates_args=())
+_opaque_gradients = torch.library.custom_op(
+    "arcsr_lightning::kernel_guided_conv2d_strips_gradients", _contiguous_gradients, mutates_args=()
+)
+
+
+@_opaque_convolve.register_fake
+def _(x: Tensor, kernel: Tensor, weight: Tensor) -> Tensor:
+    return x.new_empty(x.shape[0], weight.shape[0], *x.shape[2:])
+
+
+@_opaque_gradients.register_fake
+def _(grad_out: Tensor, x: Tensor, kernel: Tensor, weight: Tensor, *_: bool) -> tuple[Tensor, Tensor, Tensor]:
+    return x.new_empty(x.shape), kernel.new_empty(kernel.shape), weight.new_empty(weight.shape)
 
 
 def _exact(x: Tensor) -> torch.dtype:
