@@ -245,8 +245,9 @@ def _taps_kernel(
     first_tap = far + image * (KS * KS - 1) * plane  # of kernel, at p
     k = tl.arange(0, BLOCK_K)
     K_BLOCKS: tl.constexpr = (K + BLOCK_K - 1) // BLOCK_K
-    for first in range(tl.program_id(1) * BLOCK_N, N, tl.num_programs(1) * BLOCK_N):
-        n = first + tl.arange(0, BLOCK_N)
+    CHANNELS: tl.constexpr = BLOCK_N if grad_kernel is None else N  # that one program sees to
+    for first in range(0, CHANNELS, BLOCK_N):
+        n = tl.program_id(1) * BLOCK_N + first + tl.arange(0, BLOCK_N)
         at = far[:, None] * N + n[None, :]
         within = (p < pixels)[:, None] & (n < N)[None, :]
         total = tl.zeros((BLOCK_P, BLOCK_N), tl.float32)
