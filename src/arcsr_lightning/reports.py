@@ -1,6 +1,5 @@
 """What a test leaves behind: metrics.json, a row per image as CSV, and a table in the terminal."""
 
-import csv
 import json
 import math
 from pathlib import Path
@@ -11,7 +10,7 @@ from rich.console import Console
 from rich.table import Table
 from torch import nn
 
-from arcsr_lightning.files import write_aside, write_text
+from arcsr_lightning.files import write_csv, write_text
 from arcsr_lightning.lightning_module import Row, mean_scores
 from arcsr_lightning.metrics import protocol
 from arcsr_lightning.networks.cost import macs, parameters
@@ -48,11 +47,7 @@ def write_report(rows: list[Row], cfg: DictConfig, network: nn.Module, trained: 
         "protocol": protocol(network.scale) | {"noise": "Gaussian, sigma in 8-bit levels, added to the LR image"},
     }
     write_text(folder / "metrics.json", json.dumps(report, indent=2) + "\n")
-    with write_aside(folder / "per_image.csv") as path, path.open("w", newline="") as file:
-        columns = dict.fromkeys(key for row in rows for key in row)
-        writer = csv.DictWriter(file, columns)
-        writer.writeheader()
-        writer.writerows(rows)
+    write_csv(folder / "per_image.csv", rows)
     console = Console()
     console.print(table(means, network.scale))
     console.print(f"results: {folder}", soft_wrap=True)

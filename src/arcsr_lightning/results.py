@@ -1,6 +1,5 @@
 """One table from the runs of a sweep: what was reached, by what means, at what cost."""
 
-import csv
 import json
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -8,7 +7,7 @@ from typing import Any, NamedTuple
 from omegaconf import OmegaConf
 
 from arcsr_lightning.errors import InputError
-from arcsr_lightning.files import write_aside, write_text
+from arcsr_lightning.files import markdown_table, write_csv, write_text
 
 Row = dict[str, Any]
 
@@ -61,11 +60,7 @@ def compare(folder: str | Path) -> Path:
     runs = sorted(read_runs(folder), key=lambda run: run.method != "bicubic")
     check_comparable(runs)
     write_text(folder / "comparison.md", markdown(runs))
-    rows = [row | costs(run) for run in runs for row in run.rows]
-    with write_aside(folder / "comparison.csv") as path, path.open("w", newline="") as file:
-        writer = csv.DictWriter(file, dict.fromkeys(key for row in rows for key in row))
-        writer.writeheader()
-        writer.writerows(rows)
+    write_csv(folder / "comparison.csv", [row | costs(run) for run in runs for row in run.rows])
     return folder / "comparison.md"
 
 
@@ -104,15 +99,14 @@ def markdown(runs: list[Run]) -> str:
     levels = sorted({row["noise_level"] for run in done for row in run.rows})
     header = ["method", *(f"{score}, noise {level:g}" for level in levels for score in ("PSNR", "SSIM"))]
     header += ["kernel error", "parameters", "GMACs", "learnt from", "steps", "seed"]
-    lines = [header, ["---"] * len(header)]
+    lines = [header]
     for number, run in enumerate(runs, start=1):
         if run.report:
             lines.append([*label(number, run), *score_cells(run, levels), *cost_cells(run)])
         else:
             lines.append([*label(number, run), f"failed: {run.failure}", *["-"] * (len(header) - 2)])
-    table = "\n".join("| " + " | ".join(cells) + " |" for cells in lines)
     notes = "\n".join(explained(number, run) for number, run in enumerate(runs, start=1) if run.report)
-    return "\n\n".join([*([title(done)] if done else []), table, *([notes] if notes else [])]) + "\n"
+    return "\n\n".join([*([title(done)] if done else []), markdown_table(lines), *([notes] if notes else [])]) + "\n"
 
 
 def label(number: int, run: Run) -> list[str]:

@@ -1,6 +1,5 @@
 """What the suite leaves behind: benchmarks.csv, benchmarks.md and growth.png."""
 
-import csv
 import os
 from collections.abc import Sequence
 from pathlib import Path
@@ -13,7 +12,7 @@ from matplotlib.ticker import LogLocator, NullLocator
 
 from arcsr_lightning.benchmarks.cases import Case, Goal
 from arcsr_lightning.benchmarks.timing import Samples
-from arcsr_lightning.files import write_aside, write_text
+from arcsr_lightning.files import markdown_table, write_aside, write_csv, write_text
 
 Row = dict[str, Any]
 
@@ -63,10 +62,7 @@ def verdict(figure: float, goal: Goal) -> str:
 
 def write(folder: Path, rows: Sequence[Row], planned: int) -> None:
     """Write the raw rows and the tables; ``planned`` is how many there will be. Each file is old or new, never half."""
-    with write_aside(folder / "benchmarks.csv") as path, path.open("w", newline="", encoding="utf-8") as file:
-        writer = csv.DictWriter(file, rows[0])
-        writer.writeheader()
-        writer.writerows(rows)
+    write_csv(folder / "benchmarks.csv", rows)
     write_text(folder / "benchmarks.md", markdown(rows, planned))
 
 
@@ -81,19 +77,19 @@ def markdown(rows: Sequence[Row], planned: int) -> str:
     parts += [f"torch {rows[0]['torch']}, {rows[0]['cpu']}.\n{METHOD}", "## Goals", summary(rows)]
     if series_of(rows):
         parts.append("![growth](growth.png)")
-    parts += ["## Every comparison", table(comparison_cells(rows))]
+    parts += ["## Every comparison", markdown_table(comparison_cells(rows))]
     return "\n\n".join(parts) + "\n"
 
 
 def summary(rows: Sequence[Row]) -> str:
     """The goals and what was reached."""
     lines, grown = [row for row in rows if row["x"] is None], exponents(rows)
-    parts = [table(goal_cells(lines))] if lines else []
+    parts = [markdown_table(goal_cells(lines))] if lines else []
     if grown:
         parts += [
             "Exponents of power laws fitted to time and memory of forward + backward, ks 5; "
             f"1 is linear, {LINEAR} is taken for it:",
-            table(growth_cells(grown)),
+            markdown_table(growth_cells(grown)),
         ]
     return "\n\n".join(parts)
 
@@ -141,11 +137,6 @@ def row_cells(row: Row) -> list[str]:
 
 def place(row: Row) -> str:
     return f"{row['size']}, threads {row['threads']}"
-
-
-def table(cells: Sequence[Sequence[str]]) -> str:
-    header, *lines = cells
-    return "\n".join("| " + " | ".join(line) + " |" for line in (header, ["---"] * len(header), *lines))
 
 
 # ---------------------------------------------------------------- growth

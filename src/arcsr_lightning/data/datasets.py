@@ -29,10 +29,8 @@ from arcsr_lightning.degradation import (
     Degradation,
     KernelField,
     add_noise,
-    apply_blended_kernels,
     downsample,
     lr_field,
-    round_to_8bit,
 )
 from arcsr_lightning.errors import InputError
 
@@ -129,9 +127,7 @@ class SyntheticTraining(Dataset[Sample]):
 
     def _degraded(self, window: Tensor, kernels: Tensor, masks: Tensor, noise: Tensor) -> Tensor:
         """The LR crops of windows (B, 3, H, W)."""
-        lr = downsample(apply_blended_kernels(window, kernels, masks), self.scale)
-        noisy = _trim(lr + noise, self.margin // self.scale)
-        return round_to_8bit(noisy) if self.degradation.round_8bit else noisy
+        return _trim(self.degradation.apply(window, kernels, masks, noise, self.scale), self.margin // self.scale)
 
     def _draw_place(self, rng: np.random.Generator, image: np.ndarray) -> tuple[int, int]:
         """(top, left) of a crop, in HR pixels."""

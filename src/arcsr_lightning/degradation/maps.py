@@ -21,7 +21,7 @@ def blur_amount(kernels: Tensor, masks: Tensor) -> Tensor:
     long a motion is and discards its direction. Returns (B, 1, H, W).
     """
     yy, xx, _ = covariance(kernels, masks)
-    return ((yy + xx) / 2).clamp_min(0).sqrt()[:, None]
+    return deviation(yy, xx)[:, None]
 
 
 def motion_class(kernels: Tensor, masks: Tensor, directions: int, static_below: float = 0.5) -> Tensor:
@@ -37,8 +37,12 @@ def motion_class(kernels: Tensor, masks: Tensor, directions: int, static_below: 
     yy, xx, xy = covariance(kernels, masks)
     angle = torch.atan2(2 * xy, xx - yy) / 2  # in [-pi / 2, pi / 2]
     direction = (angle * (directions / math.pi)).round().long() % directions
-    static = blur_amount(kernels, masks)[:, 0] < static_below
-    return torch.where(static, 0, 1 + direction)
+    return torch.where(deviation(yy, xx) < static_below, 0, 1 + direction)
+
+
+def deviation(yy: Tensor, xx: Tensor) -> Tensor:
+    """Standard deviation, mean of all directions, from the second moments: the unit of ``blur_amount``."""
+    return ((yy + xx) / 2).clamp_min(0).sqrt()
 
 
 def covariance(kernels: Tensor, masks: Tensor) -> tuple[Tensor, Tensor, Tensor]:

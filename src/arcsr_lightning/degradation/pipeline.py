@@ -3,6 +3,7 @@
 from typing import NamedTuple
 
 import numpy as np
+import torch
 from torch import Tensor
 
 from arcsr_lightning.degradation.blur import apply_blended_kernels
@@ -36,6 +37,15 @@ class Degradation:
         Raises ValueError if H or W is no multiple of ``scale``.
         """
         field = self.blur(rng, *hr.shape[-2:])
-        blurred = apply_blended_kernels(hr[None], field.kernels[None], field.masks[None])[0]
-        lr = add_noise(downsample(blurred, scale), noise_level, rng)
-        return Degraded(round_to_8bit(lr) if self.round_8bit else lr, field, noise_level)
+        noise = add_noise(torch.zeros(3, *(side // scale for side in hr.shape[-2:])), noise_level, rng)
+        lr = self.apply(hr[None], field.kernels[None], field.masks[None], noise[None], scale)[0]
+        return Degraded(lr, field, noise_level)
+
+    def apply(self, hr: Tensor, kernels: Tensor, masks: Tensor, noise: Tensor, scale: int) -> Tensor:
+        """What was drawn, applied to a batch.
+
+        hr (B, 3, H, W), kernels (B, M, k, k), masks (B, M, H, W), noise (B, 3, H/scale, W/scale), in units of hr.
+        Returns (B, 3, H/scale, W/scale).
+        """
+        lr = downsample(apply_blended_kernels(hr, kernels, masks), scale) + noise
+        return round_to_8bit(lr) if self.round_8bit else lr
