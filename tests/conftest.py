@@ -2,6 +2,7 @@
 
 import os
 import sys
+from unittest import mock
 
 # Threads that wait for each other on busy cores make small operations many times slower; commands inherit this.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
@@ -53,10 +54,9 @@ def run(monkeypatch):
     """``run(module, *arguments)``: a command in this process, as typed; SystemExit is its exit."""
 
     def command(module, *arguments):
-        for name in ("ARCSR_RUN_STAMP", "ARCSR_TRACEBACK", "HYDRA_FULL_ERROR"):
-            monkeypatch.delenv(name, raising=False)
         monkeypatch.setattr(sys, "argv", [f"arcsr-{module.__name__}", *map(str, arguments)])
-        module.main()
+        with mock.patch.dict(os.environ):  # what a command sets is its own
+            module.main()
 
     return command
 
@@ -97,15 +97,20 @@ def reds_tree(tmp_path_factory):
 
 
 @pytest.fixture(scope="session")
-def configure(photos):
+def tiny(photos):
+    """What to type for a training of a second."""
+    return (*TINY, f"data.root={photos}", f"data.val_root={photos}", *SMALL_BLUR)
+
+
+@pytest.fixture(scope="session")
+def configure(tiny):
     """``configure(folder, *overrides)``: the configuration of a training of a second, which writes into ``folder``."""
     from arcsr_lightning import compose  # here, as many tests need neither Hydra nor Lightning
 
     def configuration(folder, *overrides, data=None, panel=False):
-        source = data or (f"data.root={photos}", f"data.val_root={photos}", *SMALL_BLUR)
         paths = (f"paths.output_dir={folder}", f"paths.log_dir={folder}")
         pictures = () if panel else ("callbacks.panel=null",)
-        return compose([*TINY, *source, *paths, *pictures, *overrides])
+        return compose([*([*TINY, *data] if data else tiny), *paths, *pictures, *overrides])
 
     return configuration
 

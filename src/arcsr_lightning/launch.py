@@ -1,10 +1,13 @@
 """The only module that knows Hydra: commands, configurations, and the objects built from them."""
 
+import hashlib
+import json
 import netrc
 import os
 import re
 import sys
 import time
+import traceback
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
@@ -12,12 +15,15 @@ from typing import Any, NoReturn
 
 import hydra
 import pytorch_lightning as pl
+from hydra._internal.core_plugins.basic_sweeper import BasicSweeper
 from hydra.core.global_hydra import GlobalHydra
 from hydra.core.hydra_config import HydraConfig
+from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.errors import HydraException, InstantiationException
+from hydra.experimental.callback import Callback
 from hydra.types import RunMode
 from hydra.utils import get_class, instantiate
-from omegaconf import DictConfig, OmegaConf
+from omegaconf import DictConfig, ListConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 from pytorch_lightning.utilities.exceptions import MisconfigurationException
 from pytorch_lightning.utilities.rank_zero import rank_zero_only
@@ -81,7 +87,7 @@ def command(
 
         def main() -> Any:
             # All ranks and all jobs of one launch share one folder name.
-            os.environ.setdefault("ARCSR_RUN_STAMP", time.strftime("%Y-%m-%d_%H-%M-%S"))
+            os.environ.setdefault("ARCSR_RUN_STAMP", stamp())
             os.environ.setdefault("ARCSR_TRACEBACK", os.environ.get("HYDRA_FULL_ERROR", "0"))
             os.environ["HYDRA_FULL_ERROR"] = "1"  # Hydra hands its errors to us
             try:
@@ -96,15 +102,24 @@ def command(
 
 def sweep_job(task: Callable[[DictConfig], Any], cfg: DictConfig, after: Callable[[Path], Any] | None) -> Any:
     """Run one job of a sweep, which goes on with the others where it fails."""
-    first_rank = os.environ.get("LOCAL_RANK", "0") == "0"
-    failed = Path(cfg.paths.output_dir) / "FAILED"
-    failed.unlink(missing_ok=True)
+    first_rank = rank_zero_only.rank == 0
+    folder = Path(cfg.paths.output_dir)
+    if "ckpt_path" in cfg and (cfg.ckpt_path is None or (folder / "checkpoints").is_dir()):
+        cfg.ckpt_path = "last"  # a job that is run again, by a cluster or by hand, goes on
+    failed = folder / "FAILED"
+    if first_rank:
+        failed.unlink(missing_ok=True)
     try:
         return task(cfg)
     except Exception as error:
+        line = explain(error)
+        if line is None or os.environ["ARCSR_TRACEBACK"] != "0":
+            traceback.print_exc()
+        line = line or f"{type(error).__name__}: {' '.join(str(error).split())}"
         if first_rank:
-            write_text(failed, (explain(error) or f"{type(error).__name__}: {error}") + "\n")
-        raise
+            write_text(failed, line + "\n")
+            print(f"failed: {folder}: {line}", file=sys.stderr)
+        raise InputError(f"{folder}: {line}; the same command typed again does only what is missing") from error
     finally:
         if after and first_rank:
             after(Path(HydraConfig.get().sweep.dir))
@@ -127,8 +142,32 @@ def explain(error: BaseException) -> str | None:
     if isinstance(error, USER_ERRORS):
         text = str(error).rsplit(f"{type(error).__name__}: ", 1)[-1]  # a data worker sends its whole traceback along
         text = text.split("Config search path")[0].split("\n    full_key")[0]
+        if missing := re.search(r"Missing mandatory value: (\S+)", text):
+            key = missing[1]
+            return f"{key} is not set; give {key}=VALUE" + (", or data.root=PATH" if key.startswith("paths.") else "")
         return " ".join(text.split()) or type(error).__name__
     return None
+
+
+class SweepPlan(Callback):
+    """Writes down in jobs.json what a sweep was typed as and which jobs that makes, before the first of them runs.
+
+    A sweeper that decides on its jobs as it goes leaves none there.
+    """
+
+    def on_multirun_start(self, config: DictConfig, **kwargs: Any) -> None:
+        typed = list(config.hydra.overrides.task)
+        sweeper = config.hydra.sweeper
+        jobs: list[list[str]] = []
+        if sweeper._target_.endswith(f".{BasicSweeper.__name__}"):  # not by class: Hydra's plugins are imported twice
+            swept = [f"{key}={value}" for key, value in (sweeper.params or {}).items()]
+            grid = BasicSweeper.split_arguments(OverridesParser.create().parse_overrides([*swept, *typed]), None)[0]
+            unnamed = tuple(f"{key}=" for key in config.hydra.job.config.override_dirname.exclude_keys)
+            jobs = [[override for override in job if not override.startswith(unnamed)] for job in grid]
+        path = Path(config.hydra.sweep.dir, "jobs.json")
+        before = json.loads(path.read_text(encoding="utf-8"))["jobs"] if path.is_file() else []
+        jobs = before + [job for job in jobs if job not in before]
+        write_text(path, json.dumps({"typed": typed, "jobs": jobs}, indent=1) + "\n")
 
 
 # ---------------------------------------------------------------- objects
@@ -240,6 +279,13 @@ def show(cfg: DictConfig) -> None:
 # ---------------------------------------------------------------- resolvers
 
 
+def stamp() -> str:
+    """The name of a new run's folder, the same in all processes that the scheduler starts for it at once."""
+    if int(os.environ.get("SLURM_NTASKS", "1")) > 1 and "SLURM_PROCID" in os.environ:  # srun arcsr-train
+        return "slurm-{SLURM_JOB_ID}.{SLURM_STEP_ID}".format(**os.environ)
+    return time.strftime("%Y-%m-%d_%H-%M-%S")
+
+
 def run_folder(log_dir: str, task_name: str, ckpt_path: str | None) -> str:
     """A new folder for a new run; with ``ckpt_path=last`` the newest run of this task that can go on."""
     runs = Path(log_dir) / task_name / "runs"
@@ -250,9 +296,30 @@ def run_folder(log_dir: str, task_name: str, ckpt_path: str | None) -> str:
     return str(runs / os.environ["ARCSR_RUN_STAMP"])
 
 
+def sweep_folder(log_dir: str, task_name: str, ckpt_path: str | None, *, _root_: DictConfig) -> str:
+    """A new folder for a new sweep, or the newest sweep of this task where this one goes on with it.
+
+    That is where it was typed as that one was and something of that one is missing, or, with ``ckpt_path=last``, in any
+    case: jobs that are not among its jobs are added then.
+    """
+    sweeps = Path(log_dir) / task_name / "multiruns"
+    if "ARCSR_SWEEP" not in os.environ:  # decided once for all jobs and processes
+        newest = max(sweeps.glob("*/jobs.json"), default=None)
+        going_on = newest and (ckpt_path == "last" or is_unfinished(newest, list(_root_.hydra.overrides.task)))
+        os.environ["ARCSR_SWEEP"] = newest.parent.name if going_on else os.environ["ARCSR_RUN_STAMP"]
+    return str(sweeps / os.environ["ARCSR_SWEEP"])
+
+
+def is_unfinished(plan: Path, typed: list[str]) -> bool:
+    """Whether a sweep was typed like this, and not all of its jobs are finished."""
+    planned = json.loads(plan.read_text(encoding="utf-8"))
+    return planned["typed"] == typed and len(planned["jobs"]) > len(list(plan.parent.glob("*/finished.json")))
+
+
 def job_folder(overrides: str) -> str:
     """The overrides of a sweep's job as the name of one folder, which file systems take and ``weights=`` can hold."""
-    return re.sub(r"[^\w.-]+", ".", overrides)[:120]
+    name = re.sub(r"[^\w.-]+", ".", overrides) or "job"
+    return name if len(name) <= 120 else f"{name[:111]}-{hashlib.sha256(name.encode()).hexdigest()[:8]}"
 
 
 def under(folder: str, name: str | None) -> str:
@@ -263,6 +330,23 @@ def under(folder: str, name: str | None) -> str:
 def steps(part: float, *, _root_: DictConfig) -> int:
     """A part of the training's steps, at least one: the unit of schedules that fit every training."""
     return max(1, int(part * _root_.trainer.max_steps))
+
+
+def processes(devices: Any) -> int:
+    """How many processes ``trainer.devices`` makes on each node of a cluster: a number, or a list of devices.
+
+    Raises:
+        InputError: only the node itself could tell.
+    """
+    number = len(devices) if isinstance(devices, ListConfig) else devices
+    if not str(number).isdigit() or int(number) < 1:
+        raise InputError(f"trainer.devices={devices}: a cluster must be told how many; give a number")
+    return int(number)
+
+
+def gpus(accelerator: str, devices: Any) -> int | None:
+    """The GPUs that a cluster is asked for on each node: one for each process, none for trainer=cpu."""
+    return None if accelerator == "cpu" else processes(devices)
 
 
 def wandb_offline() -> bool:
@@ -276,7 +360,10 @@ def wandb_offline() -> bool:
 
 
 OmegaConf.register_new_resolver("run_folder", run_folder, replace=True)
+OmegaConf.register_new_resolver("sweep_folder", sweep_folder, replace=True)
 OmegaConf.register_new_resolver("job_folder", job_folder, replace=True)
 OmegaConf.register_new_resolver("under", under, replace=True)
 OmegaConf.register_new_resolver("steps", steps, replace=True)
+OmegaConf.register_new_resolver("processes", processes, replace=True)
+OmegaConf.register_new_resolver("gpus", gpus, replace=True)
 OmegaConf.register_new_resolver("wandb_offline", wandb_offline, replace=True)

@@ -11,7 +11,7 @@ from pytorch_lightning.callbacks import ModelCheckpoint
 from pytorch_lightning.utilities.rank_zero import rank_zero_info
 from torch import nn
 
-from arcsr_lightning import launch
+from arcsr_lightning import launch, resume
 from arcsr_lightning.checkpoints import export, load_weights, read_saved
 from arcsr_lightning.errors import InputError
 from arcsr_lightning.reports import write_report
@@ -29,6 +29,18 @@ def train(cfg: DictConfig) -> dict[str, float]:
         InputError: a file or setting is at fault.
         FloatingPointError: the loss stopped being finite.
     """
+    with resume.alone_in(cfg.paths.output_dir):
+        metrics = resume.finished(cfg)
+        if metrics is None:
+            metrics = run(cfg)
+            resume.finish(cfg, metrics)
+        else:
+            rank_zero_info(f"{cfg.paths.output_dir}: finished already; ckpt_path=null trains it anew")
+        return metrics
+
+
+def run(cfg: DictConfig) -> dict[str, float]:
+    """What :func:`train` does in a folder that is its own."""
     if cfg.seed is None:
         raise InputError("seed=null: a training needs a seed, so that it can be repeated; give a number, e.g. seed=0")
     seed(cfg)
@@ -41,10 +53,11 @@ def train(cfg: DictConfig) -> dict[str, float]:
     losses = [launch.build_loss(stage.config) if cfg.train else None for stage in stages]
     if cfg.train:
         describe(cfg, stages, losses)
+    first, ckpt_path = resume.resume_point(cfg, stages, network)
+    resume.reopen(cfg)
     launch.show(cfg)
 
     metrics: dict[str, float] = {}
-    first, ckpt_path = resume_point(cfg, stages, network)
     for stage, loss in list(zip(stages, losses, strict=True))[first:]:
         seed(cfg)  # what a stage draws does not depend on whether those before it ran just now
         module = launch.build_module(stage.config, network, loss)
@@ -88,39 +101,6 @@ def describe(cfg: DictConfig, stages: list[Stage], losses: list[nn.Module]) -> N
     for config in (cfg, *(stage.config for stage in stages)):
         config.card.supervision = supervision
         config.card.schedule = schedule(stages)
-
-
-def resume_point(cfg: DictConfig, stages: list[Stage], network: nn.Module) -> tuple[int, str | None]:
-    """The number of the stage to go on with, and the checkpoint within it; (0, None) is the start.
-
-    ``cfg.ckpt_path`` is a checkpoint, or ``last`` for this run's own: a finished stage is not repeated then, and
-    ``network`` gets the weights it left.
-
-    Raises:
-        InputError: the checkpoint does not exist, or is of another architecture or of a stage that is not planned.
-    """
-    if not (cfg.train and cfg.ckpt_path):
-        return 0, None
-    if cfg.ckpt_path != "last":
-        saved = read_saved(cfg.ckpt_path)
-        load_weights(network, saved, cfg.ckpt_path)  # says clearly what does not fit, before Lightning tries
-        names = [stage.name for stage in stages]
-        name = saved.config.get("stage")
-        if name not in names:
-            own = ", ".join(map(str, names))
-            raise InputError(f"ckpt_path={cfg.ckpt_path} is of stage {name}, which is none of this run's: {own}")
-        return names.index(name), str(cfg.ckpt_path)
-    number = sum(stage.finished.is_file() for stage in stages[:-1])
-    path = stages[number].folder / "last.ckpt"
-    if path.is_file():
-        load_weights(network, read_saved(path), path)
-        return number, str(path)
-    if number == 0:
-        rank_zero_info(f"ckpt_path=last: no run of task_name={cfg.task_name} to go on with; starting a new one")
-        return 0, None
-    path = stages[number - 1].finished
-    load_weights(network, read_saved(path), path)
-    return number, None
 
 
 def keep_best(network: nn.Module, trainer: pl.Trainer, output: Path) -> None:
