@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 ARGS ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help train eval predict sweep bench test test-slow lint format clean
+.PHONY: help train eval predict sweep table1 table2 results bench test test-slow lint format clean
 
 help:  ## Show this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-10s %s\n", $$1, $$2}'
@@ -21,6 +21,15 @@ predict: $(VENV)/run  ## Restore pictures: ARGS="input=PATH output=PATH weights=
 
 sweep: $(VENV)/run  ## Train every combination: ARGS="ablation=full,no_kernel seed=0,1"
 	$(BIN)/arcsr-train --multirun $(if $(findstring experiment=,$(ARGS)),,experiment=quickstart) $(ARGS)
+
+table1: $(VENV)/run  ## The paper's ablations, or what is missing of them; ARGS="experiment=table1_cpu": small, within the hour
+	$(BIN)/arcsr-train $(if $(findstring experiment=,$(ARGS)),,experiment=table1) $(ARGS)
+
+table2: $(VENV)/run  ## The paper's comparison of methods; ARGS="experiment=table2_cpu": small, in minutes
+	$(BIN)/arcsr-train $(if $(findstring experiment=,$(ARGS)),,experiment=table2) $(ARGS)
+
+results: $(VENV)/run  ## Tables and plot of a study: ARGS="table1"
+	$(BIN)/arcsr-results $(ARGS)
 
 bench: $(VENV)/run  ## Measure speed and memory against counterparts, in minutes: ARGS="--quick", "--full", "--only PATTERN"
 	$(BIN)/arcsr-bench $(ARGS)

@@ -9,6 +9,7 @@ from arcsr_lightning import CONF_DIR, compose
 from arcsr_lightning.train import train
 
 EXPERIMENTS = sorted(path.stem for path in (CONF_DIR / "experiment").glob("*.yaml"))
+SYNTHETIC = ("quickstart", "table1_cpu", "table2_cpu")
 SIZES = ("arcsr.estimator_width=4", "arcsr.estimator_levels=2", "arcsr.width=4", "arcsr.blocks=1", "print_config=false")
 
 
@@ -18,9 +19,8 @@ def run(gopro_tree, reds_tree, tmp_path):
     roots = {
         "arcsr_gopro": [f"data.root={gopro_tree}", "data.train.patch_size=32"],
         "arcsr_reds": [f"data.root={reds_tree}", "data.train.patch_size=32"],
-        **{
-            name: ["data.train.patch_size=64", "data.batch_size=2"] for name in ("quickstart", "table2", "table2_smoke")
-        },
+        **{name: ["data.train.patch_size=64", "data.batch_size=2"] for name in SYNTHETIC},
+        **{name: [f"data.root={gopro_tree}", "data.train.patch_size=32"] for name in ("table1", "table2")},
     }
 
     def run_it(experiment, *overrides):
@@ -31,7 +31,7 @@ def run(gopro_tree, reds_tree, tmp_path):
 
 
 def test_there_are_experiments():
-    assert {"arcsr_gopro", "arcsr_reds", "quickstart"} <= set(EXPERIMENTS)
+    assert {"arcsr_gopro", "arcsr_reds", "quickstart", "table1", "table2"} <= set(EXPERIMENTS)
 
 
 @pytest.mark.parametrize("experiment", EXPERIMENTS)

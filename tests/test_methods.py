@@ -49,7 +49,7 @@ NEEDS_KERNELS = {"manet": "manet_pairs", "cmos": "cmos_proxy"}  # and what does 
 METHODS = sorted(path.stem for path in CONF_DIR.glob("model/*.yaml"))
 TRAINED = [method for method in METHODS if method != "bicubic"]
 COMMON = [
-    "experiment=table2_smoke",
+    "experiment=table2_cpu",
     "hydra.mode=RUN",
     "kernel_size=3",
     "scale=4",
@@ -102,7 +102,7 @@ def test_every_published_rival_is_there():
 def test_a_method_trains_resumes_evaluates_and_predicts(method, photos, synthetic, run, tmp_path):
     common = [*COMMON, *synthetic, f"model={method}", *sizes(method)]
     run(train, *common, f"trainer.max_steps={steps(method)}", "test=false")
-    (folder,) = tmp_path.glob("logs/table2_smoke/runs/*")
+    (folder,) = tmp_path.glob("logs/table2_cpu/runs/*")
     stages = list(compose([f"model={method}"]).stages or ())
     for stage in stages[:-1]:
         assert read_saved(folder / "checkpoints" / stage / "finished.ckpt").config["stage"] == stage
@@ -191,7 +191,7 @@ def test_a_sweep_over_methods_ends_in_one_table(synthetic, run, tmp_path, capsys
             "dasr.queue_size=5",
             "trainer.max_steps=2",
         )
-    (table,) = tmp_path.glob("logs/table2_smoke/multiruns/*/comparison.md")
+    (table,) = tmp_path.glob("logs/table2_cpu/multiruns/*/comparison.md")
     rows = [line.split(" | ") for line in table.read_text().splitlines() if line.startswith("| ")]
     assert [row[0].split()[1] for row in rows] == ["method", "---", "bicubic", "rrdb", "dasr", "arcsr"]
     assert all(len(row) == len(rows[0]) for row in rows)
@@ -202,8 +202,8 @@ def test_a_sweep_over_methods_ends_in_one_table(synthetic, run, tmp_path, capsys
 
 
 def test_runs_scored_on_other_images_have_no_common_table(synthetic, run, tmp_path):
-    run(train, "-m", *COMMON[2:], "experiment=table2_smoke", *synthetic, "model=bicubic", "data.noise_levels=[0],[5]")
-    (sweep,) = tmp_path.glob("logs/table2_smoke/multiruns/*")
+    run(train, "-m", *COMMON[2:], "experiment=table2_cpu", *synthetic, "model=bicubic", "data.noise_levels=[0],[5]")
+    (sweep,) = tmp_path.glob("logs/table2_cpu/multiruns/*")
     with pytest.raises(ValueError, match=r"differ in data\.noise_levels: no common table"):
         results.compare(sweep)
 

@@ -12,7 +12,7 @@ from pytorch_lightning.utilities.rank_zero import rank_zero_info, rank_zero_only
 from torch import nn
 
 from arcsr_lightning.checkpoints import load_weights, read_saved
-from arcsr_lightning.errors import InputError
+from arcsr_lightning.errors import FolderInUseError, InputError
 from arcsr_lightning.files import write_text
 from arcsr_lightning.stages import Stage
 
@@ -52,7 +52,7 @@ def alone_in(folder: str | Path) -> Iterator[None]:
     """Keep every other process out of a run's folder; the system lets go of it when this process dies, however.
 
     Raises:
-        InputError: another process is in it.
+        FolderInUseError: another process is in it.
     """
     if rank_zero_only.rank:  # the first process holds it for all
         yield
@@ -62,7 +62,7 @@ def alone_in(folder: str | Path) -> Iterator[None]:
     try:
         lock.acquire(timeout=PATIENCE)
     except Timeout:
-        raise InputError(
+        raise FolderInUseError(
             f"{folder}: another process is training in this folder; wait until it ends, or start a run of its own "
             "(ckpt_path=null)"
         ) from None
