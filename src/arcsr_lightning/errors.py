@@ -1,8 +1,12 @@
-"""The one exception for bad input, and the one check that every layer makes."""
+"""The exception for bad input, and the one check that every layer makes."""
 
 
 class InputError(ValueError):
     """A file or a setting is at fault; the message is one line that names it and says what would be right."""
+
+
+class FolderInUseError(InputError):
+    """Another process is at work in the folder, which is to be left as it is."""
 
 
 def check_odd(kernel_size: int) -> int:
