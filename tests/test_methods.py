@@ -7,7 +7,7 @@ import cv2
 import pytest
 import torch
 
-from arcsr_lightning import CONF_DIR, compose, evaluate, predict, results, train
+from arcsr_lightning import CONF_DIR, compose, evaluate, predict, train
 from arcsr_lightning.checkpoints import read_saved
 from arcsr_lightning.launch import build_loss, build_network, plain
 from arcsr_lightning.stages import plan
@@ -174,43 +174,6 @@ def test_weights_of_another_method_are_refused_by_name(synthetic, run, capsys, t
     (line,) = [line for line in capsys.readouterr().err.splitlines() if line.startswith("error:")]
     assert "model.safetensors: weights of another architecture" in line
     assert "method=rrdb" in line
-
-
-# ---------------------------------------------------------------- the table
-
-
-def test_a_sweep_over_methods_ends_in_one_table(synthetic, run, tmp_path, capsys):
-    common = [argument for argument in COMMON if argument != "hydra.mode=RUN"]
-    with pytest.raises(SystemExit):  # one job fails, the others go on
-        run(
-            train,
-            *common,
-            *synthetic,
-            *(size for name in ("arcsr", "rrdb", "dasr") for size in TINY[name]),
-            "model=rrdb,bicubic,dasr,arcsr",
-            "dasr.queue_size=5",
-            "trainer.max_steps=2",
-        )
-    (table,) = tmp_path.glob("logs/table2_cpu/multiruns/*/comparison.md")
-    rows = [line.split(" | ") for line in table.read_text().splitlines() if line.startswith("| ")]
-    assert [row[0].split()[1] for row in rows] == ["method", "---", "bicubic", "rrdb", "dasr", "arcsr"]
-    assert all(len(row) == len(rows[0]) for row in rows)
-    assert "failed: dasr.queue_size must be a multiple of data.batch_size" in rows[4][1]
-    assert "error: dasr.queue_size" in capsys.readouterr().err
-    assert "All were trained on the same samples, 2 a step" in table.read_text()
-    assert (table.parent / "comparison.csv").is_file()
-
-
-def test_runs_scored_on_other_images_have_no_common_table(synthetic, run, tmp_path):
-    run(train, "-m", *COMMON[2:], "experiment=table2_cpu", *synthetic, "model=bicubic", "data.noise_levels=[0],[5]")
-    (sweep,) = tmp_path.glob("logs/table2_cpu/multiruns/*")
-    with pytest.raises(ValueError, match=r"differ in data\.noise_levels: no common table"):
-        results.compare(sweep)
-
-
-def test_a_folder_without_runs_is_named(tmp_path):
-    with pytest.raises(ValueError, match=f"{tmp_path}: holds no runs"):
-        results.compare(tmp_path)
 
 
 @pytest.mark.parametrize("kernels", ["known", "unknown"])

@@ -5,13 +5,14 @@ import json
 import math
 
 import pytest
+import torch
 from rich.console import Console
 
 from arcsr_lightning import compose
 from arcsr_lightning.evaluate import evaluate
 from arcsr_lightning.launch import plain
 from arcsr_lightning.networks import Bicubic
-from arcsr_lightning.reports import summary, table, write_report
+from arcsr_lightning.reports import hardware_of, summary, table, write_report
 from arcsr_lightning.train import train
 
 SCORES = ["psnr_rgb", "ssim_rgb", "psnr_y", "ssim_y"]
@@ -33,7 +34,7 @@ def row(method="arcsr", name="a", noise_level=0.0, score=1.0, **more):
 
 def test_metrics_json_has_the_documented_form(trained):
     report = strict((trained / "metrics.json").read_text())
-    assert list(report) == ["rows", "method", "config", "protocol"]
+    assert list(report) == ["rows", "method", "config", "protocol", "hardware"]
     assert [(row["method"], row["noise_level"]) for row in report["rows"]] == [
         ("bicubic", 0),
         ("arcsr", 0),
@@ -45,6 +46,7 @@ def test_metrics_json_has_the_documented_form(trained):
         assert (entry["data"], entry["images"]) == ("folder", 3)
     assert report["config"]["model"]["restorer"]["blocks"] == 1
     assert report["protocol"]["border"] == report["config"]["scale"] == 4
+    assert report["hardware"] == {"device": "cpu", "devices": 1, "threads": torch.get_num_threads()}
 
 
 def test_its_means_are_those_of_the_rows_per_image(trained):
@@ -102,7 +104,7 @@ def test_bicubic_stands_first_at_every_noise_level():
 def test_a_perfect_image_leaves_valid_json(tmp_path):
     rows = [row("bicubic", score=20.0), row(score=math.inf)]
     cfg = compose([f"paths.output_dir={tmp_path}"])
-    write_report(rows, cfg, Bicubic(4), plain(cfg))
+    write_report(rows, cfg, Bicubic(4), plain(cfg), hardware_of(torch.device("cpu"), 1))
     bicubic, perfect = strict((tmp_path / "metrics.json").read_text())["rows"]
     assert bicubic["psnr_rgb"] == 20
     assert perfect["psnr_rgb"] is None

@@ -6,7 +6,7 @@ from arcsr_lightning import launch
 from arcsr_lightning.checkpoints import build_saved, find_weights, read_saved
 from arcsr_lightning.errors import InputError
 from arcsr_lightning.lightning_module import Row, SRModule
-from arcsr_lightning.reports import write_report
+from arcsr_lightning.reports import hardware_of, write_report
 
 
 def evaluate(cfg: DictConfig) -> list[Row]:
@@ -29,9 +29,12 @@ def evaluate(cfg: DictConfig) -> list[Row]:
     launch.show(cfg)
     module = SRModule(build_saved(saved, path), method=cfg.method, channels_last=cfg.channels_last)
     trainer = launch.build_trainer(cfg)
-    trainer.test(module, launch.build_data(cfg), verbose=False)
+    data = launch.build_data(cfg)
+    with data.naming_dead_workers():
+        trainer.test(module, data, verbose=False)
     if module.test_rows and trainer.is_global_zero:
-        write_report(module.test_rows, cfg, module.network, saved.config)
+        hardware = hardware_of(trainer.strategy.root_device, trainer.world_size)
+        write_report(module.test_rows, cfg, module.network, saved.config, hardware)
     return module.test_rows
 
 

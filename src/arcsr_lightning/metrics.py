@@ -65,6 +65,7 @@ def protocol(border: int) -> dict[str, str | int]:
         "data_range": 1,
         "ssim": f"Gaussian window {SSIM_WINDOW}, sigma 1.5, valid region",
         "average": "mean over whole images",
+        "noise": "Gaussian, sigma in 8-bit levels, added to the LR image",
     }
 
 

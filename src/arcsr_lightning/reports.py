@@ -5,6 +5,7 @@ import math
 from pathlib import Path
 from typing import Any
 
+import torch
 from omegaconf import DictConfig, OmegaConf
 from rich.console import Console
 from rich.table import Table
@@ -29,7 +30,9 @@ def summary(rows: list[Row], data: str) -> list[dict[str, Any]]:
     ]
 
 
-def write_report(rows: list[Row], cfg: DictConfig, network: nn.Module, trained: dict[str, Any]) -> None:
+def write_report(
+    rows: list[Row], cfg: DictConfig, network: nn.Module, trained: dict[str, Any], hardware: dict[str, Any]
+) -> None:
     """Write metrics.json and per_image.csv into ``cfg.paths.output_dir`` and print the table.
 
     Args:
@@ -37,6 +40,7 @@ def write_report(rows: list[Row], cfg: DictConfig, network: nn.Module, trained: 
         cfg: the run's configuration; stored beside the numbers.
         network: what was tested; its ``scale`` is the border cut before scoring.
         trained: the configuration that it was trained with, plain data.
+        hardware: what :func:`hardware_of` says of this process.
     """
     folder = Path(cfg.paths.output_dir)
     means = summary(rows, cfg.data.name)
@@ -44,10 +48,11 @@ def write_report(rows: list[Row], cfg: DictConfig, network: nn.Module, trained: 
         "rows": [{key: json_number(value) for key, value in row.items()} for row in means],
         "method": described(network, cfg.method, trained),
         "config": OmegaConf.to_container(cfg, resolve=True),
-        "protocol": protocol(network.scale) | {"noise": "Gaussian, sigma in 8-bit levels, added to the LR image"},
+        "protocol": protocol(network.scale),
+        "hardware": hardware,
     }
-    write_text(folder / "metrics.json", json.dumps(report, indent=2) + "\n")
     write_csv(folder / "per_image.csv", rows)
+    write_text(folder / "metrics.json", json.dumps(report, indent=2) + "\n")  # last: where it is, all is
     console = Console()
     console.print(table(means, network.scale))
     console.print(f"results: {folder}", soft_wrap=True)
@@ -62,6 +67,12 @@ def described(network: nn.Module, method: str, trained: dict[str, Any]) -> dict[
         "gmacs_lr64": macs(network) / 1e9,
         "batch_size": trained["data"]["batch_size"],
     } | card
+
+
+def hardware_of(device: torch.device, devices: int) -> dict[str, Any]:
+    """What a process runs on: the GPU's name or "cpu", how many take part in its run, and torch's threads in each."""
+    name = torch.cuda.get_device_name(device) if device.type == "cuda" else device.type
+    return {"device": name, "devices": devices, "threads": torch.get_num_threads()}
 
 
 def json_number(value: Any) -> Any:

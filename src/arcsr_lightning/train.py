@@ -14,7 +14,7 @@ from torch import nn
 from arcsr_lightning import launch, resume
 from arcsr_lightning.checkpoints import export, load_weights, read_saved
 from arcsr_lightning.errors import InputError
-from arcsr_lightning.reports import write_report
+from arcsr_lightning.reports import hardware_of, write_report
 from arcsr_lightning.results import compare
 from arcsr_lightning.stages import Stage, plan, schedule
 
@@ -28,6 +28,7 @@ def train(cfg: DictConfig) -> dict[str, float]:
     Raises:
         InputError: a file or setting is at fault.
         FloatingPointError: the loss stopped being finite.
+        ChildProcessError: a data worker died.
     """
     with resume.alone_in(cfg.paths.output_dir):
         metrics = resume.finished(cfg)
@@ -72,7 +73,7 @@ def run(cfg: DictConfig) -> dict[str, float]:
             metrics |= prepared
             for logger in trainer.loggers if prepared else ():
                 logger.log_metrics(prepared, step=0)
-        with warnings.catch_warnings():
+        with data.naming_dead_workers(), warnings.catch_warnings():
             warnings.filterwarnings("ignore", r"Found \d+ module\(s\) in eval mode")  # frozen parts, on purpose
             trainer.fit(module, data, ckpt_path=ckpt_path, weights_only=True)
         metrics |= scalars(trainer)
@@ -84,10 +85,12 @@ def run(cfg: DictConfig) -> dict[str, float]:
     if cfg.train:
         keep_best(network, trainer, Path(cfg.paths.output_dir) / "model.safetensors")
     if cfg.test:
-        trainer.test(module, data, verbose=False)
+        with data.naming_dead_workers():
+            trainer.test(module, data, verbose=False)
         metrics |= scalars(trainer)
         if module.test_rows and trainer.is_global_zero and not trainer.fast_dev_run:
-            write_report(module.test_rows, cfg, network, launch.plain(cfg))
+            hardware = hardware_of(trainer.strategy.root_device, trainer.world_size)
+            write_report(module.test_rows, cfg, network, launch.plain(cfg), hardware)
     return metrics
 
 

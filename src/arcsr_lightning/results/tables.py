@@ -1,0 +1,265 @@
+"""results.md and the CSV files: what was reached, by what means, at what cost, and what is missing."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from arcsr_lightning.files import markdown_table, write_csv, write_text
+from arcsr_lightning.results.paper import ABLATIONS, Figures, published
+from arcsr_lightning.results.runs import FINISHED, WAITING, Row, Run, Study, rows_of, throughput
+from arcsr_lightning.results.sections import Entry, Section
+from arcsr_lightning.results.statistics import Interval, Spread
+
+NOTES = "## Methods"  # the heading of what is too long for a terminal
+NONE = "-"
+
+
+def write(folder: Path, study: Study, sections: Sequence[Section]) -> None:
+    """Write results.csv, results_means.csv and results.md into ``folder``."""
+    write_csv(folder / "results.csv", run_rows(study))
+    write_csv(folder / "results_means.csv", [row for section in sections for row in mean_rows(section)])
+    write_text(folder / "results.md", markdown(study, sections))
+
+
+# ---------------------------------------------------------------- Markdown
+
+
+def markdown(study: Study, sections: Sequence[Section]) -> str:
+    """The tables of all data sets, what is not finished, and what must be known of the methods."""
+    parts = [f"# {study.name}"]
+    scored = [section for section in sections if section.levels]
+    if scored:
+        parts += [legend(scored), "![PSNR of every method](results.png)"]
+    for section in sections:
+        parts += [
+            heading(section),
+            markdown_table(score_cells(section)),
+            *([markdown_table(cost_cells(section))] if section.levels else []),
+        ]
+    missing = unfinished(study)
+    if missing:
+        parts += ["## Not finished", "\n".join(missing)]
+    cards = {entry.method: entry.card for section in sections for entry in section.entries if entry.card}
+    if cards:
+        parts += [NOTES, "\n".join(explained(method, card) for method, card in cards.items())]
+    return "\n\n".join(parts) + "\n"
+
+
+def legend(sections: Sequence[Section]) -> str:
+    """What the figures are, for all sections."""
+    protocol = "; ".join(f"{key} {value}" for key, value in sections[0].runs[0].report["protocol"].items())
+    sentences = [
+        "PSNR (dB) and SSIM on RGB, means over images; of several seeds the mean ± their sample standard deviation.",
+        paper_sentence(sections),
+        "Differences: the mean over images of the PSNR less the reference's, seeds averaged first, and the 95 % "
+        "interval of a paired bootstrap over images. It takes images for independent, which frames of one sequence are "
+        "not, and tells nothing of other seeds.",
+        "Kernel error: L1 to the true kernels on the LR grid, at most 2, mean over noise levels. "
+        "GMACs: convolutions and matrix products for an LR image of 64x64. Images/s: trained on, the median.",
+        f"`{NONE}`: there is none (the reference itself, true kernels unknown, nothing trained, not in the paper).",
+        f"Protocol: {protocol}.",
+    ]
+    return "\n".join(f"- {sentence}" for sentence in sentences)
+
+
+def paper_sentence(sections: Sequence[Section]) -> str:
+    """Which of the paper's tables its figures are from, where there are any."""
+    if not any(paper_has(section, level) for section in sections for level in section.levels):
+        return f"The paper has no figures for {' and '.join(section.data for section in sections)}."
+    first, second = ("Table 1", "Table 2") if any(section.ablations for section in sections) else ("Table 2", "Table 1")
+    return (
+        f"Paper: its {first}, and {second} where that has no figure; it does not say how it scored (colour, border, "
+        "which images)."
+    )
+
+
+def heading(section: Section) -> str:
+    """The data set, and whether all methods saw the same of it."""
+    if not section.runs:
+        return f"## {section.data}\n\nNo run is finished."
+    report = section.runs[0].report
+    configs = [run.report["config"] for run in section.runs if run.report["method"].get("schedule")]
+    seen = [samples_seen(config) for config in configs if config.get("train")]  # not of evaluations
+    text = f"## {section.data}, ×{section.scale}, {report['rows'][0]['images']} test images"
+    if seen:
+        same = all(other == seen[0] for other in seen)
+        text += (
+            f"\n\nAll were trained on the same samples, {seen[0]['batch_size']} a step."
+            if same
+            else "\n\nNot all were trained on the same samples."
+        )
+    return text
+
+
+def samples_seen(config: dict[str, Any]) -> dict[str, Any]:
+    """What decides, for a given seed, which samples a training sees in which order."""
+    elsewhere = ("second_crop", "store", "degrade_on", "seed")
+    train = {key: value for key, value in config["data"]["train"].items() if key not in elsewhere}
+    return {"train": train, "batch_size": config["data"]["batch_size"], "steps": config["trainer"]["max_steps"]}
+
+
+def score_cells(section: Section) -> list[list[str]]:
+    """The header, and a line per method."""
+    header = ["method", "seeds"]
+    for level in section.levels:
+        paper = ["paper"] if paper_has(section, level) else []
+        header += [f"PSNR, noise {level:g}", *paper, f"SSIM, noise {level:g}", *paper]
+        header += [f"PSNR − {section.reference}"] if section.reference else []
+    lines = [header]
+    for entry in section.entries:
+        scores = [cell for level in section.levels for cell in level_cells(section, entry, level)]
+        lines.append([name(entry), seeds(entry), *scores])
+    return lines
+
+
+def paper_has(section: Section, level: float) -> bool:
+    return any(section.paper(entry.method, level) for entry in section.entries)
+
+
+def level_cells(section: Section, entry: Entry, level: float) -> list[str]:
+    """PSNR, SSIM, each with the paper's beside it, and the difference, as the header has them."""
+    score, paper = entry.scores.get(level), section.paper(entry.method, level)
+    papers = [f"{paper.psnr:.2f}", f"{paper.ssim:.2f}"] if paper else [NONE, NONE]
+    psnr, ssim, difference = (
+        (shown(score.psnr, ".2f"), shown(score.ssim, ".4f"), interval(score.difference)) if score else [entry.state] * 3
+    )
+    scores = [psnr, papers[0], ssim, papers[1]] if paper_has(section, level) else [psnr, ssim]
+    return scores + ([difference] if section.reference else [])
+
+
+def cost_cells(section: Section) -> list[list[str]]:
+    """The header, and a line per method."""
+    lines = [["method", "parameters", "GMACs", "kernel error", "images/s", "learnt from", "steps"]]
+    for entry in section.entries:
+        if not entry.card:
+            lines.append([name(entry), *[entry.state] * 6])
+            continue
+        cost = costs(entry.card)
+        speed = f"{shown(entry.images_per_s, '.1f')} ({devices(entry)})" if entry.images_per_s else NONE
+        figures = [f"{cost['parameters'] / 1e6:.2f} M", f"{cost['gmacs_lr64']:.2f}", shown(entry.kernel_error, ".3f")]
+        lines.append([name(entry), *figures, speed, cost["learnt_from"], cost["steps"]])
+    return lines
+
+
+def name(entry: Entry) -> str:
+    """The method, and whether its figures may be compared."""
+    return entry.label if entry.card.get("comparable", True) else f"{entry.label}, not comparable"
+
+
+def seeds(entry: Entry) -> str:
+    """How many there are, and how many there should be."""
+    if entry.method == "bicubic":
+        return NONE
+    return str(entry.planned) if entry.finished == entry.planned else f"{entry.finished} of {entry.planned}"
+
+
+def devices(entry: Entry) -> str:
+    """What the trainings ran on."""
+    return ", ".join(
+        (f"{one['devices']} × " if one["devices"] > 1 else "")
+        + one["device"]
+        + (f", threads {one['threads']}" if one["device"] == "cpu" else "")
+        for one in entry.hardware
+    )
+
+
+def shown(value: Spread | None, form: str) -> str:
+    """``mean ± std``, the mean alone, or that there is none."""
+    if value is None:
+        return NONE
+    return f"{value.mean:{form}}" + (f" ± {value.std:{form}}" if value.std is not None else "")
+
+
+def interval(value: Interval | None) -> str:
+    return f"{value.mean:+.2f} [{value.low:+.2f}, {value.high:+.2f}]" if value else NONE
+
+
+def unfinished(study: Study) -> list[str]:
+    """A line for every job without figures: what it was to be, and what became of it."""
+    every = [frozenset(overrides) for overrides in (*study.waiting, *(run.overrides for run in study.runs))]
+    common = frozenset.intersection(*every) if len(every) > 1 else frozenset()
+
+    def line(overrides: Sequence[str], state: str, reason: str) -> str:
+        own = " ".join(override for override in overrides if override not in common)
+        return f"- `{own}`: {state}" + (f": {reason}" if reason else "")
+
+    lines = [line(run.overrides, run.state, run.reason) for run in study.runs if run.state != FINISHED]
+    return lines + [line(overrides, WAITING, "") for overrides in study.waiting]
+
+
+def explained(method: str, card: dict[str, Any]) -> str:
+    """The note on a method, in sentences."""
+    deviations = [sentence.rstrip(".") for sentence in card.get("deviations") or []]
+    parts = [
+        card.get("publication"),
+        f"Represents {card['represents']}" if "represents" in card else None,
+        card.get("note"),
+        "Unlike the publication: " + "; ".join(deviations) if deviations else None,
+    ]
+    sentences = [part.strip().rstrip(".") for part in parts if part]
+    return f"- **{method}**: " + ". ".join(part[0].upper() + part[1:] for part in sentences) + "."
+
+
+# ---------------------------------------------------------------- CSV
+
+
+def costs(card: dict[str, Any]) -> Row:
+    """What a method's figures were bought with."""
+    schedule = card.get("schedule") or []
+    return {
+        "parameters": card["parameters"],
+        "gmacs_lr64": round(card["gmacs_lr64"], 3),
+        "learnt_from": " + ".join(card.get("supervision") or []) or "nothing",
+        "steps": " + ".join(f"{stage['stage'] or ''} {stage['steps']}".strip() for stage in schedule) or "none",
+        "batch_size": card["batch_size"] if schedule else None,
+    }
+
+
+def run_rows(study: Study) -> list[Row]:
+    """A row per finished run and noise level, and one for every other job, with its state and reason."""
+    ablations = {run.data for run in study.runs if run.method in ABLATIONS}
+    rows: list[Row] = []
+    for run in study.runs:
+        job = {"data": run.data, "method": run.method, "seed": run.seed, "overrides": " ".join(run.overrides)}
+        if run.state == FINISHED:
+            rows += [job | {"state": run.state} | row for row in finished_rows(run, run.data in ablations)]
+        else:
+            rows.append(job | {"state": run.state, "reason": run.reason})
+    return rows + [{"overrides": " ".join(overrides), "state": WAITING} for overrides in study.waiting]
+
+
+def finished_rows(run: Run, ablations: bool) -> list[Row]:
+    """A row per noise level: scores, the paper's, costs."""
+    rows = []
+    for level, row in rows_of(run, run.method).items():
+        paper = published(run.method, run.data, run.report["config"]["scale"], level, ablations)
+        speed = {"images_per_s": throughput(run)} | run.report["hardware"]
+        rows.append(row | paper_columns(paper) | costs(run.report["method"]) | speed)
+    return rows
+
+
+def mean_rows(section: Section) -> list[Row]:
+    """The tables of a section, a row per method and noise level; one with its state where nothing is finished."""
+    rows: list[Row] = []
+    for entry in section.entries:
+        job = {"data": section.data, "method": entry.label, "seeds": entry.finished, "planned": entry.planned}
+        if not entry.scores:
+            rows.append(job | {"state": entry.state})
+        for level, score in entry.scores.items():
+            row = job | {"state": entry.state, "noise_level": level}
+            row |= spread_columns("psnr", score.psnr) | spread_columns("ssim", score.ssim)
+            row |= paper_columns(section.paper(entry.method, level))
+            if score.difference:
+                ends = {"low": score.difference.low, "high": score.difference.high}
+                row |= {"reference": section.reference, "difference": score.difference.mean} | ends
+            row |= spread_columns("kernel_error", entry.kernel_error)
+            rows.append(row | spread_columns("images_per_s", entry.images_per_s) | costs(entry.card))
+    return rows
+
+
+def paper_columns(figures: Figures | None) -> Row:
+    return {"paper_psnr": figures.psnr, "paper_ssim": figures.ssim} if figures else {}
+
+
+def spread_columns(name: str, value: Spread | None) -> Row:
+    return {name: value.mean, f"{name}_std": value.std} if value else {}

@@ -1,0 +1,117 @@
+"""Studies as their runs leave them, without the training."""
+
+import csv
+import json
+
+import numpy as np
+import pytest
+from omegaconf import OmegaConf
+
+from arcsr_lightning.metrics import protocol
+
+IMAGES = [f"image{number}" for number in range(12)]
+LEVELS = [0.0, 10.0]
+HARDWARE = {"device": "cpu", "devices": 1, "threads": 2}
+CARD = {
+    "parameters": 15_900_000,
+    "gmacs_lr64": 31.6,
+    "batch_size": 16,
+    "publication": "a publication",
+    "represents": "one blur kernel per LR pixel",
+    "deviations": ["none to speak of."],
+    "note": None,
+    "comparable": True,
+    "supervision": ["pairs"],
+    "schedule": [{"stage": None, "steps": 400, "trains": [], "lr": 1e-4}],
+}
+
+
+def psnr_of(method: str, seed: int, level: float) -> np.ndarray:
+    """Of every image: images differ much, methods by a constant of their own, seeds by 0.1 dB each."""
+    images = 24 + np.random.default_rng(0).normal(0, 2, len(IMAGES)) - level / 10
+    gain = {"bicubic": 0, "arcsr": 1, "arcsr_no_kernel": 0.75, "dasr": 0.5, "udke_lite": 0.25}[method]
+    noise = np.random.default_rng([seed, len(method)]).normal(0, 0.2, len(IMAGES))
+    return images + gain + (0 if method == "bicubic" else 0.1 * seed + noise - noise.mean())
+
+
+@pytest.fixture
+def psnr():
+    """``psnr(method, seed, level)``: of every image."""
+    return psnr_of
+
+
+@pytest.fixture
+def tables():
+    """``tables(text)``: the tables of a Markdown text, as lists of cells."""
+
+    def read(text: str) -> list[list[list[str]]]:
+        found = [[]]
+        for line in text.splitlines():
+            if line.startswith("| "):
+                found[-1].append(line.removeprefix("| ").removesuffix(" |").split(" | "))
+            elif found[-1]:
+                found.append([])
+        return [table for table in found if table]
+
+    return read
+
+
+@pytest.fixture
+def job(tmp_path):
+    """``job(method, seed)``: the folder of a job of the sweep in ``tmp_path``, its files as ``state`` has them."""
+
+    def make(method="arcsr", seed=0, data="gopro", state="finished", overrides=None, edit=lambda report: None):
+        own = overrides or [f"model={method}", f"data={data}", f"seed={seed}"]
+        folder = tmp_path / "_".join(own).replace("=", "-")
+        test = {"root": "/data", "noise": None}
+        train = {"noise_level": [0.2, 20], "seed": "${seed}"}
+        config = {
+            "task_name": "study",
+            "method": method,
+            "scale": 4,
+            "seed": seed,
+            "train": True,
+            "data": {"name": data, "noise_levels": LEVELS, "batch_size": 16, "train": train, "test": test},
+            "trainer": {"max_steps": 400},
+        }
+        (folder / ".hydra").mkdir(parents=True)
+        naming = {"exclude_keys": ["experiment", "trainer"]}
+        OmegaConf.save(config, folder / ".hydra" / "config.yaml")
+        OmegaConf.save(["experiment=study", *own], folder / ".hydra" / "overrides.yaml")
+        hydra = {"hydra": {"job": {"config": {"override_dirname": naming}}}}
+        OmegaConf.save(hydra, folder / ".hydra" / "hydra.yaml")
+        if state == "failed":
+            (folder / "FAILED").write_text("the loss is nan at step 7\n")
+        if state != "finished":
+            return folder
+        methods = dict.fromkeys(["bicubic", method])
+        rows = [
+            {"method": name, "data": data, "noise_level": level, "images": len(IMAGES)}
+            | {"psnr_rgb": float(psnr_of(name, seed, level).mean()), "ssim_rgb": 0.7 + seed / 100}
+            for level in LEVELS
+            for name in methods
+        ]
+        resolved = OmegaConf.to_container(OmegaConf.create(config), resolve=True)
+        report = {
+            "rows": rows,
+            "method": {"name": method} | CARD,
+            "config": resolved,
+            "protocol": protocol(4),
+            "hardware": HARDWARE,
+        }
+        edit(report)
+        (folder / "metrics.json").write_text(json.dumps(report))
+        (folder / "finished.json").write_text("{}")
+        with (folder / "per_image.csv").open("w", newline="") as file:
+            writer = csv.writer(file)
+            writer.writerow(["method", "name", "noise_level", "psnr_rgb"])
+            for name in methods:
+                for level in LEVELS:
+                    for image, value in zip(IMAGES, psnr_of(name, seed, level), strict=True):
+                        writer.writerow([name, image, level, value])
+        (folder / "csv" / "version_0").mkdir(parents=True)
+        speeds = "\n".join(f"{10 + seed + step}," for step in (0, 100, 1))
+        (folder / "csv" / "version_0" / "metrics.csv").write_text(f"train/images_per_s,train/loss\n{speeds}\n,0.5\n")
+        return folder
+
+    return make

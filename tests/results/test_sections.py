@@ -1,0 +1,107 @@
+"""Seeds merged, differences paired, the reference chosen."""
+
+import json
+
+import numpy as np
+import pytest
+
+from arcsr_lightning.errors import InputError
+from arcsr_lightning.results.runs import read_study
+from arcsr_lightning.results.sections import sections
+from arcsr_lightning.results.statistics import paired_bootstrap
+
+
+def entries(folder, reference=None):
+    (section,) = sections(read_study(folder), reference)
+    return section, {entry.label: entry for entry in section.entries}
+
+
+def test_seeds_are_merged_and_their_spread_is_kept(job, tmp_path):
+    for seed in (0, 1, 2):
+        job("arcsr", seed)
+    _, found = entries(tmp_path)
+    score = found["arcsr"].scores[0.0]
+    assert len(score.psnrs) == 3
+    assert score.psnr.std == pytest.approx(0.1)  # seeds differ by 0.1 dB each
+    assert score.ssim == pytest.approx((0.71, 0.01))
+    assert found["arcsr"].images_per_s == pytest.approx((12, 1))
+    assert list(found) == ["bicubic", "arcsr"]
+
+
+def test_a_difference_pairs_images_by_name_with_seeds_averaged_first(job, psnr, tmp_path):
+    for method in ("arcsr", "dasr"):
+        for seed in (0, 1):
+            path = job(method, seed) / "per_image.csv"
+    header, *lines = path.read_text().splitlines()
+    path.write_text("\n".join([header, *reversed(lines)]))
+    _, found = entries(tmp_path)
+    ours, theirs = (np.mean([psnr(method, seed, 10.0) for seed in (0, 1)], axis=0) for method in ("dasr", "arcsr"))
+    expected = paired_bootstrap(ours, theirs, np.random.default_rng(0))
+    assert expected.mean == pytest.approx(-0.5)
+    assert found["dasr"].scores[10.0].difference == pytest.approx(expected)
+    assert found["arcsr"].scores[10.0].difference is None
+
+
+def test_the_reference_is_arcsr_or_the_first_that_is_trained_or_as_asked(job, tmp_path):
+    job("bicubic", 0)
+    job("dasr", 0)
+    job("udke_lite", 0)
+    assert entries(tmp_path)[0].reference == "dasr"
+    assert entries(tmp_path, "udke_lite")[0].reference == "udke_lite"
+    assert entries(tmp_path, "bicubic")[1]["dasr"].scores[0.0].difference.mean == pytest.approx(0.5)
+    job("arcsr", 0)
+    assert entries(tmp_path)[0].reference == "arcsr"
+
+
+def test_an_unknown_reference_is_refused_with_those_there_are(job, tmp_path):
+    job("dasr", 0)
+    with pytest.raises(InputError, match="reference=arcsr: no method of this study; it has bicubic, dasr"):
+        sections(read_study(tmp_path), "arcsr")
+
+
+def test_a_reference_that_is_not_finished_is_waited_for(job, tmp_path):
+    job("arcsr", 0, state="failed")
+    job("dasr", 0)
+    section, found = entries(tmp_path)
+    assert section.reference is None
+    assert found["dasr"].scores[0.0].difference is None
+
+
+def test_two_settings_of_a_method_are_two_entries_named_by_what_was_typed(job, tmp_path):
+    for rate in ("1e-4", "1e-3"):
+        for seed in (0, 1):
+            job("arcsr", seed, overrides=["data=gopro", f"optimizer.lr={rate}", f"seed={seed}"])
+    _, found = entries(tmp_path)
+    assert [(entry.label, entry.finished) for entry in found.values()] == [
+        ("bicubic", 1),
+        ("arcsr, optimizer.lr=1e-3", 2),
+        ("arcsr, optimizer.lr=1e-4", 2),
+    ]
+
+
+def test_a_configuration_that_changed_between_two_seeds_makes_two_entries(job, tmp_path):
+    job("arcsr", 0)
+    path = job("arcsr", 1) / ".hydra" / "config.yaml"
+    path.write_text(path.read_text().replace("max_steps: 400", "max_steps: 800"))
+    _, found = entries(tmp_path)
+    assert [entry.finished for entry in found.values()] == [1, 1, 1]
+
+
+def test_seeds_that_failed_or_never_began_are_counted_as_planned(job, tmp_path):
+    job("arcsr", 0)
+    job("arcsr", 1, state="failed")
+    job("dasr", 0, state="failed")
+    planned = [[f"model={method}", "data=gopro", f"seed={seed}"] for method in ("arcsr", "dasr") for seed in (0, 1, 2)]
+    (tmp_path / "jobs.json").write_text(json.dumps({"jobs": planned}))
+    _, found = entries(tmp_path)
+    counts = {label: (entry.finished, entry.planned, entry.state) for label, entry in found.items()}
+    assert counts["arcsr"] == (1, 3, "finished")
+    assert counts["dasr"] == (0, 3, "failed")
+
+
+def test_seeds_scored_on_other_images_cannot_be_merged(job, tmp_path):
+    job("arcsr", 0)
+    path = job("arcsr", 1) / "per_image.csv"
+    path.write_text(path.read_text().replace("image3", "another"))
+    with pytest.raises(InputError, match="model-arcsr.*seed-0 and .*seed-1 differ in the test images"):
+        sections(read_study(tmp_path))

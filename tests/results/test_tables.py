@@ -1,0 +1,164 @@
+"""results.md and the CSV files say what the runs say, and leave nothing blank."""
+
+import csv
+import json
+
+import cv2
+import pytest
+
+from arcsr_lightning.results import compare
+from arcsr_lightning.results.runs import read_study
+from arcsr_lightning.results.sections import sections
+
+
+def lines(table: list[list[str]]) -> dict[str, list[str]]:
+    return {cells[0]: cells[1:] for cells in table[2:]}
+
+
+def read(path):
+    with path.open(newline="", encoding="utf-8") as file:
+        return list(csv.DictReader(file))
+
+
+@pytest.fixture
+def study(job, tmp_path):
+    """Two data sets, three methods, two seeds; failed, interrupted and missing jobs among them."""
+    for data in ("gopro", "reds"):
+        for method in ("bicubic", "dasr", "arcsr"):
+            for seed in (0, 1):
+                lost = {("dasr", 1): "failed", ("bicubic", 1): "killed"}.get((method, seed), "finished")
+                job(method, seed, data, "failed" if (method, data) == ("dasr", "reds") else lost)
+    planned = [
+        [f"model={method}", f"data={data}", f"seed={seed}"]
+        for data in ("gopro", "reds")
+        for method in ("bicubic", "dasr", "arcsr")
+        for seed in (0, 1, 2)
+        if (data, method, seed) != ("gopro", "arcsr", 2)
+    ]
+    (tmp_path / "jobs.json").write_text(json.dumps({"jobs": planned}))
+    return tmp_path
+
+
+def test_a_table_has_a_line_per_method_bicubic_first_and_no_blank(study, tables):
+    found = tables(compare(study).read_text())
+    assert [[cells[0] for cells in table] for table in found] == [["method", "---", "bicubic", "dasr", "arcsr"]] * 4
+    for table in found:
+        assert {len(cells) for cells in table} == {len(table[0])}
+        assert all(cell.strip() for cells in table for cell in cells)
+
+
+def test_scores_stand_beside_the_papers_with_spread_and_difference(study, tables):
+    gopro, _, reds, _ = map(lines, tables(compare(study).read_text()))
+    (section, _) = sections(read_study(study))
+    arcsr = next(entry for entry in section.entries if entry.label == "arcsr").scores[0.0]
+    assert gopro["arcsr"][:6] == ["2", f"{arcsr.psnr.mean:.2f} ± 0.07", "24.33", "0.7050 ± 0.0071", "0.73", "-"]
+    assert gopro["dasr"][0] == "1 of 3"
+    assert gopro["dasr"][2] == "23.27" and gopro["dasr"][4] == "0.72"
+    assert gopro["dasr"][5].startswith("-0.55 [-0.")  # 0.5 by method, 0.05 by arcsr's second seed
+    assert gopro["bicubic"][0] == "-" and "±" not in gopro["bicubic"][1]
+    assert reds["dasr"] == ["0 of 3", *["failed", "23.86", "failed", "0.65", "failed"], *["failed", "23.36", "failed", "0.61", "failed"]]  # fmt: skip  # noqa: E501
+
+
+def test_what_it_cost_is_said(study, tables):
+    _, costs, _, failed = map(lines, tables(compare(study).read_text()))
+    assert costs["arcsr"] == ["15.90 M", "31.60", "-", "11.5 ± 0.7 (cpu, threads 2)", "pairs", "400"]
+    assert costs["bicubic"] == ["0.00 M", "0.00", "-", "-", "nothing", "none"]
+    assert failed["dasr"] == ["failed"] * 6
+
+
+def test_every_job_without_figures_is_listed_with_its_reason(study):
+    text = compare(study).read_text()
+    listed = text.split("## Not finished\n\n")[1].split("\n\n")[0].splitlines()
+    assert len(listed) == 2 + 1 + 2 + 5  # interrupted, failed on gopro, failed on reds, never begun
+    assert "- `model=dasr data=gopro seed=1`: failed: the loss is nan at step 7" in listed
+    assert "- `model=bicubic data=reds seed=1`: not finished: interrupted, or still running" in listed
+    assert "- `model=arcsr data=reds seed=2`: not started" in listed
+
+
+def test_a_finished_study_lists_nothing_as_unfinished(job, tmp_path):
+    job("arcsr")
+    assert "Not finished" not in compare(tmp_path).read_text()
+
+
+def test_a_study_that_has_only_begun_has_a_table_too(job, tmp_path, tables):
+    job("arcsr", state="killed")
+    text = compare(tmp_path).read_text()
+    assert tables(text) == [[["method", "seeds"], ["---", "---"], ["arcsr", "0 of 1"]]]
+    assert "No run is finished" in text and "interrupted, or still running" in text
+    assert not (tmp_path / "results.png").exists()
+
+
+def test_a_plan_of_which_nothing_has_begun_is_a_list(tmp_path):
+    (tmp_path / "jobs.json").write_text(json.dumps({"jobs": [["seed=0"], ["seed=1"]]}))
+    assert compare(tmp_path).read_text().count("not started") == 2
+
+
+def test_an_ablation_is_compared_with_table_1(job, tmp_path, tables):
+    job("arcsr")
+    job("arcsr_no_kernel")
+    text = compare(tmp_path).read_text()
+    scores = lines(tables(text)[0])
+    assert scores["arcsr"][4] == "0.72" and scores["arcsr_no_kernel"][4] == "-"
+    assert scores["arcsr"][7] == "23.47"  # with noise Table 2 alone has a figure
+    assert "Paper: its Table 1, and Table 2 where that has no figure" in text
+
+
+def test_data_that_the_paper_does_not_know_has_no_column_for_it(job, tmp_path, tables):
+    job("arcsr", data="sample")
+    text = compare(tmp_path).read_text()
+    assert "paper" not in tables(text)[0][0]
+    assert "The paper has no figures for sample." in text
+
+
+def test_the_csv_has_a_row_per_run_and_noise_level_and_one_for_what_is_missing(study):
+    compare(study)
+    rows = read(study / "results.csv")
+    finished = [row for row in rows if row["state"] == "finished"]
+    assert len(finished) == 2 * (1 + 1 + 2 + 1 + 2)
+    assert len(rows) == len(finished) + 2 + 1 + 2 + 5
+    (row,) = (
+        row
+        for row in finished
+        if (row["data"], row["method"], row["seed"], row["noise_level"]) == ("gopro", "arcsr", "1", "10.0")
+    )
+    report = json.loads((study / "model-arcsr_data-gopro_seed-1" / "metrics.json").read_text())
+    assert float(row["psnr_rgb"]) == report["rows"][3]["psnr_rgb"]
+    assert (row["paper_psnr"], row["images_per_s"], row["device"]) == ("23.47", "12.0", "cpu")
+
+
+def test_the_csv_of_means_has_the_ends_of_the_intervals(study):
+    compare(study)
+    rows = {(row["data"], row["method"], row["noise_level"]): row for row in read(study / "results_means.csv")}
+    dasr = rows["gopro", "dasr", "10.0"]
+    low, mean, high = (float(dasr[key]) for key in ("low", "difference", "high"))
+    assert low < mean < high and mean == pytest.approx(-0.55)
+    assert (dasr["reference"], dasr["seeds"], dasr["planned"]) == ("arcsr", "1", "3")
+    assert rows["reds", "dasr", ""]["state"] == "failed"
+
+
+def test_each_method_is_explained_once(study):
+    text = compare(study).read_text()
+    assert text.count("- **arcsr**: A publication. Represents one blur kernel per LR pixel. Unlike the") == 1
+
+
+def test_a_method_that_is_not_comparable_says_so(job, tmp_path):
+    job("dasr", edit=lambda report: report["method"].update(comparable=False))
+    assert "| dasr, not comparable |" in compare(tmp_path).read_text()
+
+
+def test_the_title_says_whether_all_saw_the_same_samples_whatever_their_seeds(job, tmp_path):
+    job("arcsr", 0)
+    job("arcsr", 1)
+    assert "All were trained on the same samples, 16 a step" in compare(tmp_path).read_text()
+    job("dasr", 0, edit=lambda report: report["config"]["data"].update(batch_size=8))
+    assert "Not all were trained on the same samples" in compare(tmp_path).read_text()
+
+
+def test_the_picture_is_small_and_grows_with_the_study(study, job):
+    compare(study)
+    small = cv2.imread(f"{study}/results.png")
+    assert (study / "results.png").stat().st_size < 200_000
+    job("udke_lite")
+    job("arcsr_no_kernel")
+    compare(study)
+    assert cv2.imread(f"{study}/results.png").shape[0] > small.shape[0]
