@@ -26,7 +26,8 @@ def groups() -> list[tuple[str, str]]:
 
 
 def overrides_of(group: str, option: str) -> list[str]:
-    roots = {"gopro": ROOTS[:1], "reds": ROOTS[:1], "folder": ROOTS, "arcsr_gopro": ROOTS[:1], "arcsr_reds": ROOTS[:1]}
+    one = ("gopro", "reds", "arcsr_gopro", "arcsr_reds", "table1", "table2")
+    roots = dict.fromkeys(one, ROOTS[:1]) | {"folder": ROOTS}
     extra = ["degradation.blur.path=somewhere"] if (group, option) == ("degradation", "file") else []
     return [f"{group}={option}", *roots.get(option, []), *extra]
 
