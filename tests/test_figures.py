@@ -17,6 +17,8 @@ from arcsr_lightning.figures import (
     kernel_field_picture,
     kernel_grid_picture,
     kernel_moments,
+    offset_moments,
+    offsets_picture,
     panel,
     sampling_picture,
     save_figure,
@@ -201,6 +203,44 @@ def test_the_picture_of_a_field_names_its_parts_and_shows_extents():
     shown = pictures(figure)
     assert [title for title in shown if title] == titles
     np.testing.assert_allclose(shown[titles[2]], np.repeat([[0, 2**0.5]], 9, axis=1).repeat(12, axis=0), atol=1e-6)
+
+
+def test_a_field_and_the_true_one_are_drawn_on_one_scale():
+    point, bar = torch.zeros(25, 12, 18), torch.zeros(25, 12, 18)
+    point[12] = 1
+    bar[10:15] = 1
+    axes = kernel_field_picture(point, torch.rand(3, 48, 72), truth=bar).axes
+    shown = {axis.get_label(): axis.images[0] for axis in axes if axis.images}
+    for name, field, extent in (("estimated", point, 0), ("true", bar, 2**0.5)):
+        np.testing.assert_array_equal(shown[f"{name} kernels"].get_array(), kernel_grid_picture(field, 4, 6))
+        np.testing.assert_allclose(shown[f"{name} extent"].get_array(), np.full((12, 18), extent), atol=1e-6)
+        assert shown[f"{name} extent"].get_clim() == pytest.approx((0, 2**0.5))
+
+
+def test_offsets_that_shift_have_no_spread_and_those_that_dilate_no_shift():
+    taps = torch.tensor([(y, x) for y in (-1, 0, 1) for x in (-1, 0, 1)], dtype=torch.float32)
+    shift = torch.tensor([0.5, -2.0]).repeat(9)
+    offset = torch.stack([shift, 0.25 * taps.flatten()], dim=-1)[:, None]  # (18, 1, 2)
+    down, right, spread = offset_moments(offset)
+    torch.testing.assert_close(down, torch.tensor([[0.5, 0.0]]))
+    torch.testing.assert_close(right, torch.tensor([[-2.0, 0.0]]))
+    torch.testing.assert_close(spread, torch.tensor([[0.0, 0.25 * (4 / 3) ** 0.5]]))
+
+
+@pytest.mark.parametrize(("down", "right"), [(0, 1), (1, 0), (0, -1), (-1, 0)])
+def test_offsets_have_the_colour_of_the_wheel_and_an_arrow_that_way(down, right):
+    offset = torch.tensor([0.3 * down, 0.3 * right]).repeat(9)[:, None, None].expand(-1, 24, 36)
+    axes = {axis.get_label(): axis for axis in offsets_picture(offset, torch.rand(3, 24, 36)).axes}
+    wheel = axes["wheel"].images[0].get_array()
+    (arrows,) = axes["arrows"].collections
+    np.testing.assert_allclose(axes["shifts"].images[0].get_array()[7, 5], wheel[50 + 50 * down, 50 + 50 * right, :3])
+    np.testing.assert_allclose([arrows.V[0], arrows.U[0]], [0.3 * down, 0.3 * right], atol=1e-6)
+    assert axes["wheel"].get_xlabel() == "rim: 0.3 LR pixels"
+
+
+def test_offsets_of_zero_are_white():
+    axes = {axis.get_label(): axis for axis in offsets_picture(torch.zeros(18, 6, 8), torch.rand(3, 6, 8)).axes}
+    np.testing.assert_array_equal(axes["shifts"].images[0].get_array(), np.ones((6, 8, 3)))
 
 
 def test_the_panel_of_three_photographs_is_a_small_png(tmp_path):

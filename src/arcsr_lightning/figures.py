@@ -160,23 +160,82 @@ def detailed_part(image: Tensor, height: int, width: int, step: int = 12) -> tup
     return slice(step * y, step * y + height), slice(step * x, step * x + width)
 
 
-def kernel_field_picture(kernel: Tensor, image: Tensor, caption: str = "") -> Figure:
-    """An image (3, H, W) beside its kernel field (ks*ks, h, w): kernels on a grid, blur extent, blur direction."""
+def kernel_field_picture(kernel: Tensor, image: Tensor, caption: str = "", truth: Tensor | None = None) -> Figure:
+    """An image (3, H, W) beside its kernel field (ks*ks, h, w): kernels on a grid, blur extent, blur direction.
+
+    Below those the same of ``truth``, another such field, on the same scales where it is given.
+    """
     shape = image.shape[-2] / image.shape[-1]
-    extent, angle, directedness = (moment.cpu().numpy() for moment in kernel_moments(kernel))
-    figure = Figure(figsize=(9, 8.2 * shape + 1.2), layout="constrained")
-    (restored, grid), (extents, angles) = figure.subplots(2, 2)
-    _show(restored, to_uint8(image))
-    restored.set_title("restored image", **_TEXT)
-    _show(grid, kernel_grid_picture(kernel, *_grid(shape, 6)))
-    grid.set_title("estimated kernels", **_TEXT)
-    shown = _show(extents, extent, cmap="viridis", vmin=0)
-    extents.set_title("blur extent (RMS radius, LR pixels)", **_TEXT)
-    figure.colorbar(shown, ax=extents, location="bottom", aspect=40, pad=0.02)
-    shown = _show(angles, angle, cmap="hsv", vmin=0, vmax=180, alpha=directedness.clip(0, 1))
-    angles.set_title("blur direction (white: none)", **_TEXT)
-    bar = figure.colorbar(shown, ax=angles, location="bottom", aspect=40, pad=0.02, ticks=[0, 45, 90, 135, 180])
+    fields = {"estimated": kernel} if truth is None else {"estimated": kernel, "true": truth}
+    if truth is None:
+        cells = [["image", "estimated kernels"], ["estimated extent", "estimated angle"], ["extents", "angles"]]
+        size = (9, 8.2 * shape + 1.2)
+    else:
+        cells = [["image"], ["."], [".", ".", "extents", "angles"]]
+        for row, name in zip(cells, fields, strict=False):
+            row += [f"{name} {part}" for part in ("kernels", "extent", "angle")]
+        size = (13, 6.2 * shape + 1.3)
+    moments = {name: [moment.cpu().numpy() for moment in kernel_moments(field)] for name, field in fields.items()}
+    longest = max(extent.max() for extent, *_ in moments.values())
+    figure = Figure(figsize=size, layout="constrained")
+    axes = figure.subplot_mosaic(cells, height_ratios=[1, 1, 0.05])
+    _show(axes["image"], to_uint8(image))
+    axes["image"].set_title("restored image", **_TEXT)
+    for name, (extent, angle, directedness) in moments.items():
+        _show(axes[f"{name} kernels"], kernel_grid_picture(fields[name], *_grid(shape, 6)))
+        axes[f"{name} kernels"].set_title(f"{name} kernels", **_TEXT)
+        extents = _show(axes[f"{name} extent"], extent, cmap="viridis", vmin=0, vmax=longest)
+        angles = _show(axes[f"{name} angle"], angle, cmap="hsv", vmin=0, vmax=180, alpha=directedness.clip(0, 1))
+    axes["estimated extent"].set_title("blur extent (RMS radius, LR pixels)", **_TEXT)
+    axes["estimated angle"].set_title("blur direction (white: none)", **_TEXT)
+    figure.colorbar(extents, cax=axes["extents"], orientation="horizontal")
+    bar = figure.colorbar(angles, cax=axes["angles"], orientation="horizontal", ticks=[0, 45, 90, 135, 180])
     bar.set_ticklabels(["0°", "45° /", "90° |", "135° \\", "180°"])
+    figure.supxlabel(caption, fontsize=8, color="0.35")
+    return figure
+
+
+def offset_moments(offset: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """What the taps of a deformable convolution, offset (2*taps, H, W), have in common at each pixel, each (H, W).
+
+    Their mean shift downwards and to the right, and their spread: the root mean square distance of a tap's shift from
+    that mean. All in pixels of the offsets' grid.
+    """
+    shifts = offset.detach().float().unflatten(0, (-1, 2))  # (taps, 2, H, W)
+    mean = shifts.mean(0)
+    return mean[0], mean[1], (shifts - mean).square().sum(1).mean(0).sqrt()
+
+
+def offsets_picture(offset: Tensor, image: Tensor, caption: str = "") -> Figure:
+    """An LR image (3, H, W) and where a deformable convolution with offset (2*taps, H, W) reads in it.
+
+    The mean shift of the taps as arrows, each for a cell of a grid and magnified as the key says; the same for every
+    pixel, its direction as hue and its length as saturation; the spread of the taps around it.
+    """
+    down, right, spread = offset_moments(offset)
+    height, width = down.shape
+    rows, cols = _grid(height / width, 24)
+    y, x = grid_pixels(height, width, rows, cols)
+    mean = torch.stack([down, right])
+    cell_down, cell_right = F.adaptive_avg_pool2d(mean, (rows, cols)).cpu().numpy()
+    limit = max(float(mean.norm(dim=0).max()), 1e-6)  # offsets start at zero
+
+    figure = Figure(figsize=(13, 4.2 * height / width + 1.5), layout="constrained")
+    cells = [["arrows", "shifts", "spreads"], [".", "wheel", "bar"]]
+    axes = figure.subplot_mosaic(cells, gridspec_kw={"height_ratios": [4.2 * height / width, 0.7]})
+    _show(axes["arrows"], to_uint8(0.6 * image.clamp(0, 1) + 0.4), interpolation="nearest")
+    magnified = {"angles": "xy", "scale_units": "xy", "scale": limit * cols / width}
+    drawn = axes["arrows"].quiver(x, y, cell_right, cell_down, color="navy", width=0.004, **magnified)
+    text = {"labelcolor": _TEXT["color"], "fontproperties": {"size": _TEXT["fontsize"]}}
+    axes["arrows"].quiverkey(drawn, 0.4, -0.1, limit, f"{limit:.2g} LR pixels", labelpos="E", **text)
+    axes["arrows"].set_title("LR image; mean shift of the taps, magnified", **_TEXT)
+    _show(axes["shifts"], _direction_colours(*mean.cpu().numpy(), limit), interpolation="nearest")
+    axes["shifts"].set_title("mean shift of the taps (direction: hue, length: saturation)", **_TEXT)
+    _show(axes["wheel"], _colour_wheel(), f"rim: {limit:.2g} LR pixels")
+    shown = _show(axes["spreads"], spread.cpu().numpy(), cmap="viridis", vmin=0, interpolation="nearest")
+    axes["spreads"].set_title("spread of the taps around it (RMS, LR pixels)", **_TEXT)
+    figure.colorbar(shown, cax=axes["bar"].inset_axes([0, 0.7, 1, 0.25]), orientation="horizontal")
+    axes["bar"].axis("off")
     figure.supxlabel(caption, fontsize=8, color="0.35")
     return figure
 
@@ -315,6 +374,18 @@ def _show(axis: Axes, picture: np.ndarray, label: str = "", **style):
     axis.spines[:].set_visible(False)
     axis.set_xlabel(label, **_TEXT)
     return axis.imshow(picture, **style)
+
+
+def _direction_colours(down: np.ndarray, right: np.ndarray, limit: float) -> np.ndarray:
+    """Directions as hues and lengths, up to ``limit``, as saturations; RGB, white where there is no length."""
+    hues = matplotlib.colormaps["hsv"](np.arctan2(-down, right) / (2 * np.pi) % 1)[..., :3]
+    return 1 - (np.hypot(down, right) / limit).clip(0, 1)[..., None] * (1 - hues)
+
+
+def _colour_wheel() -> np.ndarray:
+    """The legend of ``_direction_colours``, on a transparent ground."""
+    down, right = np.mgrid[-1:1:101j, -1:1:101j]
+    return np.dstack([_direction_colours(down, right, 1), np.hypot(down, right) <= 1])
 
 
 def _grid(shape: float, rows: int = 4) -> tuple[int, int]:
