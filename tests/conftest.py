@@ -109,7 +109,7 @@ def configure(tiny):
 
     def configuration(folder, *overrides, data=None, panel=False):
         paths = (f"paths.output_dir={folder}", f"paths.log_dir={folder}")
-        pictures = () if panel else ("callbacks.panel=null",)
+        pictures = () if panel else [f"callbacks.{name}=null" for name in ("panel", "kernel_field", "offsets")]
         return compose([*([*TINY, *data] if data else tiny), *paths, *pictures, *overrides])
 
     return configuration

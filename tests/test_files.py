@@ -1,8 +1,11 @@
 """Whole files or none."""
 
+import os
+import stat
+
 import pytest
 
-from arcsr_lightning.files import write_aside, write_text
+from arcsr_lightning.files import remove_leftovers, write_aside, write_text
 
 
 def test_the_file_appears_whole_and_nothing_else_stays(tmp_path):
@@ -39,3 +42,29 @@ def test_write_text_replaces_and_is_utf8(tmp_path):
     path.write_text("old")
     write_text(path, "σ = 10\n")
     assert path.read_bytes() == "σ = 10\n".encode()
+
+
+def test_the_bytes_are_on_the_disk_before_the_name_and_the_name_before_it_returns(tmp_path, monkeypatch):
+    path, synced = tmp_path / "a.txt", []
+    fsync = os.fsync
+
+    def recorded(descriptor):
+        fsync(descriptor)
+        synced.append(("folder" if stat.S_ISDIR(os.fstat(descriptor).st_mode) else "file", path.exists()))
+
+    monkeypatch.setattr(os, "fsync", recorded)
+    write_text(path, "new")
+    assert synced == [("file", False), ("folder", True)]
+
+
+def test_what_a_killed_process_was_writing_is_removed(tmp_path):
+    process = os.fork()
+    if not process:
+        with write_aside(tmp_path / "a.txt"), write_aside(tmp_path / "b.txt") as aside:
+            aside.write_text("half")
+            os._exit(1)
+    os.waitpid(process, 0)
+    write_text(tmp_path / "c.txt", "whole")
+    assert len(list(tmp_path.iterdir())) == 2
+    remove_leftovers(tmp_path)
+    assert list(tmp_path.iterdir()) == [tmp_path / "c.txt"]

@@ -3,10 +3,12 @@
 import csv
 import os
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 from uuid import uuid4
+
+PART = ".part-"  # what the name of a file begins with while it is being written
 
 
 @contextmanager
@@ -14,19 +16,36 @@ def write_aside(path: str | Path) -> Iterator[Path]:
     """Yield a path to write to; it takes the name ``path`` only when the block ends without an error.
 
     The temporary file is in the folder of ``path`` (made if missing) and has its suffix, by which image writers
-    choose their format. It is on the disk before it replaces ``path``; after an error it is removed and whatever
-    ``path`` held stays as it was.
+    choose their format. It is on the disk before it replaces ``path``, and so is its new name when this returns; after
+    an error it is removed and whatever ``path`` held stays as it was.
     """
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
-    aside = path.with_name(f".part-{uuid4().hex[:12]}{path.suffix}")
+    aside = path.with_name(f"{PART}{uuid4().hex[:12]}{path.suffix}")
     try:
         yield aside
         with aside.open("r+b") as file:
             os.fsync(file.fileno())
         aside.replace(path)
+        sync_folder(path.parent)
     finally:
         aside.unlink(missing_ok=True)
+
+
+def sync_folder(folder: Path) -> None:
+    """Bring the names in a folder to the disk, where the system can do that."""
+    with suppress(OSError):  # not every network's file system can
+        descriptor = os.open(folder, os.O_RDONLY)
+        try:
+            os.fsync(descriptor)
+        finally:
+            os.close(descriptor)
+
+
+def remove_leftovers(folder: str | Path) -> None:
+    """Remove what killed processes were writing in a folder that no process writes to now."""
+    for path in Path(folder).glob(f"{PART}*"):
+        path.unlink(missing_ok=True)
 
 
 def write_text(path: str | Path, text: str) -> None:

@@ -5,13 +5,16 @@ import json
 import netrc
 import os
 import re
+import sqlite3
 import sys
 import time
 import traceback
 from collections.abc import Callable
+from contextlib import closing
 from functools import partial
 from pathlib import Path
 from typing import Any, NoReturn
+from urllib.parse import urlsplit
 
 import hydra
 import pytorch_lightning as pl
@@ -23,8 +26,9 @@ from hydra.errors import HydraException, InstantiationException
 from hydra.experimental.callback import Callback
 from hydra.types import RunMode
 from hydra.utils import get_class, instantiate
-from omegaconf import DictConfig, ListConfig, OmegaConf
+from omegaconf import DictConfig, ListConfig, OmegaConf, read_write
 from omegaconf.errors import OmegaConfBaseException
+from pytorch_lightning.strategies.launchers import _SubprocessScriptLauncher
 from pytorch_lightning.utilities.exceptions import MisconfigurationException
 from pytorch_lightning.utilities.rank_zero import rank_zero_only
 from rich.console import Console
@@ -35,9 +39,10 @@ from torch.linalg import LinAlgError
 
 from arcsr_lightning import CONF_DIR
 from arcsr_lightning.data import SRDataModule
-from arcsr_lightning.errors import InputError
+from arcsr_lightning.errors import FolderInUseError, InputError
 from arcsr_lightning.files import write_text
 from arcsr_lightning.lightning_module import SRModule
+from arcsr_lightning.processes import end_with_parent, failed_first, run_alone
 
 # Errors that are about what the user gave: shown as one line, without a traceback.
 USER_ERRORS = (
@@ -49,6 +54,10 @@ USER_ERRORS = (
     OmegaConfBaseException,
     MisconfigurationException,
 )
+EXTRAS = {  # what finds no plugin of Hydra's, and the extra that brings it
+    "hydra/launcher/submitit_slurm": ("cluster=slurm", "cluster"),
+    "hydra/sweeper/optuna": ("hparams_search=optuna", "sweep"),
+}
 PARTS = ("arcsr_lightning.networks", "arcsr_lightning.blocks")  # what a checkpoint may name
 
 
@@ -72,17 +81,29 @@ def command(
 ) -> Callable[[Callable[[DictConfig], Any]], Callable[[], Any]]:
     """Turn ``task(cfg)`` into a command line: Hydra composes its configuration, bad input ends in one clear line.
 
-    With ``HYDRA_FULL_ERROR=1`` in the environment it ends in a traceback. A job of a sweep that fails leaves the line
-    in a file FAILED in its folder; after every job of a sweep ``after_job`` gets the sweep's folder.
+    With ``HYDRA_FULL_ERROR=1`` in the environment it ends in a traceback. What fails leaves the line in a file FAILED
+    in its folder, the first that fails where a run has several processes. After every job of a sweep ``after_job`` gets
+    the sweep's folder.
     """
 
     def decorate(task: Callable[[DictConfig], Any]) -> Callable[[], Any]:
+        def in_sweep(cfg: DictConfig) -> Any:
+            return run_apart(config_name, cfg) if starts_processes(cfg) else task(cfg)
+
         def job(cfg: DictConfig) -> Any:
             if HydraConfig.get().mode == RunMode.MULTIRUN:
-                return sweep_job(task, cfg, after_job)
+                return sweep_job(in_sweep, cfg, after_job)
+            failed = Path(cfg.paths.output_dir, "FAILED")
+            if rank_zero_only.rank == 0:
+                failed.unlink(missing_ok=True)
             try:
+                pin_folder()
                 return task(cfg)
+            except FolderInUseError as error:
+                end(error)
             except Exception as error:
+                if not failed_first(failed, line_of(error)):
+                    sys.exit(1)
                 end(error)
 
         def main() -> Any:
@@ -90,9 +111,13 @@ def command(
             os.environ.setdefault("ARCSR_RUN_STAMP", stamp())
             os.environ.setdefault("ARCSR_TRACEBACK", os.environ.get("HYDRA_FULL_ERROR", "0"))
             os.environ["HYDRA_FULL_ERROR"] = "1"  # Hydra hands its errors to us
+            if rank_zero_only.rank or "ARCSR_JOB" in os.environ:
+                end_with_parent()
             try:
                 return hydra.main(version_base="1.3", config_path=str(CONF_DIR), config_name=config_name)(job)()
             except Exception as error:
+                if rank_zero_only.rank and explain(error):  # before the run began: all processes fail of the same
+                    sys.exit(1)
                 end(error)
 
         return main
@@ -112,12 +137,10 @@ def sweep_job(task: Callable[[DictConfig], Any], cfg: DictConfig, after: Callabl
     try:
         return task(cfg)
     except Exception as error:
-        line = explain(error)
-        if line is None or os.environ["ARCSR_TRACEBACK"] != "0":
+        line = line_of(error)
+        if explain(error) is None or os.environ["ARCSR_TRACEBACK"] != "0":
             traceback.print_exc()
-        line = line or f"{type(error).__name__}: {' '.join(str(error).split())}"
-        if first_rank:
-            write_text(failed, line + "\n")
+        if not isinstance(error, FolderInUseError) and failed_first(failed, line):
             print(f"failed: {folder}: {line}", file=sys.stderr)
         raise InputError(f"{folder}: {line}; the same command typed again does only what is missing") from error
     finally:
@@ -129,9 +152,57 @@ def end(error: Exception) -> NoReturn:
     """Leave with one line about an error of the user's; a fault of ours, or a wanted traceback, is raised again."""
     if explain(error) is None or os.environ["ARCSR_TRACEBACK"] != "0":
         raise error
-    if os.environ.get("LOCAL_RANK", "0") == "0":
-        print(f"error: {explain(error)}", file=sys.stderr)
+    print(f"error: {explain(error)}", file=sys.stderr)
     sys.exit(1)
+
+
+def starts_processes(cfg: DictConfig) -> bool:
+    """Whether the run starts further processes by typing its command again, which is how Lightning does it."""
+    if "trainer" not in cfg:
+        return False
+    launcher = build_trainer(OmegaConf.merge(cfg, {"callbacks": None, "logger": None})).strategy.launcher
+    return (
+        isinstance(launcher, _SubprocessScriptLauncher)
+        and launcher.num_processes > 1
+        and not launcher.cluster_environment.creates_processes_externally
+    )
+
+
+def run_apart(config_name: str, cfg: DictConfig) -> float | None:
+    """Run a job of a sweep as a command of its own, and return what the sweep is to optimise.
+
+    The command that Lightning types again must not be that of the sweep, and the run that Lightning kills when one of
+    its processes fails must not be the sweep.
+
+    Raises:
+        ChildProcessError: the job failed, with the line that it left.
+    """
+    job, folder = HydraConfig.get(), Path(cfg.paths.output_dir)
+    own = [f"--config-dir={s.path}" for s in job.runtime.config_sources if s.provider == "command-line"]
+    typed = [*job.overrides.hydra, *job.overrides.task]
+    pinned = ["hydra.mode=RUN", f'hydra.run.dir="{job.runtime.output_dir}"', "hydra.output_subdir=null"]
+    if cfg.get("ckpt_path"):
+        pinned.append(f'ckpt_path="{cfg.ckpt_path}"')
+    command = [sys.executable, "-m", f"{__package__}.{config_name}", *own, *typed, *pinned]
+    status = run_alone(command, os.environ | {"ARCSR_JOB": "1"})
+    if status:
+        failed = folder / "FAILED"
+        line = failed.read_text(encoding="utf-8").strip() if failed.is_file() else f"its process ended with {status}"
+        raise ChildProcessError(line)
+    metrics = folder / "finished.json"
+    return json.loads(metrics.read_text(encoding="utf-8")).get(cfg.optimized_metric) if metrics.is_file() else None
+
+
+def pin_folder() -> None:
+    """Let the processes that Lightning starts have this run's folder, instead of looking for one by themselves."""
+    config = HydraConfig.instance().cfg.hydra
+    with read_write(config):
+        config.run.dir = config.runtime.output_dir
+
+
+def line_of(error: Exception) -> str:
+    """One line for any error."""
+    return explain(error) or f"{type(error).__name__}: {' '.join(str(error).split())}"
 
 
 def explain(error: BaseException) -> str | None:
@@ -142,10 +213,23 @@ def explain(error: BaseException) -> str | None:
     if isinstance(error, USER_ERRORS):
         text = str(error).rsplit(f"{type(error).__name__}: ", 1)[-1]  # a data worker sends its whole traceback along
         text = text.split("Config search path")[0].split("\n    full_key")[0]
+        for plugin, (setting, extra) in EXTRAS.items():
+            if f"Could not find '{plugin}'" in text:
+                return f'{setting} needs more packages; pip install "arcsr-lightning[{extra}]"'
         if missing := re.search(r"Missing mandatory value: (\S+)", text):
             key = missing[1]
             return f"{key} is not set; give {key}=VALUE" + (", or data.root=PATH" if key.startswith("paths.") else "")
         return " ".join(text.split()) or type(error).__name__
+    return explain_cluster(error)
+
+
+def explain_cluster(error: BaseException) -> str | None:
+    """One line for what a cluster has against a job, None for any other error, a job's own included."""
+    text = str(error)
+    if "are you indeed on a slurm cluster" in text:
+        return "cluster=slurm: there is no srun on this machine; type the command where sbatch works"
+    if type(error).__module__.startswith("submitit.") and "with trace" not in text:
+        return " ".join(text.split("-----")[0].split())  # its log follows
     return None
 
 
@@ -247,16 +331,18 @@ def build_data(cfg: DictConfig, first_step: int = 0) -> SRDataModule:
 
 
 def build_trainer(cfg: DictConfig) -> pl.Trainer:
-    """The trainer with the loggers and callbacks that are not switched off."""
+    """The trainer with the plugins, loggers and callbacks that are not switched off."""
     callbacks = [instantiate(node) for node in (cfg.get("callbacks") or {}).values() if node]
     loggers = [instantiate(node) for node in (cfg.get("logger") or {}).values() if node]
-    return instantiate(cfg.trainer, callbacks=callbacks, logger=loggers, _convert_="all")
+    plugins = [instantiate(node) for node in (cfg.trainer.get("plugins") or {}).values() if node]
+    trainer = instantiate(cfg.trainer, plugins=None, _partial_=True, _convert_="all")
+    return trainer(callbacks=callbacks, logger=loggers, plugins=plugins)
 
 
 def close_loggers() -> None:
-    """End the W&B run of this job, so that the next job of a sweep starts its own."""
+    """End the W&B run of this job, so that the next one starts its own; as failed while an error is being handled."""
     if "wandb" in sys.modules:
-        sys.modules["wandb"].finish()
+        sys.modules["wandb"].finish(exit_code=int(sys.exc_info()[1] is not None))
 
 
 def plain(cfg: DictConfig) -> dict[str, Any]:
@@ -318,7 +404,7 @@ def is_unfinished(plan: Path, typed: list[str]) -> bool:
 
 def job_folder(overrides: str) -> str:
     """The overrides of a sweep's job as the name of one folder, which file systems take and ``weights=`` can hold."""
-    name = re.sub(r"[^\w.-]+", ".", overrides) or "job"
+    name = re.sub(r"[^\w.-]+", ".", overrides).strip(".") or "job"
     return name if len(name) <= 120 else f"{name[:111]}-{hashlib.sha256(name.encode()).hexdigest()[:8]}"
 
 
@@ -332,7 +418,7 @@ def steps(part: float, *, _root_: DictConfig) -> int:
     return max(1, int(part * _root_.trainer.max_steps))
 
 
-def processes(devices: Any) -> int:
+def per_node(devices: Any) -> int:
     """How many processes ``trainer.devices`` makes on each node of a cluster: a number, or a list of devices.
 
     Raises:
@@ -346,15 +432,47 @@ def processes(devices: Any) -> int:
 
 def gpus(accelerator: str, devices: Any) -> int | None:
     """The GPUs that a cluster is asked for on each node: one for each process, none for trainer=cpu."""
-    return None if accelerator == "cpu" else processes(devices)
+    return None if accelerator == "cpu" else per_node(devices)
+
+
+def run_id(folder: str, log_dir: str, stage: str | None) -> str:
+    """What a dashboard knows a stage of a run by: the same whenever it is resumed, on whatever machine."""
+    place = Path(os.path.relpath(folder, log_dir)).as_posix()
+    return hashlib.sha256(f"{place}\n{stage}".encode()).hexdigest()[:12]
+
+
+def all_tags(own: list[str], *more: str) -> list[str]:
+    """The user's own tags of a run, then those that every run has; none twice."""
+    return list(dict.fromkeys([*own, *more]))
+
+
+def trials(storage: str | None) -> int:
+    """How many trials the studies in the database ``sqlite:///PATH`` have made so far; 0 for any other storage.
+
+    Raises:
+        InputError: the file is no such database.
+    """
+    path = Path((storage or "").removeprefix("sqlite:///"))
+    if not path.is_file():
+        return 0
+    try:
+        with closing(sqlite3.connect(path)) as database:
+            return database.execute("SELECT count(*) FROM trials").fetchone()[0]
+    except sqlite3.DatabaseError as error:
+        line = f"{path}: not a study ({error}); remove it, or give hydra.sweeper.storage=sqlite:///PATH"
+        raise InputError(line) from error
 
 
 def wandb_offline() -> bool:
-    """True where no W&B key is at hand: the run is then recorded on disk, and nothing prompts."""
+    """True where W&B is told to be offline, or no key of its server is at hand: the run is then recorded on disk, and
+    nothing prompts."""
+    if mode := os.environ.get("WANDB_MODE"):
+        return mode in ("offline", "dryrun")
     if os.environ.get("WANDB_API_KEY"):
         return False
+    server = urlsplit(os.environ.get("WANDB_BASE_URL") or "https://api.wandb.ai").netloc
     try:
-        return netrc.netrc().authenticators("api.wandb.ai") is None
+        return netrc.netrc(os.environ.get("NETRC")).authenticators(server) is None
     except (OSError, netrc.NetrcParseError):
         return True
 
@@ -364,6 +482,10 @@ OmegaConf.register_new_resolver("sweep_folder", sweep_folder, replace=True)
 OmegaConf.register_new_resolver("job_folder", job_folder, replace=True)
 OmegaConf.register_new_resolver("under", under, replace=True)
 OmegaConf.register_new_resolver("steps", steps, replace=True)
-OmegaConf.register_new_resolver("processes", processes, replace=True)
+OmegaConf.register_new_resolver("per_node", per_node, replace=True)
 OmegaConf.register_new_resolver("gpus", gpus, replace=True)
+OmegaConf.register_new_resolver("folder_name", lambda folder: Path(folder).name, replace=True)
+OmegaConf.register_new_resolver("run_id", run_id, replace=True)
+OmegaConf.register_new_resolver("all_tags", all_tags, replace=True)
+OmegaConf.register_new_resolver("trials", trials, replace=True)
 OmegaConf.register_new_resolver("wandb_offline", wandb_offline, replace=True)

@@ -33,7 +33,8 @@ class SRModule(pl.LightningModule):
     Validation and test score the network, and bicubic upscaling of the same LR images beside it. ``val/psnr``,
     ``val/ssim``, ``val/psnr_y``, ``val/ssim_y`` are means over all images and noise levels; the same stand for each
     level under ``val/noise<level>/``, and ``kernel_error`` where the true kernels are known. A test leaves a row per
-    method and image in ``test_rows``, on every rank.
+    method and image in ``test_rows``, on every rank. Terms of the loss are logged under ``train/``, as means over the
+    samples of all processes.
     """
 
     def __init__(
@@ -71,12 +72,17 @@ class SRModule(pl.LightningModule):
     def training_step(self, batch: dict[str, Any], batch_idx: int) -> Tensor:
         lr = batch["lr"].contiguous(memory_format=self.memory_format)
         terms = self.loss(self.network, batch | {"lr": lr})
-        if not torch.isfinite(terms["loss"]):
+        # One reduction for all terms; a loss that is not finite on one process stops them all, none waits for another.
+        means = self.trainer.strategy.reduce(
+            torch.stack([term.detach().float() for term in terms.values()]), reduce_op="mean"
+        )
+        logged = dict(zip(terms, means.unbind(), strict=True))
+        if not torch.isfinite(logged["loss"]):
             raise FloatingPointError(
-                f"the loss is {terms['loss'].item()} at step {self.global_step}; checkpoints already written are kept: "
-                "lower optimizer.lr, set trainer.gradient_clip_val, or use trainer.precision=32-true"
+                f"the loss is {logged['loss'].item()} at step {self.global_step}; checkpoints already written are "
+                "kept: lower optimizer.lr, set trainer.gradient_clip_val, or use precision=32-true"
             )
-        for name, term in terms.items():
+        for name, term in logged.items():
             self.log(f"train/{name}", term, prog_bar=name == "loss", batch_size=len(batch["lr"]))
         return terms["loss"]
 
@@ -153,10 +159,11 @@ def freeze_all_but(network: nn.Module, trains: Sequence[str] | None) -> None:
 
 def rows_of(method: str, restored: Restoration, batch: dict[str, Any], border: int) -> list[Row]:
     """The scores of a batch, a row per image; the kernel's error too where the truth is known in its size."""
-    scores = score(restored.sr, batch["hr"], border)
-    truth = batch.get("kernel")
-    if truth is not None and restored.kernel is not None and restored.kernel.shape == truth.shape:
-        scores["kernel_error"] = kernel_error(restored.kernel, truth)
+    with torch.autocast(restored.sr.device.type, enabled=False):  # bfloat16 would spoil the third digit of SSIM
+        scores = score(restored.sr, batch["hr"], border)
+        truth = batch.get("kernel")
+        if truth is not None and restored.kernel is not None and restored.kernel.shape == truth.shape:
+            scores["kernel_error"] = kernel_error(restored.kernel.float(), truth)
     return [
         {"method": method, "name": name, "noise_level": float(level)}
         | {key: values[i].item() for key, values in scores.items()}

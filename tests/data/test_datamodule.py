@@ -1,4 +1,5 @@
 import os
+import signal
 import subprocess
 import sys
 import warnings
@@ -259,3 +260,35 @@ def test_testing_needs_no_training_images(tmp_path):
 def test_a_run_without_a_number_of_steps_is_refused(tmp_path):
     with pytest.raises(InputError, match=r"trainer.max_steps must be set"):
         trainer(tmp_path, max_epochs=1).fit(Diary(), datamodule=module())
+
+
+class Deadly(Images):
+    """Kills the process that makes sample 5, as a system does that runs out of memory."""
+
+    def __getitem__(self, number):
+        if number == 5:
+            os.kill(os.getpid(), signal.SIGKILL)
+        return super().__getitem__(number)
+
+    def source(self, number):
+        return f"photo{number}.png"
+
+
+@pytest.mark.parametrize("stage", ["training", "validation"])
+def test_a_data_worker_that_is_killed_is_reported_with_its_sample_and_file(tmp_path, stage):
+    trains = stage == "training"
+    data = module(
+        train=(lambda: Deadly(8)) if trains else Numbers, val=[lambda: Deadly(5 if trains else 8)], num_workers=2
+    )
+    with (
+        pytest.raises(
+            ChildProcessError, match=r"worker died at sample 5, made from photo5\.png; .* lower data\.num_workers"
+        ),
+        data.naming_dead_workers(),
+    ):
+        trainer(tmp_path, max_steps=6).fit(Diary(), datamodule=data)
+
+
+def test_other_errors_within_a_run_stay_as_they_are():
+    with pytest.raises(RuntimeError, match=r"^out of luck$"), module().naming_dead_workers():
+        raise RuntimeError("out of luck")

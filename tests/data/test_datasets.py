@@ -214,6 +214,22 @@ def test_a_training_sample_depends_on_seed_and_number_alone(photos, frames, kind
     assert not torch.equal(forwards[1]["lr"], forwards[3]["lr"])
 
 
+@pytest.mark.parametrize("kind", ["synthetic", "paired", "synthetic evaluation", "paired evaluation"])
+def test_the_source_of_a_sample_is_the_image_it_is_made_from(photos, frames, kind, monkeypatch):
+    dataset = {
+        "synthetic": lambda: synthetic(photos),
+        "paired": lambda: PairedTraining(frames, 4, 32),
+        "synthetic evaluation": lambda: SyntheticEvaluation(photos, Degradation(MotionField(9, 6)), 4, 5, 0.0, draws=2),
+        "paired evaluation": lambda: PairedEvaluation(frames, 4, 0.0),
+    }[kind]()
+    opened, read = [], dataset.read
+    monkeypatch.setattr(dataset, "read", lambda path: opened.append(path) or read(path))
+    for number in range(1 if kind == "paired evaluation" else 6):
+        opened.clear()
+        dataset[number]
+        assert dataset.source(number) == opened[0]
+
+
 def test_noise_has_the_level_that_the_sample_states(tmp_path):
     grey = write(tmp_path / "grey.png", np.full((128, 128, 3), 128, np.uint8))
     dataset = SyntheticTraining([grey], Degradation(NoBlur()), 2, 1, 128, (5.0, 15.0), 0)

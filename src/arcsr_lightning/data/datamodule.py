@@ -1,15 +1,20 @@
 """The data sets of a run, as Lightning wants them."""
 
-from collections.abc import Callable, Sequence
+import os
+import re
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from typing import Any
 
 import pytorch_lightning as pl
+import torch
 from pytorch_lightning.overrides.distributed import UnrepeatedDistributedSampler
 from torch.backends import cudnn
-from torch.utils.data import DataLoader, Dataset
+from torch.utils.data import DataLoader, Dataset, get_worker_info
 
 from arcsr_lightning.data.samplers import StepSampler
 from arcsr_lightning.errors import InputError
+from arcsr_lightning.survival import ignore_signals
 
 DatasetFactory = Callable[[], Dataset]
 
@@ -42,6 +47,7 @@ class SRDataModule(pl.LightningDataModule):
         self.batch_size = batch_size
         self.num_workers = num_workers
         self.first_step = first_step
+        self.watched: list[Watched] = []
 
     def setup(self, stage: str) -> None:
         if stage == "fit":
@@ -64,13 +70,14 @@ class SRDataModule(pl.LightningDataModule):
             trainer.world_size,
             self.first_step * trainer.accumulate_grad_batches,
         )
-        return ResumableLoader(self.train_set, batch_sampler=sampler, **self.loading)
+        return ResumableLoader(self._watch(self.train_set), batch_sampler=sampler, **self.loading)
 
     @property
     def loading(self) -> dict[str, Any]:
         return {
             "num_workers": self.num_workers,
             "persistent_workers": self.num_workers > 0,
+            "worker_init_fn": ignore_signals,
             "pin_memory": self.trainer.strategy.root_device.type == "cuda",
         }
 
@@ -93,7 +100,55 @@ class SRDataModule(pl.LightningDataModule):
         if len(dataset) < world_size:
             raise InputError(f"{len(dataset)} evaluation images cannot be shared by {world_size} processes; use fewer")
         sampler = UnrepeatedDistributedSampler(dataset, world_size, rank, shuffle=False) if world_size > 1 else None
-        return DataLoader(dataset, batch_size=1, sampler=sampler, **self.loading)
+        return DataLoader(self._watch(dataset), batch_size=1, sampler=sampler, **self.loading)
+
+    def _watch(self, dataset: Dataset) -> Dataset:
+        if not self.num_workers:
+            return dataset
+        self.watched.append(Watched(dataset, self.num_workers))
+        return self.watched[-1]
+
+    @contextmanager
+    def naming_dead_workers(self) -> Iterator[None]:
+        """Let the error of a data worker that dies within the block name the sample and the file it was at.
+
+        Raises:
+            ChildProcessError: a data worker died.
+        """
+        try:
+            yield
+        except RuntimeError as error:
+            report = re.match(r"DataLoader worker \(pid(?:\(s\))? ([\d, ]+)\)", str(error))
+            if not report:
+                raise
+            pids = {int(pid) for pid in report[1].split(",")}
+            at = (
+                " and ".join(place for watched in self.watched for place in watched.places(pids)) or "before any sample"
+            )
+            raise ChildProcessError(
+                f"a data worker died {at}; where memory ran out, lower data.num_workers, use "
+                "smaller images, or read them from a store (data.store=PATH)"
+            ) from error
+
+
+class Watched(Dataset[Any]):
+    """A data set whose workers note, in memory that outlives them, which sample each is at."""
+
+    def __init__(self, dataset: Dataset[Any], workers: int) -> None:
+        self.dataset = dataset
+        self.notes = torch.full((workers, 2), -1).share_memory_()  # process, sample number
+
+    def __len__(self) -> int:
+        return len(self.dataset)
+
+    def __getitem__(self, number: int) -> Any:
+        self.notes[get_worker_info().id] = torch.tensor([os.getpid(), number])
+        return self.dataset[number]
+
+    def places(self, pids: set[int]) -> list[str]:
+        """Where the workers are, or were last, that are these processes."""
+        numbers = [number for pid, number in self.notes.tolist() if pid in pids]
+        return [f"at sample {number}, made from {self.dataset.source(number)}" for number in numbers]
 
 
 class ResumableLoader(DataLoader):

@@ -9,7 +9,8 @@ its own, turned and degraded as ``lr`` is, with noise of its own. Everything els
 Images are decoded from their files, or, with ``store``, read from the store that ``store.write_store`` made of them:
 the samples are the same.
 
-Training sets have no length: any number is a sample, and a pure function of (seed, number).
+Training sets have no length: any number is a sample, and a pure function of (seed, number). ``source(number)`` is the
+image that a sample is made from.
 """
 
 import os
@@ -87,9 +88,11 @@ class SyntheticTraining(Dataset[Sample]):
         radius = _check_kernel_size(degradation, scale, kernel_size)
         self.margin = (-(-radius // scale) + 2) * scale  # the bicubic filter reaches 2 LR pixels far
 
+    def source(self, number: int) -> Path:
+        return self._begin(number)[1]
+
     def __getitem__(self, number: int) -> Sample:
-        rng = np.random.default_rng([self.seed, number])
-        path = self.paths[rng.integers(len(self.paths))]
+        rng, path = self._begin(number)
         image = self.read(path)
         _check_holds_crop(image, self.patch_size, path)
         place = self._draw_place(rng, image)
@@ -113,6 +116,11 @@ class SyntheticTraining(Dataset[Sample]):
             return drawn
         alone = {key: value[None] if isinstance(value, Tensor) else value for key, value in drawn.items()}
         return {key: value[0] if isinstance(value, Tensor) else value for key, value in self.degrade(alone).items()}
+
+    def _begin(self, number: int) -> tuple[np.random.Generator, Path]:
+        """What a sample is drawn with, and the image that is drawn first."""
+        rng = np.random.default_rng([self.seed, number])
+        return rng, self.paths[rng.integers(len(self.paths))]
 
     def degrade(self, batch: Sample) -> Sample:
         """Eq. (1) for a batch of what was drawn for its samples."""
@@ -175,9 +183,11 @@ class PairedTraining(Dataset[Sample]):
         self.second_crop = second_crop
         self.read = _Reader(_files_of(self.pairs), store, cache)
 
+    def source(self, number: int) -> Path:
+        return self._begin(number)[1].hr
+
     def __getitem__(self, number: int) -> Sample:
-        rng = np.random.default_rng([self.seed, number])
-        pair = self.pairs[rng.integers(len(self.pairs))]
+        rng, pair = self._begin(number)
         hr, degraded = self.read(pair.hr), self.read(pair.degraded)
         _check_sizes(pair, hr, degraded, self.scale)
         _check_holds_crop(hr, self.patch_size, pair.hr)
@@ -196,6 +206,11 @@ class PairedTraining(Dataset[Sample]):
             key, _ = self._crops(pair, hr, degraded, self._draw_place(rng, hr), turn)
             sample["lr_key"] = add_noise(key, noise_level, rng)
         return sample
+
+    def _begin(self, number: int) -> tuple[np.random.Generator, Pair]:
+        """What a sample is drawn with, and the pair that is drawn first."""
+        rng = np.random.default_rng([self.seed, number])
+        return rng, self.pairs[rng.integers(len(self.pairs))]
 
     def _draw_place(self, rng: np.random.Generator, hr: np.ndarray) -> tuple[int, int]:
         """(top, left) of a crop, in LR pixels."""
@@ -250,9 +265,12 @@ class SyntheticEvaluation(Dataset[Sample]):
     def __len__(self) -> int:
         return len(self.paths) * self.draws
 
+    def source(self, number: int) -> Path:
+        return self.paths[number // self.draws]  # IndexError past the end, which is what ends a plain loop over the set
+
     def __getitem__(self, number: int) -> Sample:
         index, draw = divmod(number, self.draws)
-        path = self.paths[index]  # IndexError past the end, which is what ends a plain loop over the set
+        path = self.source(number)
         hr = to_tensor(_cut_to_multiple(self.read(path), self.scale, path))
         rng = np.random.default_rng([self.seed, number])
         lr, field, noise_level = self.degradation(hr, self.scale, self.noise_level, rng)
@@ -288,6 +306,9 @@ class PairedEvaluation(Dataset[Sample]):
 
     def __len__(self) -> int:
         return len(self.pairs)
+
+    def source(self, number: int) -> Path:
+        return self.pairs[number].hr
 
     def __getitem__(self, number: int) -> Sample:
         pair = self.pairs[number]

@@ -1,0 +1,66 @@
+"""The processes of a run: which of them speaks when they fail, and that none outlives the one that started it."""
+
+import os
+import signal
+import subprocess
+import threading
+import time
+from collections.abc import Sequence
+from contextlib import suppress
+from pathlib import Path
+
+from pytorch_lightning.utilities.rank_zero import rank_zero_only
+
+
+def failed_first(failed: Path, line: str) -> bool:
+    """Leave ``line`` in the file ``failed``; False where another process of the run has done so before.
+
+    That one tells why the run failed: the others fail of the same, or because they miss it.
+    """
+    try:
+        failed.parent.mkdir(parents=True, exist_ok=True)
+        with failed.open("x", encoding="utf-8") as file:  # not aside: only one of the processes can make it
+            file.write(line + "\n")
+    except FileExistsError:
+        return False
+    except OSError:  # a full disk, say, must not hide what went wrong
+        return not rank_zero_only.rank
+    return True
+
+
+def end_with_parent() -> None:
+    """Let this process end within a second when the one that started it has ended, even if that was killed.
+
+    Otherwise it waits for the other processes of its run, for minutes, and keeps its device and its folder.
+    """
+    parent = os.getppid()
+
+    def watch() -> None:
+        while os.getppid() == parent:
+            time.sleep(0.5)
+        os._exit(1)
+
+    threading.Thread(target=watch, name="parent-watch", daemon=True).start()
+
+
+def run_alone(command: Sequence[str], environment: dict[str, str]) -> int:
+    """Run a command and all that it starts, and return its exit status; nothing of it is left then.
+
+    When this process is told to end, it tells the command so, and waits for it.
+    """
+
+    def leave(signum: int, _: object) -> None:
+        raise SystemExit(128 + signum)
+
+    before = signal.signal(signal.SIGTERM, leave)
+    job = subprocess.Popen(command, env=environment, stdin=subprocess.DEVNULL, start_new_session=True)
+    try:
+        return job.wait()
+    except BaseException:
+        job.terminate()
+        job.wait()
+        raise
+    finally:
+        signal.signal(signal.SIGTERM, before)
+        with suppress(ProcessLookupError):  # all have ended
+            os.killpg(job.pid, signal.SIGKILL)

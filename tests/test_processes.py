@@ -1,0 +1,95 @@
+"""Processes that fail, end or are killed, and what becomes of the others."""
+
+import os
+import signal
+import threading
+import time
+from pathlib import Path
+
+import pytest
+
+from arcsr_lightning import train
+from arcsr_lightning.processes import end_with_parent, failed_first, run_alone
+from arcsr_lightning.resume import alone_in
+
+pytestmark = pytest.mark.skipif(not Path("/proc/self/stat").exists(), reason="whether a process lives is read in /proc")
+
+
+def is_alive(pid: int) -> bool:
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rsplit(") ", 1)[1][0] != "Z"
+    except FileNotFoundError:
+        return False
+
+
+def until(condition, seconds=10.0) -> bool:
+    end = time.monotonic() + seconds
+    while not condition() and time.monotonic() < end:
+        time.sleep(0.02)
+    return bool(condition())
+
+
+def test_only_the_first_that_fails_speaks(tmp_path):
+    failed = tmp_path / "run" / "FAILED"
+    assert failed_first(failed, "the cause")
+    assert not failed_first(failed, "connection closed by peer")
+    assert failed.read_text() == "the cause\n"
+
+
+def test_a_place_that_cannot_be_written_to_silences_nobody(tmp_path):
+    (tmp_path / "run").write_text("a file where the folder should be")
+    assert failed_first(tmp_path / "run" / "job" / "FAILED", "the cause")
+
+
+def test_nothing_is_left_of_a_command_that_failed(tmp_path):
+    status = run_alone(["sh", "-c", f"sleep 100 & echo $! > {tmp_path}/pid; exit 3"], dict(os.environ))
+    assert status == 3
+    assert until(lambda: not is_alive(int((tmp_path / "pid").read_text())))
+
+
+def test_a_command_is_told_to_end_and_waited_for(tmp_path):
+    script = f"trap 'touch {tmp_path}/saved; exit 0' TERM; touch {tmp_path}/ready; while :; do sleep 0.05; done"
+
+    def tell():
+        until(lambda: (tmp_path / "ready").exists())
+        os.kill(os.getpid(), signal.SIGTERM)
+
+    before = signal.getsignal(signal.SIGTERM)
+    threading.Thread(target=tell).start()
+    with pytest.raises(SystemExit) as ended:
+        run_alone(["sh", "-c", script], dict(os.environ))
+    assert ended.value.code == 128 + signal.SIGTERM
+    assert (tmp_path / "saved").exists()
+    assert signal.getsignal(signal.SIGTERM) is before
+
+
+def test_a_process_does_not_outlive_the_one_that_started_it(tmp_path):
+    starter = os.fork()
+    if not starter:
+        child = os.fork()
+        if not child:
+            end_with_parent()
+            (tmp_path / "pid").write_text(str(os.getpid()))
+            time.sleep(100)
+        time.sleep(100)
+    assert until(lambda: (tmp_path / "pid").exists() and (tmp_path / "pid").read_text())
+    child = int((tmp_path / "pid").read_text())
+    assert is_alive(child)
+    os.kill(starter, signal.SIGKILL)
+    os.waitpid(starter, 0)
+    assert until(lambda: not is_alive(child))
+
+
+def test_a_failed_run_leaves_its_line_until_it_is_tried_again(run, tiny, tmp_path):
+    for wrong, expected in (("kernel_size=6", "kernel_size must be odd"), ("seed=null", "seed=null: a training needs")):
+        with pytest.raises(SystemExit):
+            run(train, *tiny, f"hydra.run.dir={tmp_path}", wrong)
+        assert expected in (tmp_path / "FAILED").read_text()
+
+
+def test_a_run_in_use_is_not_marked_as_failed(run, tiny, tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr("arcsr_lightning.resume.PATIENCE", 0)
+    with alone_in(tmp_path), pytest.raises(SystemExit):
+        run(train, *tiny, f"hydra.run.dir={tmp_path}")
+    assert "another process is training in this folder" in capsys.readouterr().err
+    assert not (tmp_path / "FAILED").exists()
