@@ -35,7 +35,7 @@ bench: $(VENV)/run  ## Measure speed and memory against counterparts, in minutes
 	$(BIN)/arcsr-bench $(ARGS)
 
 test: $(VENV)/dev  ## Run the test suite
-	$(BIN)/python -m pytest $(ARGS)
+	$(BIN)/python -m pytest --numprocesses 2 --dist loadfile $(ARGS)
 
 test-slow: $(VENV)/dev  ## Run the slow tests only
 	$(BIN)/python -m pytest -m slow $(ARGS)

@@ -51,6 +51,7 @@ TRAINED = [method for method in METHODS if method != "bicubic"]
 COMMON = [
     "experiment=table2_cpu",
     "hydra.mode=RUN",
+    "ckpt_path=null",
     "kernel_size=3",
     "scale=4",
     "data.batch_size=2",
@@ -109,7 +110,7 @@ def test_a_method_trains_resumes_evaluates_and_predicts(method, photos, syntheti
     last = folder / "checkpoints" / (stages[-1] if stages else "") / "last.ckpt"
     assert torch.load(last, weights_only=True)["global_step"] == 1
 
-    run(train, *common, f"trainer.max_steps={5 * steps(method)}", "ckpt_path=last")
+    run(train, *common, f"trainer.max_steps={5 * steps(method)}", "ckpt_path=last", "allow_config_change=true")
     assert torch.load(last, weights_only=True)["global_step"] > 1
     report = json.loads((folder / "metrics.json").read_text())
     assert {row["method"] for row in report["rows"]} == {"bicubic", method}

@@ -9,6 +9,7 @@ import sqlite3
 import sys
 import time
 import traceback
+import warnings
 from collections.abc import Callable
 from contextlib import closing
 from functools import partial
@@ -158,7 +159,7 @@ def end(error: Exception) -> NoReturn:
 
 def starts_processes(cfg: DictConfig) -> bool:
     """Whether the run starts further processes by typing its command again, which is how Lightning does it."""
-    if "trainer" not in cfg:
+    if "trainer" not in cfg or cfg.trainer.devices == cfg.trainer.num_nodes == 1:
         return False
     launcher = build_trainer(OmegaConf.merge(cfg, {"callbacks": None, "logger": None})).strategy.launcher
     return (
@@ -336,7 +337,9 @@ def build_trainer(cfg: DictConfig) -> pl.Trainer:
     loggers = [instantiate(node) for node in (cfg.get("logger") or {}).values() if node]
     plugins = [instantiate(node) for node in (cfg.trainer.get("plugins") or {}).values() if node]
     trainer = instantiate(cfg.trainer, plugins=None, _partial_=True, _convert_="all")
-    return trainer(callbacks=callbacks, logger=loggers, plugins=plugins)
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "The `srun` command is available")  # a job of one process needs none
+        return trainer(callbacks=callbacks, logger=loggers, plugins=plugins)
 
 
 def close_loggers() -> None:

@@ -18,6 +18,8 @@ from arcsr_lightning.stages import Stage
 
 PATIENCE = 10.0  # seconds: data workers of a killed process hold its lock until they notice, which takes them five
 
+SHOWN = 8  # changes that one line can take
+
 # What a run learns from these parts of its configuration does not survive a change of them.
 DECISIVE = (
     "method",
@@ -152,7 +154,9 @@ def allow(changes: Mapping[str, tuple[Any, Any]], cfg: DictConfig, path: str | P
     Raises:
         InputError: ``cfg`` does not allow it.
     """
-    listed = ", ".join(f"{key} {old} -> {new}" for key, (old, new) in changes.items())
+    listed = ", ".join(f"{key} {old} -> {new}" for key, (old, new) in list(changes.items())[:SHOWN])
+    if len(changes) > SHOWN:
+        listed += f" and {len(changes) - SHOWN} more"
     if not cfg.allow_config_change:
         raise InputError(f"{path}: made with other settings: {listed}; allow_config_change=true goes on all the same")
     rank_zero_info(f"{path}: going on with other settings: {listed}")

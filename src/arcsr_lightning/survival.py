@@ -225,12 +225,3 @@ def validates(trainer: pl.Trainer, batches: int) -> bool:
     """Whether a validation follows when so many batches have been trained on."""
     every = trainer.val_check_batch  # None where validations go by the clock
     return trainer.enable_validation and every is not None and batches % every == 0
-
-
-def ignore_signals(worker: int) -> None:
-    """Let a data worker live as long as the process it works for, which decides what a signal means.
-
-    A signal often goes to a process and its children: Ctrl-C, a cluster's time limit.
-    """
-    for number in SIGNALS:
-        signal.signal(number, signal.SIG_IGN)

@@ -14,6 +14,7 @@ from torch import nn
 from arcsr_lightning import launch, resume
 from arcsr_lightning.checkpoints import export, load_weights, read_saved
 from arcsr_lightning.errors import InputError
+from arcsr_lightning.files import remove_leftovers
 from arcsr_lightning.reports import hardware_of, write_report
 from arcsr_lightning.results import compare
 from arcsr_lightning.stages import Stage, plan, schedule
@@ -31,6 +32,7 @@ def train(cfg: DictConfig) -> dict[str, float]:
         ChildProcessError: a data worker died.
     """
     with resume.alone_in(cfg.paths.output_dir):
+        remove_leftovers(cfg.paths.output_dir)
         metrics = resume.finished(cfg)
         if metrics is None:
             metrics = run(cfg)

@@ -2,6 +2,7 @@
 
 import os
 import re
+import signal
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
@@ -14,7 +15,6 @@ from torch.utils.data import DataLoader, Dataset, get_worker_info
 
 from arcsr_lightning.data.samplers import StepSampler
 from arcsr_lightning.errors import InputError
-from arcsr_lightning.survival import ignore_signals
 
 DatasetFactory = Callable[[], Dataset]
 
@@ -159,3 +159,12 @@ class ResumableLoader(DataLoader):
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         pass
+
+
+def ignore_signals(worker: int) -> None:
+    """Let a data worker live as long as the process it works for, which decides what a signal means.
+
+    Ctrl-C and a cluster's time limit go to a process and its children alike.
+    """
+    for number in (signal.SIGTERM, signal.SIGINT, signal.SIGUSR1, signal.SIGUSR2):
+        signal.signal(number, signal.SIG_IGN)
