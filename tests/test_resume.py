@@ -9,7 +9,8 @@ import pytest
 
 from arcsr_lightning import resume, train
 from arcsr_lightning.checkpoints import read_saved
-from arcsr_lightning.launch import job_folder, plain
+from arcsr_lightning.launch import plain
+from arcsr_lightning.launch.folders import job_folder
 
 # ---------------------------------------------------------------- configurations
 

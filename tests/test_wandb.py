@@ -14,7 +14,7 @@ from wandb.proto.wandb_internal_pb2 import Record, RunRecord
 
 from arcsr_lightning import launch
 from arcsr_lightning import train as command
-from arcsr_lightning.launch import run_id, wandb_offline
+from arcsr_lightning.launch.resolvers import run_id, wandb_offline
 from arcsr_lightning.train import train
 
 SHORT = ("trainer.max_steps=2", "callbacks.ema=null", "logger=wandb")

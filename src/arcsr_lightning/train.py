@@ -145,10 +145,7 @@ def tabulate(sweep: Path) -> None:
 
 @launch.command("train", after_job=tabulate)
 def main(cfg: DictConfig) -> Any:
-    try:
-        return optimized(train(cfg), cfg.optimized_metric)
-    finally:
-        launch.close_loggers()
+    return optimized(train(cfg), cfg.optimized_metric)
 
 
 if __name__ == "__main__":

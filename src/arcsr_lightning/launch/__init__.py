@@ -1,0 +1,40 @@
+"""The only part that knows Hydra: commands, configurations, and the objects built from them."""
+
+from hydra.utils import instantiate
+
+from arcsr_lightning.launch import resolvers  # registers them
+from arcsr_lightning.launch.commands import command, compose
+from arcsr_lightning.launch.messages import USER_ERRORS, explain
+from arcsr_lightning.launch.objects import (
+    build_data,
+    build_loss,
+    build_module,
+    build_network,
+    build_trainer,
+    check_parts,
+    close_loggers,
+    plain,
+    prepare,
+    show,
+)
+from arcsr_lightning.launch.sweeps import SweepPlan
+
+__all__ = [
+    "USER_ERRORS",
+    "SweepPlan",
+    "build_data",
+    "build_loss",
+    "build_module",
+    "build_network",
+    "build_trainer",
+    "check_parts",
+    "close_loggers",
+    "command",
+    "compose",
+    "explain",
+    "instantiate",
+    "plain",
+    "prepare",
+    "resolvers",
+    "show",
+]

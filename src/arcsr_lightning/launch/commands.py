@@ -1,0 +1,106 @@
+"""Commands: from what is typed to a configuration, and from an error to one line."""
+
+import os
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, NoReturn
+
+import hydra
+from hydra.core.global_hydra import GlobalHydra
+from hydra.core.hydra_config import HydraConfig
+from hydra.types import RunMode
+from omegaconf import DictConfig, read_write
+from pytorch_lightning.utilities.rank_zero import rank_zero_only
+
+from arcsr_lightning import CONF_DIR
+from arcsr_lightning.errors import FolderInUseError
+from arcsr_lightning.launch.folders import stamp
+from arcsr_lightning.launch.messages import explain, line_of
+from arcsr_lightning.launch.objects import close_loggers
+from arcsr_lightning.launch.sweeps import sweep_job
+from arcsr_lightning.processes import end_with_parent, failed_first
+
+
+def compose(overrides: list[str] | None = None, config_name: str = "train") -> DictConfig:
+    """The configuration a command would run with, for notebooks and tests.
+
+    Args:
+        overrides: as typed on the command line, e.g. ``["experiment=quickstart", "seed=1"]``.
+        config_name: ``train``, ``evaluate``, ``predict`` or ``prepare``.
+
+    There is no run folder outside a command: ``paths.output_dir`` is ``<logs>/<task_name>/interactive`` then.
+    """
+    interactive = "paths.output_dir=${paths.log_dir}/${task_name}/interactive"
+    GlobalHydra.instance().clear()
+    with hydra.initialize_config_dir(str(CONF_DIR), version_base="1.3"):
+        return hydra.compose(config_name, [interactive, *(overrides or [])])
+
+
+def command(
+    config_name: str, after_job: Callable[[Path], Any] | None = None
+) -> Callable[[Callable[[DictConfig], Any]], Callable[[], Any]]:
+    """Turn ``task(cfg)`` into a command line: Hydra composes its configuration, bad input ends in one clear line.
+
+    With ``HYDRA_FULL_ERROR=1`` in the environment it ends in a traceback. What fails leaves the line in a file FAILED
+    in its folder, the first that fails where a run has several processes. After every job of a sweep ``after_job`` gets
+    the sweep's folder.
+    """
+
+    def decorate(task: Callable[[DictConfig], Any]) -> Callable[[], Any]:
+        def job(cfg: DictConfig) -> Any:
+            try:
+                if HydraConfig.get().mode == RunMode.MULTIRUN:
+                    return sweep_job(config_name, task, cfg, after_job)
+                return single_job(task, cfg)
+            finally:
+                close_loggers()
+
+        def main() -> Any:
+            # All ranks and all jobs of one launch share one folder name.
+            os.environ.setdefault("ARCSR_RUN_STAMP", stamp())
+            os.environ.setdefault("ARCSR_TRACEBACK", os.environ.get("HYDRA_FULL_ERROR", "0"))
+            os.environ["HYDRA_FULL_ERROR"] = "1"  # Hydra hands its errors to us
+            if rank_zero_only.rank or "ARCSR_JOB" in os.environ:
+                end_with_parent()
+            try:
+                return hydra.main(version_base="1.3", config_path=str(CONF_DIR), config_name=config_name)(job)()
+            except Exception as error:
+                if rank_zero_only.rank and explain(error):  # before the run began: all processes fail of the same
+                    sys.exit(1)
+                end(error)
+
+        return main
+
+    return decorate
+
+
+def single_job(task: Callable[[DictConfig], Any], cfg: DictConfig) -> Any:
+    """Run what was typed, in this process or one of several."""
+    failed = Path(cfg.paths.output_dir, "FAILED")
+    if rank_zero_only.rank == 0:
+        failed.unlink(missing_ok=True)
+    try:
+        pin_folder()
+        return task(cfg)
+    except FolderInUseError as error:
+        end(error)
+    except Exception as error:
+        if not failed_first(failed, line_of(error)):
+            sys.exit(1)
+        end(error)
+
+
+def pin_folder() -> None:
+    """Let the processes that Lightning starts have this run's folder, instead of looking for one by themselves."""
+    config = HydraConfig.instance().cfg.hydra
+    with read_write(config):
+        config.run.dir = config.runtime.output_dir
+
+
+def end(error: Exception) -> NoReturn:
+    """Leave with one line about an error of the user's; a fault of ours, or a wanted traceback, is raised again."""
+    if explain(error) is None or os.environ["ARCSR_TRACEBACK"] != "0":
+        raise error
+    print(f"error: {explain(error)}", file=sys.stderr)
+    sys.exit(1)

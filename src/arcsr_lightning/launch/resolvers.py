@@ -1,0 +1,93 @@
+"""What configurations can compute: ``${name:argument,...}``."""
+
+import hashlib
+import netrc
+import os
+import sqlite3
+from contextlib import closing
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit
+
+from omegaconf import DictConfig, ListConfig, OmegaConf
+
+from arcsr_lightning.errors import InputError
+from arcsr_lightning.launch.folders import job_folder, run_folder, sweep_folder, under
+
+
+def steps(part: float, *, _root_: DictConfig) -> int:
+    """A part of the training's steps, at least one: the unit of schedules that fit every training."""
+    return max(1, int(part * _root_.trainer.max_steps))
+
+
+def per_node(devices: Any) -> int:
+    """How many processes ``trainer.devices`` makes on each node of a cluster: a number, or a list of devices.
+
+    Raises:
+        InputError: only the node itself could tell.
+    """
+    number = len(devices) if isinstance(devices, ListConfig) else devices
+    if not str(number).isdigit() or int(number) < 1:
+        raise InputError(f"trainer.devices={devices}: a cluster must be told how many; give a number")
+    return int(number)
+
+
+def gpus(accelerator: str, devices: Any) -> int | None:
+    """The GPUs that a cluster is asked for on each node: one for each process, none for trainer=cpu."""
+    return None if accelerator == "cpu" else per_node(devices)
+
+
+def run_id(folder: str, log_dir: str, stage: str | None) -> str:
+    """What a dashboard knows a stage of a run by: the same whenever it is resumed, on whatever machine."""
+    place = Path(os.path.relpath(folder, log_dir)).as_posix()
+    return hashlib.sha256(f"{place}\n{stage}".encode()).hexdigest()[:12]
+
+
+def all_tags(own: list[str], *more: str) -> list[str]:
+    """The user's own tags of a run, then those that every run has; none twice."""
+    return list(dict.fromkeys([*own, *more]))
+
+
+def trials(storage: str | None) -> int:
+    """How many trials the studies in the database ``sqlite:///PATH`` have made so far; 0 for any other storage.
+
+    Raises:
+        InputError: the file is no such database.
+    """
+    path = Path((storage or "").removeprefix("sqlite:///"))
+    if not path.is_file():
+        return 0
+    try:
+        with closing(sqlite3.connect(path)) as database:
+            return database.execute("SELECT count(*) FROM trials").fetchone()[0]
+    except sqlite3.DatabaseError as error:
+        line = f"{path}: not a study ({error}); remove it, or give hydra.sweeper.storage=sqlite:///PATH"
+        raise InputError(line) from error
+
+
+def wandb_offline() -> bool:
+    """True where W&B is told to be offline, or no key of its server is at hand: the run is then recorded on disk, and
+    nothing prompts."""
+    if mode := os.environ.get("WANDB_MODE"):
+        return mode in ("offline", "dryrun")
+    if os.environ.get("WANDB_API_KEY"):
+        return False
+    server = urlsplit(os.environ.get("WANDB_BASE_URL") or "https://api.wandb.ai").netloc
+    try:
+        return netrc.netrc(os.environ.get("NETRC")).authenticators(server) is None
+    except (OSError, netrc.NetrcParseError):
+        return True
+
+
+OmegaConf.register_new_resolver("run_folder", run_folder, replace=True)
+OmegaConf.register_new_resolver("sweep_folder", sweep_folder, replace=True)
+OmegaConf.register_new_resolver("job_folder", job_folder, replace=True)
+OmegaConf.register_new_resolver("under", under, replace=True)
+OmegaConf.register_new_resolver("steps", steps, replace=True)
+OmegaConf.register_new_resolver("per_node", per_node, replace=True)
+OmegaConf.register_new_resolver("gpus", gpus, replace=True)
+OmegaConf.register_new_resolver("folder_name", lambda folder: Path(folder).name, replace=True)
+OmegaConf.register_new_resolver("run_id", run_id, replace=True)
+OmegaConf.register_new_resolver("all_tags", all_tags, replace=True)
+OmegaConf.register_new_resolver("trials", trials, replace=True)
+OmegaConf.register_new_resolver("wandb_offline", wandb_offline, replace=True)

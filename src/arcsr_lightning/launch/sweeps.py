@@ -1,0 +1,106 @@
+"""The jobs of a sweep: planned, run one by one, each with a failure of its own."""
+
+import json
+import os
+import sys
+import traceback
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from hydra._internal.core_plugins.basic_sweeper import BasicSweeper
+from hydra.core.hydra_config import HydraConfig
+from hydra.core.override_parser.overrides_parser import OverridesParser
+from hydra.experimental.callback import Callback
+from omegaconf import DictConfig, OmegaConf
+from pytorch_lightning.strategies.launchers import _SubprocessScriptLauncher
+from pytorch_lightning.utilities.rank_zero import rank_zero_only
+
+from arcsr_lightning.errors import FolderInUseError, InputError
+from arcsr_lightning.files import write_text
+from arcsr_lightning.launch.messages import explain, line_of
+from arcsr_lightning.launch.objects import build_trainer
+from arcsr_lightning.processes import failed_first, run_alone
+
+
+class SweepPlan(Callback):
+    """Writes down in jobs.json what a sweep was typed as and which jobs that makes, before the first of them runs.
+
+    A sweeper that decides on its jobs as it goes leaves none there.
+    """
+
+    def on_multirun_start(self, config: DictConfig, **kwargs: Any) -> None:
+        typed = list(config.hydra.overrides.task)
+        sweeper = config.hydra.sweeper
+        jobs: list[list[str]] = []
+        if sweeper._target_.endswith(f".{BasicSweeper.__name__}"):  # not by class: Hydra's plugins are imported twice
+            swept = [f"{key}={value}" for key, value in (sweeper.params or {}).items()]
+            grid = BasicSweeper.split_arguments(OverridesParser.create().parse_overrides([*swept, *typed]), None)[0]
+            unnamed = tuple(f"{key}=" for key in config.hydra.job.config.override_dirname.exclude_keys)
+            jobs = [[override for override in job if not override.startswith(unnamed)] for job in grid]
+        path = Path(config.hydra.sweep.dir, "jobs.json")
+        before = json.loads(path.read_text(encoding="utf-8"))["jobs"] if path.is_file() else []
+        jobs = before + [job for job in jobs if job not in before]
+        write_text(path, json.dumps({"typed": typed, "jobs": jobs}, indent=1) + "\n")
+
+
+def sweep_job(
+    config_name: str, task: Callable[[DictConfig], Any], cfg: DictConfig, after: Callable[[Path], Any] | None
+) -> Any:
+    """Run one job of a sweep, which goes on with the others where it fails."""
+    first_rank = rank_zero_only.rank == 0
+    folder = Path(cfg.paths.output_dir)
+    if "ckpt_path" in cfg and (cfg.ckpt_path is None or (folder / "checkpoints").is_dir()):
+        cfg.ckpt_path = "last"  # a job that is run again, by a cluster or by hand, goes on
+    failed = folder / "FAILED"
+    if first_rank:
+        failed.unlink(missing_ok=True)
+    try:
+        return run_apart(config_name, cfg) if starts_processes(cfg) else task(cfg)
+    except Exception as error:
+        line = line_of(error)
+        if explain(error) is None or os.environ["ARCSR_TRACEBACK"] != "0":
+            traceback.print_exc()
+        if not isinstance(error, FolderInUseError) and failed_first(failed, line):
+            print(f"failed: {folder}: {line}", file=sys.stderr)
+        raise InputError(f"{folder}: {line}; the same command typed again does only what is missing") from error
+    finally:
+        if after and first_rank:
+            after(Path(HydraConfig.get().sweep.dir))
+
+
+def starts_processes(cfg: DictConfig) -> bool:
+    """Whether the run starts further processes by typing its command again, which is how Lightning does it."""
+    if "trainer" not in cfg or cfg.trainer.devices == cfg.trainer.num_nodes == 1:
+        return False
+    launcher = build_trainer(OmegaConf.merge(cfg, {"callbacks": None, "logger": None})).strategy.launcher
+    return (
+        isinstance(launcher, _SubprocessScriptLauncher)
+        and launcher.num_processes > 1
+        and not launcher.cluster_environment.creates_processes_externally
+    )
+
+
+def run_apart(config_name: str, cfg: DictConfig) -> float | None:
+    """Run a job of a sweep as a command of its own, and return what the sweep is to optimise.
+
+    The command that Lightning types again must not be that of the sweep, and the run that Lightning kills when one of
+    its processes fails must not be the sweep.
+
+    Raises:
+        ChildProcessError: the job failed, with the line that it left.
+    """
+    job, folder = HydraConfig.get(), Path(cfg.paths.output_dir)
+    own = [f"--config-dir={s.path}" for s in job.runtime.config_sources if s.provider == "command-line"]
+    typed = [*job.overrides.hydra, *job.overrides.task]
+    pinned = ["hydra.mode=RUN", f'hydra.run.dir="{job.runtime.output_dir}"', "hydra.output_subdir=null"]
+    if cfg.get("ckpt_path"):
+        pinned.append(f'ckpt_path="{cfg.ckpt_path}"')
+    command = [sys.executable, "-m", f"arcsr_lightning.{config_name}", *own, *typed, *pinned]
+    status = run_alone(command, os.environ | {"ARCSR_JOB": "1"})
+    if status:
+        failed = folder / "FAILED"
+        line = failed.read_text(encoding="utf-8").strip() if failed.is_file() else f"its process ended with {status}"
+        raise ChildProcessError(line)
+    metrics = folder / "finished.json"
+    return json.loads(metrics.read_text(encoding="utf-8")).get(cfg.optimized_metric) if metrics.is_file() else None
