@@ -4,7 +4,7 @@ import hashlib
 import json
 import os
 import re
-import time
+from datetime import datetime
 from pathlib import Path
 
 from omegaconf import DictConfig
@@ -14,7 +14,7 @@ def stamp() -> str:
     """The name of a new run's folder, the same in all processes that the scheduler starts for it at once."""
     if int(os.environ.get("SLURM_NTASKS", "1")) > 1 and "SLURM_PROCID" in os.environ:  # srun arcsr-train
         return "slurm-{SLURM_JOB_ID}.{SLURM_STEP_ID}".format(**os.environ)
-    return time.strftime("%Y-%m-%d_%H-%M-%S")
+    return f"{datetime.now():%Y-%m-%d_%H-%M-%S-%f}"[:-3]  # milliseconds, as a loop in a shell starts many at once
 
 
 def run_folder(log_dir: str, task_name: str, ckpt_path: str | None) -> str:
