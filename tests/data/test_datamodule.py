@@ -1,3 +1,4 @@
+import multiprocessing
 import os
 import signal
 import subprocess
@@ -287,6 +288,32 @@ def test_a_data_worker_that_is_killed_is_reported_with_its_sample_and_file(tmp_p
         data.naming_dead_workers(),
     ):
         trainer(tmp_path, max_steps=6).fit(Diary(), datamodule=data)
+
+
+def test_a_worker_that_is_killed_while_it_hands_over_a_sample_is_reported_too():
+    data = module(num_workers=1)
+    watched = data._watch(Deadly(6))
+    worker = multiprocessing.get_context("fork").Process(target=signal.pause)
+    worker.start()
+    watched.notes[0] = torch.tensor([worker.pid, 5])
+    with pytest.raises(ConnectionResetError), data.naming_dead_workers():
+        raise ConnectionResetError  # of another connection: the worker lives
+    worker.kill()
+    worker.join()
+    message = r"worker died at sample 5, made from photo5\.png"
+    with pytest.raises(ChildProcessError, match=message), data.naming_dead_workers():
+        raise ConnectionResetError
+
+
+def test_a_process_does_not_wait_for_workers_that_an_error_left_behind():
+    code = """
+from torch.utils.data import DataLoader
+from arcsr_lightning.data.datamodule import ignore_signals
+workers = iter(DataLoader(range(9), num_workers=1, persistent_workers=True, worker_init_fn=ignore_signals))
+next(workers)
+raise SystemExit(3)
+"""
+    assert subprocess.run([sys.executable, "-c", code], timeout=100).returncode == 3
 
 
 def test_other_errors_within_a_run_stay_as_they_are():

@@ -1,5 +1,7 @@
 """The data sets of a run, as Lightning wants them."""
 
+import atexit
+import multiprocessing
 import os
 import re
 import signal
@@ -50,6 +52,7 @@ class SRDataModule(pl.LightningDataModule):
         self.watched: list[Watched] = []
 
     def setup(self, stage: str) -> None:
+        self.watched = []  # the workers of another stage have ended
         if stage == "fit":
             self.train_set = self.make_train()
         if stage in ("fit", "validate"):
@@ -117,14 +120,18 @@ class SRDataModule(pl.LightningDataModule):
         """
         try:
             yield
-        except RuntimeError as error:
+        except (RuntimeError, ConnectionError, EOFError) as error:
             report = re.match(r"DataLoader worker \(pid(?:\(s\))? ([\d, ]+)\)", str(error))
-            if not report:
+            if report:
+                pids = {int(pid) for pid in report[1].split(",")}
+            elif isinstance(error, RuntimeError):
                 raise
-            pids = {int(pid) for pid in report[1].split(",")}
-            at = (
-                " and ".join(place for watched in self.watched for place in watched.places(pids)) or "before any sample"
-            )
+            else:  # the connection on which it was just handing over a sample noticed first
+                pids = set().union(*(watched.ended() for watched in self.watched))
+                if not pids:
+                    raise
+            places = [place for watched in self.watched for place in watched.places(pids)]
+            at = " and ".join(places) or "before any sample"
             raise ChildProcessError(
                 f"a data worker died {at}; where memory ran out, lower data.num_workers, use "
                 "smaller images, or read them from a store (data.store=PATH)"
@@ -144,6 +151,11 @@ class Watched(Dataset[Any]):
     def __getitem__(self, number: int) -> Any:
         self.notes[get_worker_info().id] = torch.tensor([os.getpid(), number])
         return self.dataset[number]
+
+    def ended(self) -> set[int]:
+        """The workers that are no more."""
+        alive = {child.pid for child in multiprocessing.active_children()}
+        return {pid for pid, _ in self.notes.tolist() if pid >= 0} - alive
 
     def places(self, pids: set[int]) -> list[str]:
         """Where the workers are, or were last, that are these processes."""
@@ -168,3 +180,12 @@ def ignore_signals(worker: int) -> None:
     """
     for number in (signal.SIGTERM, signal.SIGINT, signal.SIGUSR1, signal.SIGUSR2):
         signal.signal(number, signal.SIG_IGN)
+
+
+@atexit.register
+def kill_workers() -> None:
+    """End the data workers that an error left behind: Python's exit waits for them, and they ignore its SIGTERM."""
+    signal.signal(signal.SIGCHLD, signal.SIG_DFL)  # torch's handler takes a worker's death for an error
+    for child in multiprocessing.active_children():
+        if child.daemon:
+            child.kill()
