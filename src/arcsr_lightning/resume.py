@@ -14,6 +14,7 @@ from torch import nn
 from arcsr_lightning.checkpoints import load_weights, read_saved
 from arcsr_lightning.errors import FolderInUseError, InputError
 from arcsr_lightning.files import write_text
+from arcsr_lightning.launch import plain
 from arcsr_lightning.stages import Stage
 
 PATIENCE = 10.0  # seconds: data workers of a killed process hold its lock until they notice, which takes them five
@@ -95,7 +96,7 @@ def finished(cfg: DictConfig) -> dict[str, float] | None:
     if cfg.ckpt_path != "last" or not _finished(cfg).is_file():
         return None
     path = Path(cfg.paths.output_dir, "config.yaml")
-    changes = differences(_plain(OmegaConf.load(path)), _plain(cfg))
+    changes = differences(plain(OmegaConf.load(path)), plain(cfg))
     if changes:
         allow(changes, cfg, path)
         return None
@@ -143,7 +144,7 @@ def _take_up(path: Path, stage: Stage, network: nn.Module) -> None:
     """Give the network the weights of a checkpoint that ``stage`` made."""
     saved = read_saved(path)
     load_weights(network, saved, path)  # says clearly what does not fit, before Lightning tries
-    changes = differences(saved.config, _plain(stage.config))
+    changes = differences(saved.config, plain(stage.config))
     if changes:
         allow(changes, stage.config, path)
 
@@ -188,7 +189,3 @@ def _leaves(node: Any, name: str) -> Iterator[tuple[str, Any]]:
     for key, child in node.items():
         if key not in HARMLESS:
             yield from _leaves(child, f"{name}.{key}")
-
-
-def _plain(cfg: DictConfig) -> dict[str, Any]:
-    return OmegaConf.to_container(cfg, resolve=True)

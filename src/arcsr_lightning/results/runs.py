@@ -11,6 +11,7 @@ from typing import Any, NamedTuple
 from omegaconf import OmegaConf
 
 from arcsr_lightning.errors import InputError
+from arcsr_lightning.launch.folders import naming
 from arcsr_lightning.metrics import protocol
 
 Row = dict[str, Any]
@@ -86,9 +87,8 @@ def read_run(folder: Path) -> Run:
     """
     config = OmegaConf.to_container(OmegaConf.load(folder / ".hydra" / "config.yaml"))
     overrides = OmegaConf.load(folder / ".hydra" / "overrides.yaml")
-    naming = OmegaConf.load(folder / ".hydra" / "hydra.yaml").hydra.job.config.override_dirname
-    unnamed = tuple(f"{key}=" for key in naming.exclude_keys)
-    own = tuple(override for override in overrides if not override.startswith(unnamed))
+    hydra = OmegaConf.load(folder / ".hydra" / "hydra.yaml").hydra
+    own = tuple(naming(overrides, hydra.job.config.override_dirname.exclude_keys))
 
     failed, report = folder / "FAILED", folder / "metrics.json"
     over = "train" not in config or (folder / "finished.json").is_file()  # an evaluation ends with its report
