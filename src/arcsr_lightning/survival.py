@@ -22,11 +22,11 @@ from lightning_fabric.plugins import TorchCheckpointIO
 from pytorch_lightning.callbacks import Checkpoint, ModelCheckpoint, WeightAveraging
 from pytorch_lightning.utilities.rank_zero import rank_zero_info
 
+from arcsr_lightning.data.datamodule import SIGNALS
 from arcsr_lightning.errors import InputError
 from arcsr_lightning.files import remove_leftovers, write_aside
 
 FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)  # disk, quota, largest file
-SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGUSR1, signal.SIGUSR2)
 
 
 class DurableCheckpointIO(TorchCheckpointIO):

@@ -295,7 +295,7 @@ def test_a_worker_that_is_killed_while_it_hands_over_a_sample_is_reported_too():
     watched = data._watch(Deadly(6))
     worker = multiprocessing.get_context("fork").Process(target=signal.pause)
     worker.start()
-    watched.notes[0] = torch.tensor([worker.pid, 5])
+    watched.notes[0] = torch.tensor([worker.pid, 5, 1])
     with pytest.raises(ConnectionResetError), data.naming_dead_workers():
         raise ConnectionResetError  # of another connection: the worker lives
     worker.kill()

@@ -18,6 +18,8 @@ from torch.utils.data import DataLoader, Dataset, get_worker_info
 from arcsr_lightning.data.samplers import StepSampler
 from arcsr_lightning.errors import InputError
 
+# What ends a run: the process decides when (survival.LastCheckpoint), its workers wait for that.
+SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGUSR1, signal.SIGUSR2)
 DatasetFactory = Callable[[], Dataset]
 
 
@@ -143,23 +145,27 @@ class Watched(Dataset[Any]):
 
     def __init__(self, dataset: Dataset[Any], workers: int) -> None:
         self.dataset = dataset
-        self.notes = torch.full((workers, 2), -1).share_memory_()  # process, sample number
+        self.notes = torch.full((workers, 3), -1).share_memory_()  # process, sample number, 1 while it is made
 
     def __len__(self) -> int:
         return len(self.dataset)
 
     def __getitem__(self, number: int) -> Any:
-        self.notes[get_worker_info().id] = torch.tensor([os.getpid(), number])
-        return self.dataset[number]
+        note = self.notes[get_worker_info().id]
+        note[:] = torch.tensor([os.getpid(), number, 1])
+        try:
+            return self.dataset[number]
+        finally:
+            note[2] = 0
 
     def ended(self) -> set[int]:
-        """The workers that are no more."""
+        """The workers that are no more, and did not end between two samples, as all do in the end."""
         alive = {child.pid for child in multiprocessing.active_children()}
-        return {pid for pid, _ in self.notes.tolist() if pid >= 0} - alive
+        return {pid for pid, _, making in self.notes.tolist() if making == 1} - alive
 
     def places(self, pids: set[int]) -> list[str]:
         """Where the workers are, or were last, that are these processes."""
-        numbers = [number for pid, number in self.notes.tolist() if pid in pids]
+        numbers = [number for pid, number, _ in self.notes.tolist() if pid in pids]
         return [f"at sample {number}, made from {self.dataset.source(number)}" for number in numbers]
 
 
@@ -178,7 +184,7 @@ def ignore_signals(worker: int) -> None:
 
     Ctrl-C and a cluster's time limit go to a process and its children alike.
     """
-    for number in (signal.SIGTERM, signal.SIGINT, signal.SIGUSR1, signal.SIGUSR2):
+    for number in SIGNALS:
         signal.signal(number, signal.SIG_IGN)
 
 
