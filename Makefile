@@ -32,7 +32,7 @@ results: $(VENV)/run  ## Tables and plot of a study: ARGS="table1"
 	$(BIN)/arcsr-results $(ARGS)
 
 bench: $(VENV)/run  ## Measure speed and memory against counterparts, in minutes: ARGS="--quick", "--full", "--only PATTERN"
-	$(BIN)/arcsr-bench $(ARGS)
+	$(BIN)/python -m benchmarks $(ARGS)
 
 test: $(VENV)/dev  ## Run the test suite
 	$(BIN)/python -m pytest --numprocesses 2 --dist loadfile $(ARGS)

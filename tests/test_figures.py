@@ -6,22 +6,16 @@ from PIL import Image
 from skimage import data as skimage_data
 
 from arcsr_lightning.degradation import MotionField, dense_field
-from arcsr_lightning.figures import (
-    PanelRow,
+from arcsr_lightning.figures.kernels import grid_pixels, kernel_field_picture, kernel_grid_picture, kernel_moments
+from arcsr_lightning.figures.offsets import offset_moments, offsets_picture
+from arcsr_lightning.figures.panel import PanelRow, detailed_part, panel
+from arcsr_lightning.figures.style import save_figure
+from arcsr_lightning.figures.walkthrough import (
     degradation_picture,
-    detailed_part,
     field_parts_picture,
-    grid_pixels,
     guided_conv_picture,
     impulse_picture,
-    kernel_field_picture,
-    kernel_grid_picture,
-    kernel_moments,
-    offset_moments,
-    offsets_picture,
-    panel,
     sampling_picture,
-    save_figure,
 )
 
 

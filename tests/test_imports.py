@@ -81,6 +81,6 @@ def test_a_part_can_be_had_without_the_rest(statement, absent):
 
 def test_the_two_functions_for_notebooks_are_at_the_top():
     assert arcsr_lightning.compose.__module__ == "arcsr_lightning.launch.commands"
-    assert arcsr_lightning.load_model.__module__ == "arcsr_lightning.checkpoints"
+    assert arcsr_lightning.load_model.__module__ == "arcsr_lightning.runs.weights"
     with pytest.raises(AttributeError, match="no attribute 'train_all'"):
         _ = arcsr_lightning.train_all

@@ -10,7 +10,7 @@ import pytest
 
 from arcsr_lightning import train
 from arcsr_lightning.processes import end_with_parent, failed_first, run_alone
-from arcsr_lightning.resume import alone_in
+from arcsr_lightning.runs.resume import alone_in
 
 pytestmark = pytest.mark.skipif(not Path("/proc/self/stat").exists(), reason="whether a process lives is read in /proc")
 
@@ -88,7 +88,7 @@ def test_a_failed_run_leaves_its_line_until_it_is_tried_again(run, tiny, tmp_pat
 
 
 def test_a_run_in_use_is_not_marked_as_failed(run, tiny, tmp_path, monkeypatch, capsys):
-    monkeypatch.setattr("arcsr_lightning.resume.PATIENCE", 0)
+    monkeypatch.setattr("arcsr_lightning.runs.resume.PATIENCE", 0)
     with alone_in(tmp_path), pytest.raises(SystemExit):
         run(train, *tiny, f"hydra.run.dir={tmp_path}")
     assert "another process is training in this folder" in capsys.readouterr().err

@@ -8,8 +8,8 @@ import torch
 
 from arcsr_lightning import CONF_DIR, compose
 from arcsr_lightning.launch import build_loss, build_network
-from arcsr_lightning.networks.cost import macs, parameters
-from arcsr_lightning.stages import plan
+from arcsr_lightning.runs.stages import plan
+from arcsr_lightning.scores.cost import macs, parameters
 
 README = Path(__file__).parents[1] / "README.md"
 

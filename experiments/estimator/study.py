@@ -12,8 +12,8 @@ from torch.utils.data import DataLoader, Dataset
 from arcsr_lightning import compose
 from arcsr_lightning.data import StepSampler
 from arcsr_lightning.losses import kernel_loss
-from arcsr_lightning.metrics import kernel_error
 from arcsr_lightning.networks import KernelEstimator
+from arcsr_lightning.scores.metrics import kernel_error
 
 STEPS, BATCH = 400, 8
 LOSSES = {"divergence": kernel_loss, "l1": lambda estimate, truth: kernel_error(estimate, truth).mean()}

@@ -9,7 +9,7 @@ _HERE = Path(__file__).resolve().parent
 # conf/ lies inside an installed wheel and beside src/ in a checkout.
 CONF_DIR = next(folder for folder in (_HERE / "conf", _HERE.parents[1] / "conf") if folder.is_dir())
 
-_HOMES = {"compose": "launch", "load_model": "checkpoints"}
+_HOMES = {"compose": "launch", "load_model": "runs.weights"}
 
 __all__ = ["CONF_DIR", "__version__", "compose", "load_model"]
 

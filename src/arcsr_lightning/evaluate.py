@@ -3,10 +3,11 @@
 from omegaconf import DictConfig
 
 from arcsr_lightning import launch
-from arcsr_lightning.checkpoints import build_saved, find_weights, read_saved
 from arcsr_lightning.errors import InputError
-from arcsr_lightning.lightning_module import Row, SRModule
-from arcsr_lightning.reports import hardware_of, write_report
+from arcsr_lightning.runs.weights import build_saved, find_weights, read_saved
+from arcsr_lightning.scores.report import hardware_of, write_report
+from arcsr_lightning.scores.rows import Row
+from arcsr_lightning.training.module import SRModule
 
 
 def evaluate(cfg: DictConfig) -> list[Row]:

@@ -8,11 +8,12 @@ from rich.progress import Progress
 from torch import nn
 
 from arcsr_lightning import launch
-from arcsr_lightning.checkpoints import find_weights, load_model
 from arcsr_lightning.data.images import check_format, image_files, load_picture, replace_pixels, save_picture
 from arcsr_lightning.errors import InputError
-from arcsr_lightning.figures import kernel_field_picture, save_figure
+from arcsr_lightning.figures.kernels import kernel_field_picture
+from arcsr_lightning.figures.style import save_figure
 from arcsr_lightning.inference import restore
+from arcsr_lightning.runs.weights import find_weights, load_model
 
 
 def predict(cfg: DictConfig) -> list[Path]:

@@ -11,6 +11,9 @@ from pathlib import Path
 
 from pytorch_lightning.utilities.rank_zero import rank_zero_only
 
+# What ends a run: the process decides when (training.survival), its data workers wait for that.
+SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGUSR1, signal.SIGUSR2)
+
 
 def failed_first(failed: Path, line: str) -> bool:
     """Leave ``line`` in the file ``failed``; False where another process of the run has done so before.

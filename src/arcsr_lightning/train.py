@@ -11,13 +11,14 @@ from pytorch_lightning.callbacks import ModelCheckpoint
 from pytorch_lightning.utilities.rank_zero import rank_zero_info
 from torch import nn
 
-from arcsr_lightning import launch, resume
-from arcsr_lightning.checkpoints import export, load_weights, read_saved
+from arcsr_lightning import launch
 from arcsr_lightning.errors import InputError
 from arcsr_lightning.files import remove_leftovers
-from arcsr_lightning.reports import hardware_of, write_report
 from arcsr_lightning.results import compare
-from arcsr_lightning.stages import Stage, plan, schedule
+from arcsr_lightning.runs import resume
+from arcsr_lightning.runs.stages import Stage, plan, schedule
+from arcsr_lightning.runs.weights import export, load_weights, read_saved
+from arcsr_lightning.scores.report import hardware_of, write_report
 
 
 def train(cfg: DictConfig) -> dict[str, float]:

@@ -3,8 +3,8 @@ from itertools import product
 import pytest
 import torch
 
-from arcsr_lightning.benchmarks import cases
-from arcsr_lightning.benchmarks.cases import BOTH, CONV, DEFORM, FORWARD, KG, REFERENCE
+from benchmarks import cases
+from benchmarks.cases import BOTH, CONV, DEFORM, FORWARD, KG, REFERENCE
 
 
 def test_every_goal_is_measured_with_one_thread_and_with_two():

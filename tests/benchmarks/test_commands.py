@@ -2,9 +2,9 @@ import csv
 
 import pytest
 
-from arcsr_lightning.benchmarks import __main__ as bench
-from arcsr_lightning.benchmarks.cases import smallest
-from arcsr_lightning.benchmarks.timing import Samples
+from benchmarks import __main__ as bench
+from benchmarks.cases import smallest
+from benchmarks.timing import Samples
 
 
 def test_the_smallest_case_leaves_a_table_that_follows_from_its_raw_numbers(run, tmp_path, capsys):

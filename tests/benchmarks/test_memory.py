@@ -3,7 +3,7 @@ from functools import partial
 import pytest
 import torch
 
-from arcsr_lightning.benchmarks.memory import peak, peaks
+from benchmarks.memory import peak, peaks
 
 MIB = 2**20
 

@@ -1,8 +1,8 @@
 import pytest
 
-from arcsr_lightning.benchmarks import report
-from arcsr_lightning.benchmarks.cases import Case, Goal
-from arcsr_lightning.benchmarks.timing import Samples
+from benchmarks import report
+from benchmarks.cases import Case, Goal
+from benchmarks.timing import Samples
 
 
 def case(goal=None, subject="filter", x=None):

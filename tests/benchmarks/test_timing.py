@@ -2,7 +2,7 @@ import gc
 
 import pytest
 
-from arcsr_lightning.benchmarks import timing
+from benchmarks import timing
 
 
 class Clock:

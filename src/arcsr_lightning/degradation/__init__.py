@@ -8,16 +8,9 @@ from arcsr_lightning.degradation.blur import (
     lr_field,
     to_lr_taps,
 )
-from arcsr_lightning.degradation.fields import (
-    Blur,
-    FileKernels,
-    GaussianField,
-    KernelField,
-    MotionField,
-    NoBlur,
-)
+from arcsr_lightning.degradation.fields import Blur, GaussianField, KernelField, MotionField, NoBlur
+from arcsr_lightning.degradation.kernel_files import FileKernels
 from arcsr_lightning.degradation.kernels import gaussian_kernel, motion_kernel, random_trajectory
-from arcsr_lightning.degradation.maps import blur_amount, motion_class, sharpness_loss_map
 from arcsr_lightning.degradation.noise import add_noise, round_to_8bit
 from arcsr_lightning.degradation.pipeline import Degradation, Degraded
 from arcsr_lightning.degradation.resize import downsample, upsample
@@ -34,17 +27,14 @@ __all__ = [
     "add_noise",
     "apply_blended_kernels",
     "apply_kernel_field",
-    "blur_amount",
     "dense_field",
     "downsample",
     "gaussian_kernel",
     "hr_taps_field",
     "lr_field",
-    "motion_class",
     "motion_kernel",
     "random_trajectory",
     "round_to_8bit",
-    "sharpness_loss_map",
     "to_lr_taps",
     "upsample",
 ]

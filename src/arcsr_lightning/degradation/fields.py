@@ -1,18 +1,15 @@
 """Samplers of spatially varying blur.
 
 Each draws the kernel field of one image as M kernels blended by M masks,
-``k(p) = sum_m masks[m, p] * kernels[m]``; M is fixed per sampler, so that the fields of a batch can be stacked.
-"""
+``k(p) = sum_m masks[m, p] * kernels[m]``; M is fixed per sampler, so that the fields of a batch can be stacked."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
 import torch
 import torch.nn.functional as F
-from PIL import Image
 from torch import Tensor
 
 from arcsr_lightning.degradation.kernels import (
@@ -129,23 +126,6 @@ class GaussianField:
         return KernelField(kernel[None], torch.ones(1, height, width))
 
 
-class FileKernels:
-    """One kernel, drawn from a file or folder, for the whole image; M = 1.
-
-    path: an ``.npz`` file (every array is a kernel (h, w) or a stack (n, h, w)), a ``.mat`` file up to version
-    7 (the same, or cells of kernels), an image, or a folder of ``.png`` images. Kernels are scaled to sum to one
-    and padded around their centre (pixel n // 2) to one odd size. They act as they are in the file, by
-    cross-correlation. Raises InputError if the path is missing, unreadable or holds no kernel.
-    """
-
-    def __init__(self, path: str | Path) -> None:
-        self.kernels = read_kernels(Path(path))
-
-    def __call__(self, rng: np.random.Generator, height: int, width: int) -> KernelField:
-        number = int(rng.integers(len(self.kernels)))
-        return KernelField(self.kernels[number, None], torch.ones(1, height, width))
-
-
 class NoBlur:
     """A 1x1 kernel of one: the image as it is; M = 1."""
 
@@ -160,49 +140,3 @@ def random_region(rng: np.random.Generator, height: int, width: int, coverage: f
     level = float(np.quantile(relief.numpy(), 1 - coverage))
     softness = rng.uniform(0.03, 0.2)  # of the relief's height, about one: from crisp objects to gradual depth
     return torch.sigmoid((relief - level) / softness)
-
-
-def read_kernels(path: Path) -> Tensor:
-    """All kernels of a file or folder, (N, k, k) with odd k, each summing to one; see ``FileKernels``."""
-    if not path.exists():
-        raise InputError(f"no such kernel file or folder: {path}")
-    files = sorted(path.glob("*.png")) if path.is_dir() else [path]
-    arrays = [array for file in files for array in _read_arrays(file)]
-    if not arrays:
-        raise InputError(f"{path} holds no kernels; expected arrays in an .npz or .mat file, or .png images")
-    size = max(max(array.shape) for array in arrays) // 2 * 2 + 1
-    kernels = np.zeros((len(arrays), size, size), dtype=np.float32)
-    for kernel, array in zip(kernels, arrays, strict=True):
-        total = array.sum()
-        if not (np.isfinite(array).all() and total > 0):
-            raise InputError(f"{path} holds a kernel with sum {total}; kernels need finite values and a positive sum")
-        height, width = array.shape
-        top, left = size // 2 - height // 2, size // 2 - width // 2
-        kernel[top : top + height, left : left + width] = array / total
-    return torch.from_numpy(kernels)
-
-
-def _read_arrays(file: Path) -> list[np.ndarray]:
-    """The kernels of one file, each (h, w) float64."""
-    try:
-        match file.suffix.lower():
-            case ".npz":
-                with np.load(file, allow_pickle=False) as archive:
-                    entries = [archive[name] for name in archive.files]
-            case ".mat":
-                from scipy.io import loadmat  # only this format needs scipy
-
-                variables = {name: v for name, v in loadmat(file).items() if not name.startswith("__")}
-                entries = [cell for v in variables.values() for cell in (v.flat if v.dtype == object else [v])]
-            case _:
-                with Image.open(file) as image:
-                    pixels = np.asarray(image, dtype=np.float64)
-                entries = [pixels if pixels.ndim == 2 else pixels[..., :3].mean(-1)]
-        arrays = [np.asarray(entry, dtype=np.float64) for entry in entries]
-    except NotImplementedError:
-        raise InputError(f"{file} is a MATLAB v7.3 file; save it with -v7 or as .npz") from None
-    except Exception as error:  # each of the three readers fails in its own ways on a damaged file
-        raise InputError(f"cannot read kernels from {file}: {error}") from error
-    if any(array.ndim not in (2, 3) or array.size == 0 for array in arrays):
-        raise InputError(f"{file} holds arrays that are no kernels; expected (h, w) or (n, h, w)")
-    return [kernel for array in arrays for kernel in (array if array.ndim == 3 else array[None])]

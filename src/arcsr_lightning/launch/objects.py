@@ -18,9 +18,9 @@ from torch import nn
 from arcsr_lightning.data import SRDataModule
 from arcsr_lightning.errors import InputError
 from arcsr_lightning.files import write_text
-from arcsr_lightning.lightning_module import SRModule
+from arcsr_lightning.training.module import SRModule
 
-PARTS = ("arcsr_lightning.networks", "arcsr_lightning.blocks")  # what a checkpoint may name
+PARTS = ("arcsr_lightning.networks", "arcsr_lightning.blocks", "arcsr_lightning.rivals")  # what a checkpoint may name
 
 
 def build_network(model: DictConfig | dict[str, Any]) -> nn.Module:

@@ -8,7 +8,7 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.ticker import MaxNLocator
 
-from arcsr_lightning.figures import save_figure
+from arcsr_lightning.figures.style import save_figure
 from arcsr_lightning.results.sections import Section
 
 OURS, SEED, INTERVAL = "tab:blue", "0.45", "tab:orange"

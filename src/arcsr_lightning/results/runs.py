@@ -12,7 +12,7 @@ from omegaconf import OmegaConf
 
 from arcsr_lightning.errors import InputError
 from arcsr_lightning.launch.folders import naming
-from arcsr_lightning.metrics import protocol
+from arcsr_lightning.scores.metrics import protocol
 
 Row = dict[str, Any]
 

@@ -9,7 +9,7 @@ from arcsr_lightning.errors import InputError
 from arcsr_lightning.results.paper import ABLATIONS, Figures, published
 from arcsr_lightning.results.runs import FINISHED, Run, Study, check_comparable, images_of, rows_of, throughput
 from arcsr_lightning.results.statistics import Interval, Spread, paired_bootstrap, spread
-from arcsr_lightning.resume import differences
+from arcsr_lightning.runs.settings import differences
 
 BICUBIC = {  # every run scores it, whether or not it is a method of the study
     "name": "bicubic",

@@ -1,0 +1,1 @@
+"""Speed and memory, as ratios to named counterparts measured in the same run: ``make bench``."""

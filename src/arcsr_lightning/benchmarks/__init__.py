@@ -1,1 +1,0 @@
-"""Speed and memory, as ratios to named counterparts measured in the same run: ``arcsr-bench``."""

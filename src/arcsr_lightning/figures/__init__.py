@@ -1,0 +1,1 @@
+"""Pictures: kernels, offsets, the panel of a test, the walk through one photograph."""

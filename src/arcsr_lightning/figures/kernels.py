@@ -1,0 +1,93 @@
+"""Pictures of kernels and of kernel fields."""
+
+from math import ceil
+
+import matplotlib
+import numpy as np
+import torch
+from matplotlib.figure import Figure
+from torch import Tensor
+
+from arcsr_lightning.data.images import to_uint8
+from arcsr_lightning.figures.style import _CELL, _TEXT, _grid, _show
+
+
+def grid_pixels(height: int, width: int, rows: int, cols: int) -> tuple[np.ndarray, np.ndarray]:
+    """The pixels in the middle of ``rows`` x ``cols`` equal cells of an image: (their y, their x)."""
+    y = ((np.arange(rows) + 0.5) * height / rows).astype(int)
+    x = ((np.arange(cols) + 0.5) * width / cols).astype(int)
+    return y, x
+
+
+def kernel_grid_picture(kernel: Tensor, rows: int, cols: int) -> np.ndarray:
+    """The kernels at the pixels of ``grid_pixels``, where they are in the image, with thin white lines between.
+
+    kernel (ks*ks, H, W), taps row-major. Each is shown from black (zero or less) to white (its own largest tap), so
+    that shapes compare and levels do not. Returns RGB uint8.
+    """
+    taps, height, width = kernel.shape
+    side = round(taps**0.5)
+    y, x = grid_pixels(height, width, rows, cols)
+    cells = kernel.detach().float().cpu().numpy()[:, y[:, None], x].clip(min=0)  # (ks*ks, rows, cols)
+    cells = cells / cells.max(axis=0).clip(min=1e-12)
+    zoom = ceil(_CELL / side)
+    cells = cells.reshape(side, side, rows, cols).repeat(zoom, axis=0).repeat(zoom, axis=1)
+    cells = np.pad(matplotlib.colormaps["inferno"](cells)[..., :3], [(1, 1)] * 2 + [(0, 0)] * 3, constant_values=1)
+    picture = cells.transpose(2, 0, 3, 1, 4).reshape(rows * cells.shape[0], cols * cells.shape[1], 3)
+    return np.rint(255 * picture[1:-1, 1:-1]).astype(np.uint8)
+
+
+def kernel_moments(kernel: Tensor, floor: float = 0.1) -> tuple[Tensor, Tensor, Tensor]:
+    """Extent, direction and directedness of each kernel of (ks*ks, H, W), each (H, W).
+
+    The extent is the root mean square distance of a kernel's mass from its centroid, in pixels of its own grid; the
+    direction is that of its longer axis, in degrees counter-clockwise from the horizontal, in [0, 180); directedness
+    goes from 0 (round) to 1 (a line). Taps below ``floor`` times a kernel's largest count as zero: the faint rest that
+    an estimate leaves everywhere would otherwise outweigh the blur itself.
+    """
+    side = round(kernel.shape[0] ** 0.5)
+    mass = kernel.detach().float()
+    mass = mass.where(mass >= floor * mass.amax(0), 0).clamp(min=0)
+    mass = mass / mass.sum(0).clamp(min=1e-12)
+    offset = torch.arange(side, dtype=mass.dtype, device=mass.device) - side // 2
+    y, x = (axis.reshape(-1, 1, 1) for axis in torch.meshgrid(offset, offset, indexing="ij"))  # (ks*ks, 1, 1)
+    y, x = y - (mass * y).sum(0), x - (mass * x).sum(0)  # (ks*ks, H, W)
+    yy, xx, xy = ((mass * product).sum(0) for product in (y * y, x * x, x * y))
+    total, difference = yy + xx, torch.hypot(xx - yy, 2 * xy)
+    angle = torch.rad2deg(torch.atan2(-2 * xy, xx - yy) / 2) % 180  # image rows count downwards
+    return total.sqrt(), angle, difference / total.clamp(min=1e-12)
+
+
+def kernel_field_picture(kernel: Tensor, image: Tensor, caption: str = "", truth: Tensor | None = None) -> Figure:
+    """An image (3, H, W) beside its kernel field (ks*ks, h, w): kernels on a grid, blur extent, blur direction.
+
+    Below those the same of ``truth``, another such field, on the same scales where it is given.
+    """
+    shape = image.shape[-2] / image.shape[-1]
+    fields = {"estimated": kernel} if truth is None else {"estimated": kernel, "true": truth}
+    if truth is None:
+        cells = [["image", "estimated kernels"], ["estimated extent", "estimated angle"], ["extents", "angles"]]
+        size = (9, 8.2 * shape + 1.2)
+    else:
+        cells = [["image"], ["."], [".", ".", "extents", "angles"]]
+        for row, name in zip(cells, fields, strict=False):
+            row += [f"{name} {part}" for part in ("kernels", "extent", "angle")]
+        size = (13, 6.2 * shape + 1.3)
+    moments = {name: [moment.cpu().numpy() for moment in kernel_moments(field)] for name, field in fields.items()}
+    longest = max(extent.max() for extent, *_ in moments.values())
+    figure = Figure(figsize=size, layout="constrained")
+    axes = figure.subplot_mosaic(cells, height_ratios=[1, 1, 0.05])
+    _show(axes["image"], to_uint8(image))
+    axes["image"].set_title("restored image", **_TEXT)
+    for name, (extent, angle, directedness) in moments.items():
+        _show(axes[f"{name} kernels"], kernel_grid_picture(fields[name], *_grid(shape, 6)))
+        axes[f"{name} kernels"].set_title(f"{name} kernels", **_TEXT)
+        extents = _show(axes[f"{name} extent"], extent, cmap="viridis", vmin=0, vmax=longest)
+        angles = _show(axes[f"{name} angle"], angle, cmap="hsv", vmin=0, vmax=180, alpha=directedness.clip(0, 1))
+    axes["estimated extent"].set_title("blur extent (RMS radius, LR pixels)", **_TEXT)
+    axes["estimated angle"].set_title("blur direction (white: none)", **_TEXT)
+    figure.colorbar(extents, cax=axes["extents"], orientation="horizontal")
+    bar = figure.colorbar(angles, cax=axes["angles"], orientation="horizontal", ticks=[0, 45, 90, 135, 180])
+    bar.set_ticklabels(["0°", "45° /", "90° |", "135° \\", "180°"])
+    figure.supxlabel(caption, fontsize=8, color="0.35")
+    return figure

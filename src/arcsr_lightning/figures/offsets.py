@@ -1,0 +1,69 @@
+"""Pictures of where a DMconv reads."""
+
+import matplotlib
+import numpy as np
+import torch
+import torch.nn.functional as F
+from matplotlib.figure import Figure
+from torch import Tensor
+
+from arcsr_lightning.data.images import to_uint8
+from arcsr_lightning.figures.kernels import grid_pixels
+from arcsr_lightning.figures.style import _TEXT, _grid, _show
+
+
+def offset_moments(offset: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """What the taps of a deformable convolution, offset (2*taps, H, W), have in common at each pixel, each (H, W).
+
+    Their mean shift downwards and to the right, and their spread: the root mean square distance of a tap's shift from
+    that mean. All in pixels of the offsets' grid.
+    """
+    shifts = offset.detach().float().unflatten(0, (-1, 2))  # (taps, 2, H, W)
+    mean = shifts.mean(0)
+    return mean[0], mean[1], (shifts - mean).square().sum(1).mean(0).sqrt()
+
+
+def offsets_picture(offset: Tensor, image: Tensor, caption: str = "") -> Figure:
+    """An LR image (3, H, W) and where a deformable convolution with offset (2*taps, H, W) reads in it.
+
+    The mean shift of the taps as arrows, each for a cell of a grid and magnified as the key says; the same for every
+    pixel, its direction as hue and its length as saturation; the spread of the taps around it.
+    """
+    down, right, spread = offset_moments(offset)
+    height, width = down.shape
+    rows, cols = _grid(height / width, 24)
+    y, x = grid_pixels(height, width, rows, cols)
+    mean = torch.stack([down, right])
+    cell_down, cell_right = F.adaptive_avg_pool2d(mean, (rows, cols)).cpu().numpy()
+    limit = max(float(mean.norm(dim=0).max()), 1e-6)  # offsets start at zero
+
+    figure = Figure(figsize=(13, 4.2 * height / width + 1.5), layout="constrained")
+    cells = [["arrows", "shifts", "spreads"], [".", "wheel", "bar"]]
+    axes = figure.subplot_mosaic(cells, gridspec_kw={"height_ratios": [4.2 * height / width, 0.7]})
+    _show(axes["arrows"], to_uint8(0.6 * image.clamp(0, 1) + 0.4), interpolation="nearest")
+    magnified = {"angles": "xy", "scale_units": "xy", "scale": limit * cols / width}
+    drawn = axes["arrows"].quiver(x, y, cell_right, cell_down, color="navy", width=0.004, **magnified)
+    text = {"labelcolor": _TEXT["color"], "fontproperties": {"size": _TEXT["fontsize"]}}
+    axes["arrows"].quiverkey(drawn, 0.4, -0.1, limit, f"{limit:.2g} LR pixels", labelpos="E", **text)
+    axes["arrows"].set_title("LR image; mean shift of the taps, magnified", **_TEXT)
+    _show(axes["shifts"], _direction_colours(*mean.cpu().numpy(), limit), interpolation="nearest")
+    axes["shifts"].set_title("mean shift of the taps (direction: hue, length: saturation)", **_TEXT)
+    _show(axes["wheel"], _colour_wheel(), f"rim: {limit:.2g} LR pixels")
+    shown = _show(axes["spreads"], spread.cpu().numpy(), cmap="viridis", vmin=0, interpolation="nearest")
+    axes["spreads"].set_title("spread of the taps around it (RMS, LR pixels)", **_TEXT)
+    figure.colorbar(shown, cax=axes["bar"].inset_axes([0, 0.7, 1, 0.25]), orientation="horizontal")
+    axes["bar"].axis("off")
+    figure.supxlabel(caption, fontsize=8, color="0.35")
+    return figure
+
+
+def _direction_colours(down: np.ndarray, right: np.ndarray, limit: float) -> np.ndarray:
+    """Directions as hues and lengths, up to ``limit``, as saturations; RGB, white where there is no length."""
+    hues = matplotlib.colormaps["hsv"](np.arctan2(-down, right) / (2 * np.pi) % 1)[..., :3]
+    return 1 - (np.hypot(down, right) / limit).clip(0, 1)[..., None] * (1 - hues)
+
+
+def _colour_wheel() -> np.ndarray:
+    """The legend of ``_direction_colours``, on a transparent ground."""
+    down, right = np.mgrid[-1:1:101j, -1:1:101j]
+    return np.dstack([_direction_colours(down, right, 1), np.hypot(down, right) <= 1])

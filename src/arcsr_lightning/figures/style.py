@@ -1,0 +1,46 @@
+"""What all pictures share: colours, sizes, and how they are saved."""
+
+from io import BytesIO
+from pathlib import Path
+
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+from arcsr_lightning.files import write_aside
+
+_CELL = 48  # the least side of one kernel in a grid, in pixels of the picture
+
+
+_TEXT = {"fontsize": 9, "color": "0.15"}
+
+
+_MARK = "deepskyblue"
+
+
+_BADGE = {"fontsize": 8, "bbox": {"boxstyle": "circle,pad=0.15", "facecolor": _MARK, "edgecolor": "none"}}
+
+
+def save_figure(figure: Figure, path: str | Path, dpi: int = 150, max_bytes: int = 500_000) -> None:
+    """Write ``figure`` as a PNG of at most ``max_bytes``, with fewer than ``dpi`` dots per inch where it must be."""
+    while True:
+        buffer = BytesIO()
+        figure.savefig(buffer, format="png", dpi=dpi, facecolor="white", pil_kwargs={"optimize": True})
+        if buffer.tell() <= max_bytes or dpi <= 50:
+            break
+        dpi = max(50, int(0.97 * dpi * (max_bytes / buffer.tell()) ** 0.5))
+    with write_aside(path) as aside:
+        aside.write_bytes(buffer.getvalue())
+
+
+def _show(axis: Axes, picture: np.ndarray, label: str = "", **style):
+    axis.set_xticks([])
+    axis.set_yticks([])
+    axis.spines[:].set_visible(False)
+    axis.set_xlabel(label, **_TEXT)
+    return axis.imshow(picture, **style)
+
+
+def _grid(shape: float, rows: int = 4) -> tuple[int, int]:
+    """Rows and columns of square cells that fill a picture of height / width = ``shape`` best, for the longer side."""
+    return max(1, round(rows * min(1, shape))), max(1, round(rows * min(1, 1 / shape)))

@@ -1,0 +1,141 @@
+"""The pictures of the notebook: one photograph, its kernels and the two convolutions."""
+
+from collections.abc import Mapping, Sequence
+
+import matplotlib
+import numpy as np
+import torch
+from matplotlib.figure import Figure
+from torch import Tensor
+
+from arcsr_lightning.data.images import to_uint8
+from arcsr_lightning.degradation import KernelField, dense_field
+from arcsr_lightning.figures.kernels import grid_pixels, kernel_grid_picture
+from arcsr_lightning.figures.style import _BADGE, _MARK, _TEXT, _grid, _show
+from arcsr_lightning.operators import kernel_guided_conv2d
+
+
+def degradation_picture(hr: Tensor, lr: Tensor, field: KernelField, caption: str = "") -> Figure:
+    """Eq. (1) on one image: hr (3, H, W), its kernels on a grid, the regions they are blended over, lr (3, h, w)."""
+    shape = hr.shape[-2] / hr.shape[-1]
+    rows, cols = _grid(shape, 6)
+    y, x = grid_pixels(*hr.shape[-2:], rows, cols)
+    kernels = dense_field(field.kernels[None], field.masks[None, :, y[:, None], x])[0]  # (k*k, rows, cols)
+    regions = torch.einsum("mhw,mc->chw", field.masks, torch.from_numpy(_colours(len(field.masks))).float())
+    pictures = {
+        "sharp image": to_uint8(hr),
+        "true kernels (HR pixels)": kernel_grid_picture(kernels, rows, cols),
+        "weights of the kernels (one colour each)": to_uint8((0.75 * regions + 0.25 * hr.mean(0)).clamp(0, 1)),
+        f"LR image, {lr.shape[-1]} x {lr.shape[-2]}": to_uint8(lr.clamp(0, 1)),
+    }
+    figure = Figure(figsize=(9, 9 * shape + 0.8), layout="constrained")
+    for axis, (title, picture) in zip(figure.subplots(2, 2).flat, pictures.items(), strict=True):
+        _show(axis, picture)
+        axis.set_title(title, **_TEXT)
+    figure.supxlabel(caption, fontsize=8, color="0.35")
+    return figure
+
+
+def field_parts_picture(field: KernelField, caption: str = "") -> Figure:
+    """The M kernels of a blended field, each above the mask that says where it acts; colours as in
+    ``degradation_picture``."""
+    count, shape = len(field.kernels), field.masks.shape[-2] / field.masks.shape[-1]
+    figure = Figure(figsize=(1.6 * count, 1.6 * (1 + shape) + 0.8), layout="constrained")
+    axes = figure.subplots(2, count, squeeze=False, height_ratios=(1, shape))
+    for m, ((above, below), colour) in enumerate(zip(axes.T, _colours(count), strict=True)):
+        _show(above, field.kernels[m].numpy(), cmap="inferno")
+        above.set_title(f"kernel {m + 1}", **_TEXT | {"color": colour})
+        _show(below, field.masks[m].numpy(), f"mask {m + 1}", cmap="gray", vmin=0, vmax=1)
+    figure.supxlabel(caption, fontsize=8, color="0.35")
+    return figure
+
+
+def guided_conv_picture(weight: Tensor, guides: Mapping[str, Tensor], caption: str = "") -> Figure:
+    """What a kernel-guided convolution does with the same weights (ks, ks) under several guides (ks*ks), a row each.
+
+    Guide | weights | their product, which the pixel is convolved with | response to an impulse: the product, mirrored,
+    as in any convolution network. Weights, products and responses share one scale.
+    """
+    ks = weight.shape[-1]
+    impulse = torch.zeros(1, 1, 2 * ks + 1, 2 * ks + 1)
+    impulse[..., ks, ks] = 1
+    figure = Figure(figsize=(8.4, 2.0 * len(guides) + 0.8), layout="constrained")
+    axes = figure.subplots(len(guides), 4, squeeze=False)
+    rows = []
+    for guide in guides.values():
+        field = guide[None, :, None, None].expand(-1, -1, *impulse.shape[-2:])
+        response = kernel_guided_conv2d(impulse, field, weight[None, None])[0, 0]
+        rows.append((weight, weight * guide.view(ks, ks), response))
+    scale = {"cmap": "RdBu_r", "vmin": -(limit := _largest(rows)), "vmax": limit}
+    for (name, guide), row_axes, row in zip(guides.items(), axes, rows, strict=True):
+        span = f"{guide.min():.2g} to {guide.max():.2g}"
+        _show(row_axes[0], guide.view(ks, ks).numpy(), span, cmap="inferno", vmin=0)
+        row_axes[0].set_ylabel(name, **_TEXT)
+        for axis, values in zip(row_axes[1:], row, strict=True):
+            shown = _show(axis, values.numpy(), **scale)
+    for axis, title in zip(axes[0], ("guide", "weights", "weights x guide", "response to an impulse"), strict=True):
+        axis.set_title(title, **_TEXT)
+    figure.colorbar(shown, ax=axes[:, 1:], location="bottom", aspect=60, pad=0.02)
+    figure.supxlabel(caption, fontsize=8, color="0.35")
+    return figure
+
+
+def impulse_picture(weight: Tensor, guides: Mapping[str, Tensor], spacing: int = 12, caption: str = "") -> Figure:
+    """Responses of one kernel-guided convolution, weight (ks, ks), to impulses ``spacing`` pixels apart, a column per
+    guide field (ks*ks, H, W)."""
+    height, width = next(iter(guides.values())).shape[-2:]
+    impulses = torch.zeros(1, 1, height, width)
+    impulses[..., spacing // 2 :: spacing, spacing // 2 :: spacing] = 1
+    responses = [kernel_guided_conv2d(impulses, guide[None], weight[None, None])[0, 0] for guide in guides.values()]
+    limit = _largest([responses])
+    figure = Figure(figsize=(5.4 * len(guides), 5.4 * height / width + 0.9), layout="constrained")
+    axes = figure.subplots(1, len(guides), squeeze=False)[0]
+    for axis, name, response in zip(axes, guides, responses, strict=True):
+        shown = _show(axis, response.numpy(), cmap="RdBu_r", vmin=-limit, vmax=limit)
+        axis.set_title(name, **_TEXT)
+    figure.colorbar(shown, ax=axes, location="bottom", aspect=60, pad=0.02)
+    figure.supxlabel(caption, fontsize=8, color="0.35")
+    return figure
+
+
+def sampling_picture(
+    image: Tensor, offsets: Mapping[str, Tensor], pixels: Sequence[tuple[int, int]], caption: str = ""
+) -> Figure:
+    """Where a 3x3 deformable convolution reads around a few pixels (y, x) of image (3, H, W), a row per offset field.
+
+    An offset field is (2*3*3, h, w), at least as large as the image. The first column shows where the pixels are; rings
+    are the regular positions, arrows lead from them to those that are read.
+    """
+    figure = Figure(figsize=(2.3 * (len(pixels) + 1.5), 2.3 * len(offsets) + 0.8), layout="constrained")
+    axes = figure.subplots(len(offsets), len(pixels) + 1, squeeze=False, width_ratios=[1.5] + [1] * len(pixels))
+    taps = np.array([(y, x) for y in (-1, 0, 1) for x in (-1, 0, 1)])
+    picture = to_uint8(image.clamp(0, 1))
+    for (name, field), (overview, *row_axes) in zip(offsets.items(), axes, strict=True):
+        _show(overview, picture)
+        overview.set_ylabel(name, **_TEXT)
+        for number, (axis, (y, x)) in enumerate(zip(row_axes, pixels, strict=True), start=1):
+            overview.text(x, y, str(number), color="white", ha="center", va="center", **_BADGE)
+            regular = taps + np.array([y, x])  # (9, 2) as (y, x)
+            shift = field[:, y, x].detach().reshape(9, 2).cpu().numpy()
+            read = regular + shift
+            _show(axis, picture, f"shifts up to {np.linalg.norm(shift, axis=1).max():.2f} px")
+            axis.scatter(regular[:, 1], regular[:, 0], s=40, facecolors="none", edgecolors="white", linewidths=1)
+            arrows = {"angles": "xy", "scale_units": "xy", "scale": 1, "width": 0.014, "color": _MARK}
+            axis.quiver(regular[:, 1], regular[:, 0], shift[:, 1], shift[:, 0], **arrows)
+            axis.scatter(read[:, 1], read[:, 0], s=14, color=_MARK)
+            axis.set_xlim(x - 2.5, x + 2.5)
+            axis.set_ylim(y + 2.5, y - 2.5)
+    for number, (axis, (y, x)) in enumerate(zip(axes[0, 1:], pixels, strict=True), start=1):
+        axis.set_title(f"pixel {number}: ({y}, {x})", **_TEXT)
+    figure.supxlabel(caption, fontsize=8, color="0.35")
+    return figure
+
+
+def _colours(count: int) -> np.ndarray:
+    """Colours that are told apart, (count, 3)."""
+    return 0.85 * matplotlib.colormaps["hsv"](np.linspace(0, 1, count, endpoint=False))[:, :3]
+
+
+def _largest(rows: Sequence[Sequence[Tensor]]) -> float:
+    """The largest magnitude in all of these, the limit of a colour scale that they share."""
+    return max(float(values.abs().max()) for row in rows for values in row)

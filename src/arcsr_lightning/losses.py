@@ -1,0 +1,79 @@
+"""The paper's L1 loss (Eq. (2)) and two optional terms that teach the estimator what a kernel is.
+
+A loss, here and in ``rivals``, is a module called with (network, batch) that returns its terms by name; ``loss`` among
+them is what is minimised. It owns what only training needs (key encoders, queues, discriminators), is made anew for
+every stage, and says in ``supervision`` what it learns from.
+"""
+
+from collections.abc import Callable
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from arcsr_lightning.degradation import apply_kernel_field, downsample
+from arcsr_lightning.errors import InputError
+from arcsr_lightning.networks import Restoration
+
+
+def reblur_loss(kernel: Tensor, lr: Tensor, hr: Tensor, scale: int) -> Tensor:
+    """L1 between the LR image and the shrunk HR image blurred, on the LR grid, with the estimated kernels.
+
+    Shapes: kernel (B, ks*ks, H, W), lr (B, 3, H, W), hr (B, 3, scale*H, scale*W) -> scalar.
+
+    Blur and downsampling of Eq. (1) are exchanged here, which is exact where the kernels vary slowly; noise stays in
+    the loss as a constant.
+    """
+    return F.l1_loss(apply_kernel_field(downsample(hr, scale), kernel), lr)
+
+
+def kernel_loss(estimate: Tensor, truth: Tensor) -> Tensor:
+    """Kullback-Leibler divergence of true and estimated kernels, mean over pixels: (B, ks*ks, H, W) twice -> scalar.
+
+    Kernels are distributions over taps. Their L1 distance, which tables report, has no gradient left once a softmax
+    has settled on a wrong tap; this one always pulls back.
+    """
+    smallest = torch.finfo(estimate.dtype).tiny
+    divergence = F.kl_div(estimate.clamp_min(smallest).log(), truth, reduction="none")
+    return divergence.sum(dim=1).mean()
+
+
+class RestorationLoss(nn.Module):
+    """L1 on the image (Eq. (2)), plus kernel supervision and re-blur consistency where their weights are not zero.
+
+    Args:
+        kernel_weight: of ``kernel_loss``.
+        reblur_weight: of ``reblur_loss``.
+
+    Called with a network and a batch, returns the terms by name; ``loss`` is their weighted sum.
+
+    Raises:
+        InputError: a weight asks for kernels that the network or the data does not have.
+    """
+
+    def __init__(self, kernel_weight: float = 0.0, reblur_weight: float = 0.0) -> None:
+        super().__init__()
+        self.kernel_weight = kernel_weight
+        self.reblur_weight = reblur_weight
+
+    @property
+    def supervision(self) -> tuple[str, ...]:
+        """What is learnt from, for tables."""
+        return ("pairs", "kernels") if self.kernel_weight else ("pairs",)
+
+    def forward(self, network: Callable[[Tensor], Restoration], batch: dict[str, Tensor]) -> dict[str, Tensor]:
+        restored = network(batch["lr"])
+        terms = {"l1": F.l1_loss(restored.sr, batch["hr"])}
+        loss = terms["l1"]
+        if restored.kernel is None and (self.kernel_weight or self.reblur_weight):
+            raise InputError("loss: this model estimates no kernel; set loss.kernel_weight=0 loss.reblur_weight=0")
+        if self.kernel_weight:
+            if "kernel" not in batch:
+                raise InputError("loss.kernel_weight needs true kernels, which this data does not have; set it to 0")
+            terms["kernel"] = kernel_loss(restored.kernel, batch["kernel"])
+            loss = loss + self.kernel_weight * terms["kernel"]
+        if self.reblur_weight:
+            scale = batch["hr"].shape[-1] // batch["lr"].shape[-1]
+            terms["reblur"] = reblur_loss(restored.kernel, batch["lr"], batch["hr"], scale)
+            loss = loss + self.reblur_weight * terms["reblur"]
+        return terms | {"loss": loss}

@@ -1,0 +1,1 @@
+"""The methods that ArcSR is compared with, one folder each: network, blocks, loss. ``rrdb`` is the trunk some share."""

@@ -1,0 +1,97 @@
+"""What a test leaves behind: metrics.json, a row per image as CSV, and a table in the terminal."""
+
+import json
+import math
+from pathlib import Path
+from typing import Any
+
+import torch
+from omegaconf import DictConfig, OmegaConf
+from rich.console import Console
+from rich.table import Table
+from torch import nn
+
+from arcsr_lightning.files import write_csv, write_text
+from arcsr_lightning.scores.cost import macs, parameters
+from arcsr_lightning.scores.metrics import protocol
+from arcsr_lightning.scores.rows import Row, mean_scores
+
+SCORES = {"psnr_rgb": ".2f", "ssim_rgb": ".4f", "psnr_y": ".2f", "ssim_y": ".4f", "kernel_error": ".3f"}
+
+
+def summary(rows: list[Row], data: str) -> list[dict[str, Any]]:
+    """One row per method and noise level: means over its images, bicubic first."""
+    groups: dict[tuple[float, bool, str], list[Row]] = {}
+    for row in rows:
+        groups.setdefault((row["noise_level"], row["method"] != "bicubic", row["method"]), []).append(row)
+    return [
+        {"method": method, "data": data, "noise_level": level, "images": len(group)} | mean_scores(group)
+        for (level, _, method), group in sorted(groups.items())
+    ]
+
+
+def write_report(
+    rows: list[Row], cfg: DictConfig, network: nn.Module, trained: dict[str, Any], hardware: dict[str, Any]
+) -> None:
+    """Write metrics.json and per_image.csv into ``cfg.paths.output_dir`` and print the table.
+
+    Args:
+        rows: ``SRModule.test_rows``.
+        cfg: the run's configuration; stored beside the numbers.
+        network: what was tested; its ``scale`` is the border cut before scoring.
+        trained: the configuration that it was trained with, plain data.
+        hardware: what :func:`hardware_of` says of this process.
+    """
+    folder = Path(cfg.paths.output_dir)
+    means = summary(rows, cfg.data.name)
+    report = {
+        "rows": [{key: json_number(value) for key, value in row.items()} for row in means],
+        "method": described(network, cfg.method, trained),
+        "config": OmegaConf.to_container(cfg, resolve=True),
+        "protocol": protocol(network.scale),
+        "hardware": hardware,
+    }
+    write_csv(folder / "per_image.csv", rows)
+    write_text(folder / "metrics.json", json.dumps(report, indent=2) + "\n")  # last: where it is, all is
+    console = Console()
+    console.print(table(means, network.scale))
+    console.print(f"results: {folder}", soft_wrap=True)
+
+
+def described(network: nn.Module, method: str, trained: dict[str, Any]) -> dict[str, Any]:
+    """What a reader must know of a method beside its figures: costs, supervision, schedule, deviations."""
+    card = trained.get("card", {})
+    return {
+        "name": method,
+        "parameters": parameters(network),
+        "gmacs_lr64": macs(network) / 1e9,
+        "batch_size": trained["data"]["batch_size"],
+    } | card
+
+
+def hardware_of(device: torch.device, devices: int) -> dict[str, Any]:
+    """What a process runs on: the GPU's name or "cpu", how many take part in its run, and torch's threads in each."""
+    name = torch.cuda.get_device_name(device) if device.type == "cuda" else device.type
+    return {"device": name, "devices": devices, "threads": torch.get_num_threads()}
+
+
+def json_number(value: Any) -> Any:
+    """None in place of the infinite PSNR of a perfect image, for which JSON has no number."""
+    return None if isinstance(value, float) and not math.isfinite(value) else value
+
+
+def table(means: list[dict[str, Any]], border: int) -> Table:
+    """The means as a table for a terminal."""
+    result = Table(
+        title=f"{means[0]['data']}, {means[0]['images']} test images",
+        caption=f"PSNR in dB; 8-bit, {border} px border cut, mean over images",
+    )
+    result.add_column("noise", justify="right")
+    result.add_column("method", no_wrap=True)
+    scores = {name: form for name, form in SCORES.items() if any(name in row for row in means)}
+    for name in scores:
+        result.add_column(name.replace("_", " "), justify="right")  # may wrap
+    for row in means:
+        cells = [format(row[name], form) if name in row else "-" for name, form in scores.items()]
+        result.add_row(f"{row['noise_level']:g}", row["method"], *cells)
+    return result

@@ -1,0 +1,242 @@
+"""Callbacks that Lightning does not ship: progress in steps, throughput, GPU memory, pictures, the final table."""
+
+import time
+from pathlib import Path
+from typing import Any
+
+import pytorch_lightning as pl
+import torch
+from matplotlib.figure import Figure
+from pytorch_lightning.callbacks import RichProgressBar
+from pytorch_lightning.loggers import TensorBoardLogger, WandbLogger
+from torch import Tensor, nn
+from torch.utils.hooks import RemovableHandle
+
+from arcsr_lightning.blocks import DMConv
+from arcsr_lightning.figures.kernels import kernel_field_picture
+from arcsr_lightning.figures.offsets import offsets_picture
+from arcsr_lightning.figures.panel import PanelRow, panel
+from arcsr_lightning.figures.style import save_figure
+from arcsr_lightning.networks import Restoration
+from arcsr_lightning.scores.report import json_number, summary
+from arcsr_lightning.scores.rows import Row
+from arcsr_lightning.training.module import SRModule
+
+
+class Progress(RichProgressBar):
+    """Lightning's progress bar for a training that is one pass of steps, not a number of epochs."""
+
+    def _get_train_description(self, current_epoch: int) -> str:
+        return "Training  "  # as long as "Validation": no flicker
+
+    def get_metrics(self, trainer: pl.Trainer, module: pl.LightningModule) -> dict[str, Any]:
+        return {name: value for name, value in super().get_metrics(trainer, module).items() if name != "v_num"}
+
+
+class Throughput(pl.Callback):
+    """Logs ``train/images_per_s``: images of all ranks trained on per second, since the step it was last logged at."""
+
+    def on_train_start(self, trainer: pl.Trainer, module: SRModule) -> None:
+        self.restart(trainer)
+
+    def on_train_batch_end(
+        self, trainer: pl.Trainer, module: SRModule, outputs: Any, batch: dict[str, Any], batch_idx: int
+    ) -> None:
+        self.images += len(batch["lr"]) * trainer.world_size
+        if is_logged(trainer, self.step):
+            module.log("train/images_per_s", self.images / (time.perf_counter() - self.since))
+            self.restart(trainer)
+
+    def on_validation_end(self, trainer: pl.Trainer, module: SRModule) -> None:
+        self.restart(trainer)  # validation time is not training time
+
+    def restart(self, trainer: pl.Trainer) -> None:
+        self.images, self.step, self.since = 0, trainer.global_step, time.perf_counter()
+
+
+class GpuMemory(pl.Callback):
+    """Logs ``gpu/memory_gib``: the most memory that tensors took, in GiB, on the GPU that had most of it in use, since
+    the step it was last logged at; nothing where there is no GPU."""
+
+    def on_train_start(self, trainer: pl.Trainer, module: SRModule) -> None:
+        self.restart(trainer, module.device)
+
+    def on_train_batch_end(
+        self, trainer: pl.Trainer, module: SRModule, outputs: Any, batch: dict[str, Any], batch_idx: int
+    ) -> None:
+        if module.device.type == "cuda" and is_logged(trainer, self.step):
+            peak = torch.cuda.max_memory_allocated(module.device) / 2**30
+            module.log("gpu/memory_gib", peak, reduce_fx="max", sync_dist=True)
+            self.restart(trainer, module.device)
+
+    def restart(self, trainer: pl.Trainer, device: torch.device) -> None:
+        self.step = trainer.global_step
+        if device.type == "cuda":
+            torch.cuda.reset_peak_memory_stats(device)
+
+
+def is_logged(trainer: pl.Trainer, since: int) -> bool:
+    """Whether Lightning logs at this step, and it is a later one: accumulated batches share a step."""
+    every = trainer.log_every_n_steps
+    return bool(every) and trainer.global_step > since and trainer.global_step % every == 0
+
+
+class Panel(pl.Callback):
+    """Draws bicubic | SR | ground truth | kernels of some images of a validation or test.
+
+    Args:
+        folder: where ``panel.png`` of a test and ``val_<step>.png`` of a validation go.
+        images: rows of the picture.
+
+    W&B and TensorBoard get the picture too.
+    """
+
+    def __init__(self, folder: str, images: int = 3) -> None:
+        self.folder = Path(folder)
+        self.images = images
+        self.rows: list[PanelRow] = []
+
+    def on_validation_start(self, trainer: pl.Trainer, module: SRModule) -> None:
+        self.rows = []
+
+    def on_test_start(self, trainer: pl.Trainer, module: SRModule) -> None:
+        self.rows = []
+
+    def on_validation_batch_end(self, trainer, module, outputs, batch, batch_idx, dataloader_idx=0) -> None:
+        if batch_idx in self.chosen(trainer.num_val_batches, dataloader_idx):
+            self.collect(module, outputs, batch, module.val_rows)
+
+    def on_test_batch_end(self, trainer, module, outputs, batch, batch_idx, dataloader_idx=0) -> None:
+        if batch_idx in self.chosen(trainer.num_test_batches, dataloader_idx):
+            self.collect(module, outputs, batch, module.test_rows)
+
+    def on_validation_end(self, trainer: pl.Trainer, module: SRModule) -> None:
+        self.draw(trainer, module, f"val_{trainer.global_step:07d}.png", "val/panel")
+
+    def on_test_end(self, trainer: pl.Trainer, module: SRModule) -> None:
+        self.draw(trainer, module, "panel.png", "test/panel")
+
+    def chosen(self, batches: list[int], dataloader_idx: int) -> set[int]:
+        """The batches of a loader to draw: spread evenly over all loaders, hence over images and noise levels."""
+        total, before = sum(batches), sum(batches[:dataloader_idx])
+        rows = min(self.images, total)
+        numbers = {i * total // rows - before for i in range(rows)}
+        return {number for number in numbers if 0 <= number < batches[dataloader_idx]}
+
+    def collect(
+        self, module: SRModule, restorations: dict[str, Restoration], batch: dict[str, Any], scores: list[Row]
+    ) -> None:
+        """Keep the first image of a batch."""
+        restored = restorations[module.method]
+        psnr = {row["method"]: row["psnr_rgb"] for row in scores[-len(restorations) * len(batch["lr"]) :]}
+        kernels = {"kernel": restored.kernel, "true_kernel": batch.get("kernel")}
+        self.rows.append(
+            PanelRow(
+                batch["name"][0],
+                float(batch["noise_level"][0]),
+                restorations["bicubic"].sr[0].cpu(),
+                restored.sr[0].float().cpu(),
+                batch["hr"][0].cpu(),
+                psnr["bicubic"],
+                psnr[module.method],
+                **{name: None if field is None else field[0].float().cpu() for name, field in kernels.items()},
+            )
+        )
+
+    def draw(self, trainer: pl.Trainer, module: SRModule, name: str, key: str) -> None:
+        """Write the picture and hand it to the loggers that take pictures."""
+        if not (self.rows and is_drawn(trainer)):
+            return
+        known = any(field is not None for row in self.rows for field in (row.kernel, row.true_kernel))
+        caption = f"×{module.network.scale}; the most detailed part of each image, PSNR of the whole image on RGB" + (
+            "; kernels of single pixels, LR grid, each scaled to its maximum" if known else ""
+        )
+        publish(trainer, key, panel(self.rows, caption, module.method), self.folder / name)
+
+
+class KernelField(pl.Callback):
+    """Draws the kernel field that the network estimates for the first validation image, beside the true one where that
+    is known, as ``kernel_field_<step>.png`` in ``folder``, for W&B and for TensorBoard."""
+
+    def __init__(self, folder: str) -> None:
+        self.folder = Path(folder)
+
+    def on_validation_batch_end(self, trainer, module, outputs, batch, batch_idx, dataloader_idx=0) -> None:
+        restored = outputs[module.method]
+        if restored.kernel is None or not (is_first(batch_idx, dataloader_idx) and is_drawn(trainer)):
+            return
+        kernel, image = restored.kernel[0].float().cpu(), restored.sr[0].float().cpu()
+        truth = batch["kernel"][0].float().cpu() if "kernel" in batch else None
+        figure = kernel_field_picture(kernel, image, subject(batch, trainer), truth)
+        publish(trainer, "val/kernel_field", figure, self.folder / f"kernel_field_{trainer.global_step:07d}.png")
+
+
+class Offsets(pl.Callback):
+    """Draws where the last DMconv of the network reads in the first validation image, as ``offsets_<step>.png`` in
+    ``folder``, for W&B and for TensorBoard; nothing for a network without DMconvs.
+
+    The last one works on the finest level of the estimator, so its offsets count LR pixels.
+    """
+
+    def __init__(self, folder: str) -> None:
+        self.folder = Path(folder)
+        self.hook: RemovableHandle | None = None
+
+    def on_validation_batch_start(self, trainer, module, batch, batch_idx, dataloader_idx=0) -> None:
+        layers = [layer for layer in module.network.modules() if isinstance(layer, DMConv)]
+        if layers and is_first(batch_idx, dataloader_idx) and is_drawn(trainer):
+            self.hook = layers[-1].offset.register_forward_hook(self.keep)
+
+    def keep(self, layer: nn.Module, inputs: tuple[Tensor], offset: Tensor) -> None:
+        self.offset = offset[0]
+
+    def on_validation_batch_end(self, trainer, module, outputs, batch, batch_idx, dataloader_idx=0) -> None:
+        if self.hook is None:
+            return
+        self.hook.remove()
+        self.hook = None
+        lr = batch["lr"][0].float().cpu()
+        offset = self.offset.float().cpu()[:, : lr.shape[-2], : lr.shape[-1]]  # without what the estimator pads
+        figure = offsets_picture(offset, lr, f"the last DMconv; {subject(batch, trainer)}")
+        publish(trainer, "val/offsets", figure, self.folder / f"offsets_{trainer.global_step:07d}.png")
+
+
+class ScoreTable(pl.Callback):
+    """Gives W&B the table that a test ends with: a row of mean scores for each method and noise level of ``data``."""
+
+    def __init__(self, data: str) -> None:
+        self.data = data
+
+    def on_test_end(self, trainer: pl.Trainer, module: SRModule) -> None:
+        loggers = [logger for logger in trainer.loggers if isinstance(logger, WandbLogger)]
+        if not (loggers and module.test_rows):
+            return
+        rows = summary(module.test_rows, self.data)
+        columns = list(dict.fromkeys(name for row in rows for name in row))
+        cells = [[json_number(row.get(name)) for name in columns] for row in rows]
+        for logger in loggers:
+            logger.log_table("test/table", columns, cells, step=trainer.global_step)
+
+
+def is_first(batch_idx: int, dataloader_idx: int) -> bool:
+    return batch_idx == dataloader_idx == 0
+
+
+def is_drawn(trainer: pl.Trainer) -> bool:
+    """Whether this process draws pictures now."""
+    return trainer.is_global_zero and not (trainer.fast_dev_run or trainer.sanity_checking)
+
+
+def subject(batch: dict[str, Any], trainer: pl.Trainer) -> str:
+    """What the picture of a batch's first image shows."""
+    return f"{batch['name'][0]}, noise {float(batch['noise_level'][0]):g}, step {trainer.global_step}"
+
+
+def publish(trainer: pl.Trainer, key: str, figure: Figure, path: Path) -> None:
+    """Write a picture as ``path``, and send it to W&B and TensorBoard where they log."""
+    save_figure(figure, path)
+    for logger in trainer.loggers:
+        if isinstance(logger, WandbLogger):
+            logger.log_image(key, [str(path)], step=trainer.global_step)
+        elif isinstance(logger, TensorBoardLogger):
+            logger.experiment.add_figure(key, figure, trainer.global_step)

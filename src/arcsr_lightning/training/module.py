@@ -1,0 +1,155 @@
+"""The training loop's view of a network: loss, scores, optimiser."""
+
+from collections.abc import Callable, Iterable, Sequence
+from typing import Any
+
+import pytorch_lightning as pl
+import torch
+from torch import Tensor, nn
+from torch.optim import Optimizer
+from torch.optim.lr_scheduler import LRScheduler
+
+from arcsr_lightning.errors import InputError
+from arcsr_lightning.networks import Bicubic, Restoration
+from arcsr_lightning.scores.rows import Row, gather_rows, mean_scores, rows_of
+
+
+class SRModule(pl.LightningModule):
+    """Trains, validates and tests a network that returns ``Restoration``.
+
+    Args:
+        network: has ``scale``.
+        loss: called with (network, batch), returns the terms by name, ``loss`` among them; None to test only.
+        optimizer: called with all parameters that train, returns the optimiser; None to test only.
+        trains: the children of the network that train, by name; the others are frozen. None: all of it.
+        scheduler: called with the optimiser, returns a scheduler that is stepped after every optimiser step; or None.
+        config: plain data that describes the run; kept in every checkpoint, where ``load_model`` finds the network.
+        method: the name of the network in tables.
+        compile: train the network through ``torch.compile``; validation and test run it as it is.
+        channels_last: lay out weights and images channels-last.
+
+    Validation and test score the network, and bicubic upscaling of the same LR images beside it. ``val/psnr``,
+    ``val/ssim``, ``val/psnr_y``, ``val/ssim_y`` are means over all images and noise levels; the same stand for each
+    level under ``val/noise<level>/``, and ``kernel_error`` where the true kernels are known. A test leaves a row per
+    method and image in ``test_rows``, on every rank. Terms of the loss are logged under ``train/``, as means over the
+    samples of all processes.
+    """
+
+    def __init__(
+        self,
+        network: nn.Module,
+        loss: nn.Module | None = None,
+        optimizer: Callable[[Iterable[nn.Parameter]], Optimizer] | None = None,
+        scheduler: Callable[[Optimizer], LRScheduler] | None = None,
+        trains: Sequence[str] | None = None,
+        config: dict[str, Any] | None = None,
+        method: str = "arcsr",
+        compile: bool = False,
+        channels_last: bool = False,
+    ) -> None:
+        super().__init__()
+        # Only plain data goes into the checkpoint: anything else could not be loaded with weights_only=True.
+        self.save_hyperparameters({"config": config or {}, "method": method})
+        self.memory_format = torch.channels_last if channels_last else torch.contiguous_format
+        self.network = network.to(memory_format=self.memory_format)
+        self.loss = loss
+        self.make_optimizer = optimizer
+        self.make_scheduler = scheduler
+        self.method = method
+        self.bicubic = Bicubic(network.scale)
+        self.val_rows: list[Row] = []
+        self.test_rows: list[Row] = []
+        freeze_all_but(network, trains)
+        if compile:
+            network.compile()
+
+    def forward(self, lr: Tensor) -> Restoration:
+        # Not through __call__, which may be compiled: every size of a whole image would be compiled anew.
+        return self.network.forward(lr.contiguous(memory_format=self.memory_format))
+
+    def training_step(self, batch: dict[str, Any], batch_idx: int) -> Tensor:
+        lr = batch["lr"].contiguous(memory_format=self.memory_format)
+        terms = self.loss(self.network, batch | {"lr": lr})
+        # One reduction for all terms; a loss that is not finite on one process stops them all, none waits for another.
+        means = self.trainer.strategy.reduce(
+            torch.stack([term.detach().float() for term in terms.values()]), reduce_op="mean"
+        )
+        logged = dict(zip(terms, means.unbind(), strict=True))
+        if not torch.isfinite(logged["loss"]):
+            raise FloatingPointError(
+                f"the loss is {logged['loss'].item()} at step {self.global_step}; checkpoints already written are "
+                "kept: lower optimizer.lr, set trainer.gradient_clip_val, or use precision=32-true"
+            )
+        for name, term in logged.items():
+            self.log(f"train/{name}", term, prog_bar=name == "loss", batch_size=len(batch["lr"]))
+        return terms["loss"]
+
+    def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        # The step that spoils the weights has a finite loss still: do not let its checkpoint replace a good one.
+        if not all(torch.isfinite(parameter).all() for parameter in self.parameters()):
+            raise FloatingPointError(
+                f"the weights are not finite after step {self.global_step}; checkpoints already written are kept: "
+                "lower optimizer.lr or set trainer.gradient_clip_val"
+            )
+
+    def validation_step(self, batch: dict[str, Any], batch_idx: int, dataloader_idx: int = 0) -> dict[str, Restoration]:
+        return self.scored(batch, self.val_rows)
+
+    def test_step(self, batch: dict[str, Any], batch_idx: int, dataloader_idx: int = 0) -> dict[str, Restoration]:
+        return self.scored(batch, self.test_rows)
+
+    def scored(self, batch: dict[str, Any], rows: list[Row]) -> dict[str, Restoration]:
+        """Restore a batch with every method and append their rows."""
+        restorations = {"bicubic": self.bicubic(batch["lr"]), self.method: self(batch["lr"])}
+        for method, restored in restorations.items():
+            rows += rows_of(method, restored, batch, self.network.scale)
+        return restorations
+
+    def on_validation_epoch_start(self) -> None:
+        self.val_rows = []
+
+    def on_test_epoch_start(self) -> None:
+        self.test_rows = []
+
+    def on_validation_epoch_end(self) -> None:
+        self.log_means("val", gather_rows(self.val_rows))
+
+    def on_test_epoch_end(self) -> None:
+        self.test_rows = gather_rows(self.test_rows)
+        self.log_means("test", self.test_rows)
+
+    def log_means(self, stage: str, rows: list[Row]) -> None:
+        """Log the network's mean scores, over all rows and for each noise level."""
+        own = [row for row in rows if row["method"] == self.method]
+        levels = sorted({row["noise_level"] for row in own})
+        groups = {"": own} | {f"noise{v:g}/": [row for row in own if row["noise_level"] == v] for v in levels}
+        for prefix, group in groups.items():
+            for name, mean in mean_scores(group).items():
+                key = f"{stage}/{prefix}{name.removesuffix('_rgb')}"
+                # Equal on all ranks already; without sync_dist Lightning warns that it may not be.
+                self.log(key, mean, prog_bar=key == "val/psnr", sync_dist=True)
+
+    def configure_optimizers(self) -> dict[str, Any]:
+        optimizer = self.make_optimizer([parameter for parameter in self.parameters() if parameter.requires_grad])
+        if self.make_scheduler is None:
+            return {"optimizer": optimizer}
+        return {
+            "optimizer": optimizer,
+            "lr_scheduler": {"scheduler": self.make_scheduler(optimizer), "interval": "step"},
+        }
+
+
+def freeze_all_but(network: nn.Module, trains: Sequence[str] | None) -> None:
+    """Let the named children of a network train, all of them for None, and nothing else change.
+
+    Raises:
+        InputError: the network has no such child.
+    """
+    children = dict(network.named_children())
+    for name in trains or ():
+        if name not in children:
+            raise InputError(f"trains: {type(network).__name__} has no part {name!r}; it has {', '.join(children)}")
+    network.train().requires_grad_(trains is None)
+    for name, child in children.items():
+        train = trains is None or name in trains
+        child.train(train).requires_grad_(train)  # eval: statistics of frozen normalisations stay as they are

@@ -1,0 +1,141 @@
+import pytest
+import torch
+from torch import Tensor, nn
+
+from arcsr_lightning.degradation import apply_blended_kernels, downsample, gaussian_kernel
+from arcsr_lightning.errors import InputError
+from arcsr_lightning.losses import RestorationLoss
+from arcsr_lightning.rivals.cmos import CMOS, MapEstimator, MapRestorer
+from arcsr_lightning.rivals.cmos.losses import BlurMapLoss, GivenMapsLoss, MapTargets
+from arcsr_lightning.rivals.cmos.maps import blur_amount, motion_class, sharpness_loss_map
+
+MOTION_CLASSES = 5
+
+
+def network(classes: int = 1) -> CMOS:
+    torch.manual_seed(0)
+    estimator = MapEstimator(2, classes, width=4, stem=4, modules=(1, 1, 1), groups=(1, 1, 1, 1), window=(4, 4))
+    return CMOS(estimator, MapRestorer(2, width=8, blocks=1, code=4, groups=2, window=(4, 4)))
+
+
+def batch() -> dict[str, Tensor]:
+    """Smooth pictures, sharp on the left and blurred along one direction or the other on the right."""
+    generator = torch.Generator().manual_seed(0)
+    hr = torch.rand(2, 3, 8, 8, generator=generator).repeat_interleave(4, 2).repeat_interleave(4, 3)  # (2, 3, 32, 32)
+    basis = torch.stack([gaussian_kernel(9, 0.3, 0.3), gaussian_kernel(9, 2.0, 0.5), gaussian_kernel(9, 0.5, 2.0)])
+    right = (torch.arange(32) >= 16).float().expand(32, 32)
+    masks = torch.stack([torch.stack([1 - right, right, 0 * right]), torch.stack([1 - right, 0 * right, right])])
+    kernels = basis.expand(2, 3, 9, 9)
+    lr = downsample(apply_blended_kernels(hr, kernels, masks), 2)
+    return {"lr": lr, "hr": hr, "basis": kernels, "masks": masks}
+
+
+def fit(model: CMOS, loss: nn.Module, part: str, steps: int, lr: float) -> tuple[float, float]:
+    """A stage on one repeated batch: everything but ``part`` is frozen and in eval mode; first and last loss."""
+    model.requires_grad_(False).eval()
+    trained = model.get_submodule(part).requires_grad_(True).train()
+    optimizer, data, losses = torch.optim.Adam(trained.parameters(), lr), batch(), []
+    for _ in range(steps):
+        terms = loss(model, data)
+        optimizer.zero_grad()
+        terms["loss"].backward()
+        optimizer.step()
+        losses.append(terms["loss"].item())
+    return losses[0], losses[-1]
+
+
+def state(module: nn.Module) -> dict[str, Tensor]:
+    """Weights and batch-norm statistics."""
+    return {name: value.clone() for name, value in module.state_dict().items()}
+
+
+def unchanged(module: nn.Module, before: dict[str, Tensor]) -> bool:
+    return all(torch.equal(value, before[name]) for name, value in module.state_dict().items())
+
+
+@pytest.mark.parametrize("targets", [{}, {"semantics": "motion"}, {"blur": "sharpness"}])
+def test_the_first_stage_teaches_the_estimator(targets):
+    model = network(MOTION_CLASSES if "semantics" in targets else 1)
+    before = state(model.restorer)
+    first, last = fit(model, BlurMapLoss(**targets), "estimator", steps=15, lr=5e-3)
+    assert last < 0.6 * first
+    assert unchanged(model.restorer, before)
+
+
+@pytest.mark.parametrize("loss", [GivenMapsLoss(), GivenMapsLoss(blur="sharpness"), RestorationLoss()])
+def test_the_later_stages_teach_the_restorer(loss):
+    """And leave the estimator, its batch-norm statistics among it, as it was."""
+    model = network()
+    before = state(model.estimator)
+    first, last = fit(model, loss, "restorer", steps=40, lr=5e-3)
+    assert last < 0.6 * first
+    assert unchanged(model.estimator, before)
+
+
+def test_targets_are_the_maps_of_the_true_kernels():
+    data = batch()
+    blur, classes = MapTargets(semantics="motion")(network(MOTION_CLASSES), data)
+    assert torch.equal(blur, blur_amount(data["basis"], data["masks"]))
+    assert torch.equal(classes, motion_class(data["basis"], data["masks"], MOTION_CLASSES - 1))
+    assert classes.unique().tolist() == [0, 1, 3]
+    assert not MapTargets()(network(), data).classes.any()
+
+
+def test_the_proxy_needs_pairs_only():
+    data = {key: value for key, value in batch().items() if key in ("lr", "hr")}
+    blur, classes = MapTargets(blur="sharpness")(network(), data)
+    assert torch.equal(blur, sharpness_loss_map(data["lr"], data["hr"], scale=2))
+    assert classes.shape == (2, 32, 32) and not classes.any()
+
+
+def test_early_estimates_count_half():
+    terms = BlurMapLoss(semantics="motion")(network(MOTION_CLASSES), batch())
+    halves = 0.5 * (terms["early_blur"] + terms["early_classes"])
+    torch.testing.assert_close(terms["loss"], terms["blur"] + terms["classes"] + halves)
+    assert min(term.item() for term in terms.values()) > 0
+
+
+def test_without_semantics_the_cross_entropies_are_nothing_yet_reach_every_parameter():
+    """Data-parallel training needs every parameter in the graph."""
+    model = network()
+    terms = BlurMapLoss()(model, batch())
+    assert terms["classes"] == terms["early_classes"] == 0
+    terms["loss"].backward()
+    assert all(p.grad is not None for p in model.estimator.parameters())
+    assert not model.estimator.heads[1][0].weight.grad.any()
+
+
+@pytest.mark.parametrize("loss", [BlurMapLoss(), GivenMapsLoss()])
+def test_data_without_kernels_is_refused(loss):
+    data = batch()
+    del data["basis"]
+    with pytest.raises(InputError, match="model=cmos learns from true kernels.*use model=cmos_proxy"):
+        loss(network(), data)
+
+
+def test_classes_must_fit_the_semantics():
+    with pytest.raises(InputError, match=r"cmos\.semantics=motion does not fit an estimator of 1 classes"):
+        BlurMapLoss(semantics="motion")(network(), batch())
+    with pytest.raises(InputError, match=r"cmos\.semantics=none does not fit an estimator of 5 classes"):
+        GivenMapsLoss()(network(MOTION_CLASSES), batch())
+
+
+@pytest.mark.parametrize(
+    ("targets", "message"),
+    [
+        ({"blur": "defocus"}, "of kernels or of sharpness"),
+        ({"semantics": "pseudo"}, "must be none or motion"),
+        ({"blur": "sharpness", "semantics": "motion"}, "motion classes come from true kernels"),
+    ],
+)
+def test_impossible_targets_are_refused(targets, message):
+    with pytest.raises(InputError, match=message):
+        BlurMapLoss(**targets)
+
+
+def test_supervision_names_what_is_learned_from():
+    assert BlurMapLoss().supervision == ("kernels",)
+    assert BlurMapLoss(semantics="motion").supervision == ("kernels", "labels")
+    assert BlurMapLoss(blur="sharpness").supervision == ("pairs",)
+    assert GivenMapsLoss().supervision == ("pairs", "kernels")
+    assert GivenMapsLoss(blur="sharpness").supervision == ("pairs",)

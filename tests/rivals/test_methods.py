@@ -1,0 +1,196 @@
+"""Every method goes the whole way a user goes: train, save, resume, evaluate, predict; and says what does not fit."""
+
+import json
+from itertools import pairwise
+
+import cv2
+import pytest
+import torch
+
+from arcsr_lightning import CONF_DIR, compose, evaluate, predict, train
+from arcsr_lightning.launch import build_loss, build_network, plain
+from arcsr_lightning.runs.stages import plan
+from arcsr_lightning.runs.weights import read_saved
+
+TINY = {  # what makes each of them small
+    "arcsr": ["arcsr.estimator_width=4", "arcsr.estimator_levels=2", "arcsr.width=4", "arcsr.blocks=1"],
+    "rrdb": ["rrdb.width=8", "rrdb.growth=4", "rrdb.blocks=1"],
+    "dasr": ["dasr.width=8", "dasr.groups=1", "dasr.blocks=1", "dasr.queue_size=4"],
+    "manet": [
+        "manet.estimator_width=8",
+        "manet.width=8",
+        "manet.growth=4",
+        "manet.blocks=1",
+        "manet.code=5",
+        "manet.code_samples=20",
+        "manet.kernel_size=5",
+    ],
+    "udke": ["udke.kernel_size=5", "udke.width=4", "udke.hyper_width=4", "udke.stages=2", "udke.blocks=1"],
+    "redegnet": [
+        "redegnet.width=4",
+        "redegnet.widest=8",
+        "redegnet.code=6",
+        "redegnet.style_layers=1",
+        "redegnet.sr_width=4",
+        "redegnet.sr_growth=4",
+        "redegnet.sr_blocks=1",
+    ],
+    "cmos": [
+        "cmos.estimator_width=6",
+        "cmos.stem=4",
+        "cmos.modules=[1,1,1]",
+        "cmos.width=4",
+        "cmos.blocks=1",
+        "cmos.code=4",
+        "cmos.code_groups=2",
+    ],
+}
+NEEDS_KERNELS = {"manet": "manet_pairs", "cmos": "cmos_proxy"}  # and what does without
+METHODS = sorted(path.stem for path in CONF_DIR.glob("model/*.yaml"))
+TRAINED = [method for method in METHODS if method != "bicubic"]
+COMMON = [
+    "experiment=table2_cpu",
+    "hydra.mode=RUN",
+    "ckpt_path=null",
+    "kernel_size=3",
+    "scale=4",
+    "data.batch_size=2",
+    "data.train.patch_size=32",
+    "trainer.val_check_interval=1",
+    "trainer.limit_val_batches=1",
+    "trainer.log_every_n_steps=1",
+    "callbacks.progress=null",
+    "callbacks.panel=null",
+    "++trainer.enable_progress_bar=false",
+    "++trainer.enable_model_summary=false",
+    "print_config=false",
+]
+
+
+def sizes(method: str) -> list[str]:
+    return next(sizes for name, sizes in TINY.items() if method.split("_")[0] == name)
+
+
+def steps(method: str) -> int:
+    """One for each stage."""
+    return max(1, len(compose([f"model={method}"]).stages or ()))
+
+
+BLUR = ["degradation.blur.kernel_size=5", "degradation.blur.max_length=4"]  # what kernel_size=3 holds
+
+
+@pytest.fixture
+def synthetic(photos):
+    return ["data=folder", f"data.root={photos}", f"data.val_root={photos}", *BLUR]
+
+
+@pytest.fixture
+def real(gopro_tree):
+    return ["data=gopro", f"data.root={gopro_tree}", *BLUR]  # of which MANet's code is fitted
+
+
+@pytest.fixture(autouse=True)
+def elsewhere(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+
+
+def test_every_published_rival_is_there():
+    assert {"bicubic", "rrdb", "dasr", "manet", "udke", "redegnet", "cmos", "arcsr"} <= set(METHODS)
+    assert {"manet_pairs", "manet_reblur", "udke_lite", "redegnet_gan", "cmos_proxy"} <= set(METHODS)
+
+
+@pytest.mark.parametrize("method", TRAINED)
+def test_a_method_trains_resumes_evaluates_and_predicts(method, photos, synthetic, run, tmp_path):
+    common = [*COMMON, *synthetic, f"model={method}", *sizes(method)]
+    run(train, *common, f"trainer.max_steps={steps(method)}", "test=false")
+    (folder,) = tmp_path.glob("logs/table2_cpu/runs/*")
+    stages = list(compose([f"model={method}"]).stages or ())
+    for stage in stages[:-1]:
+        assert read_saved(folder / "checkpoints" / stage / "finished.ckpt").config["stage"] == stage
+    last = folder / "checkpoints" / (stages[-1] if stages else "") / "last.ckpt"
+    assert torch.load(last, weights_only=True)["global_step"] == 1
+
+    run(train, *common, f"trainer.max_steps={5 * steps(method)}", "ckpt_path=last", "allow_config_change=true")
+    assert torch.load(last, weights_only=True)["global_step"] > 1
+    report = json.loads((folder / "metrics.json").read_text())
+    assert {row["method"] for row in report["rows"]} == {"bicubic", method}
+    assert [entry["stage"] for entry in report["method"]["schedule"]] == (stages or [None])
+    assert set(report["method"]["supervision"]) <= {"pairs", "kernels", "labels"} and report["method"]["supervision"]
+    assert report["method"]["represents"] and report["method"]["publication"]
+
+    tested = ["data=folder", f"data.test_root={photos}", "data.num_workers=0", *BLUR]
+    run(evaluate, *tested, "callbacks.progress=null", "trainer=cpu")
+    (evaluated,) = tmp_path.glob("logs/eval/runs/*/metrics.json")
+    again = json.loads(evaluated.read_text())
+    assert again["method"] == report["method"]
+    for row, first in zip(again["rows"], report["rows"], strict=True):
+        assert row["psnr_rgb"] == pytest.approx(first["psnr_rgb"], rel=1e-6)
+
+    cv2.imwrite("lr.png", cv2.resize(cv2.imread(f"{photos}/photo0.png"), (17, 13)))
+    run(predict, "input=lr.png", "output=sr.png")
+    assert cv2.imread("sr.png").shape == (52, 68, 3)
+
+
+@pytest.mark.parametrize("method", [method for method in TRAINED if method not in NEEDS_KERNELS])
+def test_a_method_without_need_of_kernels_learns_from_real_frames(method, real, run, tmp_path):
+    run(train, *COMMON, *real, f"model={method}", *sizes(method), f"trainer.max_steps={steps(method)}", "test=false")
+    (exported,) = tmp_path.glob("logs/*/runs/*/model.safetensors")
+    assert read_saved(exported).config["method"] == method
+
+
+@pytest.mark.parametrize(("method", "other"), NEEDS_KERNELS.items())
+def test_a_method_that_needs_kernels_says_so_where_there_are_none(method, other, real, run, capsys):
+    with pytest.raises(SystemExit):
+        run(train, *COMMON, *real, f"model={method}", *sizes(method), "trainer.max_steps=3")
+    (line,) = [line for line in capsys.readouterr().err.splitlines() if line.startswith("error:")]
+    assert f"model={method} learns from true kernels, which this data does not have; use model={other}" in line
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (["model=dasr", *TINY["dasr"], "dasr.queue_size=5"], ["data.batch_size", "set dasr.queue_size=4"]),
+        (["model=redegnet", *TINY["redegnet"], "data.batch_size=1"], ["data.batch_size of at least 2"]),
+        (["model=cmos", *TINY["cmos"], "data.batch_size=1"], ["data.batch_size"]),
+        (["model=udke", *TINY["udke"], "data.train.patch_size=16"], ["UDKE", "at least 6x6, got 4x4"]),
+        (["model=manet", *TINY["manet"], "manet.kernel_size=3"], ["manet.kernel_size=3", "manet.kernel_size=5"]),
+        (["model=manet", *TINY["manet"], "stage=kernel"], ["stage=kernel", "kernels, true_kernels"]),
+        (["model=manet", *TINY["manet"], "trainer.max_steps=2"], ["trainer.max_steps=2", "3 stages"]),
+        (["model=rrdb", *TINY["rrdb"], "stage=kernels"], ["method=rrdb has no stages"]),
+    ],
+)  # fmt: skip
+def test_what_a_method_cannot_do_is_said_in_one_line(arguments, words, synthetic, run, capsys):
+    with pytest.raises(SystemExit):
+        run(train, *COMMON, *synthetic, "trainer.max_steps=3", "test=false", *arguments)
+    (line,) = [line for line in capsys.readouterr().err.splitlines() if line.startswith("error:")]
+    for word in words:
+        assert word in line
+
+
+def test_weights_of_another_method_are_refused_by_name(synthetic, run, capsys, tmp_path):
+    run(train, *COMMON, *synthetic, "model=rrdb", *TINY["rrdb"], "trainer.max_steps=1", "test=false")
+    (weights,) = tmp_path.glob("logs/*/runs/*/model.safetensors")
+    with pytest.raises(SystemExit):
+        run(train, *COMMON, *synthetic, "model=dasr", *TINY["dasr"], f"weights={weights}")
+    (line,) = [line for line in capsys.readouterr().err.splitlines() if line.startswith("error:")]
+    assert "model.safetensors: weights of another architecture" in line
+    assert "method=rrdb" in line
+
+
+@pytest.mark.parametrize("kernels", ["known", "unknown"])
+def test_table_2_names_methods_that_its_data_can_train(kernels):
+    named = compose(["experiment=table2"]).methods[kernels].split(",")
+    assert set(named) <= set(METHODS)
+    assert (kernels == "unknown") == (not set(named) & set(NEEDS_KERNELS))
+
+
+@pytest.mark.parametrize("method", TRAINED)
+def test_every_stage_has_a_loss_and_parts_that_exist(method):
+    cfg = compose([f"model={method}", *sizes(method), "kernel_size=3", "data.train.patch_size=32"])
+    children = dict(build_network(cfg.model).named_children())
+    stages = plan(cfg)
+    for stage in stages:
+        assert build_loss(stage.config).supervision
+        assert set(stage.config.trains or ()) <= set(children)
+        assert plain(stage.config)["card"]["deviations"]
+    assert all(before.first_step < after.first_step for before, after in pairwise(stages))

@@ -1,0 +1,156 @@
+"""A run that is over is not repeated, a changed one is noticed, a folder has one user, a sweep fills its gaps."""
+
+import json
+import os
+import signal
+from contextlib import suppress
+
+import pytest
+
+from arcsr_lightning import train
+from arcsr_lightning.launch import plain
+from arcsr_lightning.launch.folders import job_folder
+from arcsr_lightning.runs import resume
+from arcsr_lightning.runs.weights import read_saved
+
+# ---------------------------------------------------------------- configurations
+
+
+def changes(configure, folder, *overrides):
+    return resume.differences(plain(configure(folder)), plain(configure(folder, *overrides)))
+
+
+def test_what_decides_the_training_is_compared(configure, tmp_path):
+    assert changes(configure, tmp_path) == {}
+    assert changes(configure, tmp_path, "optimizer.lr=5e-4", "data.batch_size=4") == {
+        "data.batch_size": (2, 4),
+        "optimizer.lr": (1e-3, 5e-4),
+    }
+    assert set(changes(configure, tmp_path, "ablation=no_kernel")) >= {"method", "loss.kernel_weight"}
+    assert changes(configure, tmp_path, "scheduler=multistep")["scheduler.T_max"] == (4, None)
+
+
+def test_what_cannot_change_the_result_is_not(configure, tmp_path):
+    elsewhere = ("data.root=other", "data.num_workers=3", "trainer.devices=2", "logger=none", "task_name=b", "tags=[c]")
+    assert changes(configure, tmp_path, *elsewhere, "trainer.max_time=00:00:10:00", "panel_images=1") == {}
+
+
+def test_a_changed_run_is_resumed_only_if_allowed(configure, tmp_path):
+    train.train(configure(tmp_path, "test=false", "trainer.max_steps=2"))
+    (tmp_path / "finished.json").unlink()  # as if it had been interrupted
+    longer = ("test=false", "trainer.max_steps=4", "ckpt_path=last")
+    with pytest.raises(
+        ValueError, match=r"last.ckpt: made with other settings: .*trainer.max_steps 2 -> 4; allow_config"
+    ):
+        train.train(configure(tmp_path, *longer))
+    assert not list(tmp_path.glob("checkpoints/*4.ckpt"))
+    train.train(configure(tmp_path, *longer, "allow_config_change=true"))
+    assert read_saved(tmp_path / "checkpoints/last.ckpt").config["trainer"]["max_steps"] == 4
+
+
+# ---------------------------------------------------------------- a run that is over
+
+
+def test_a_finished_run_is_not_repeated(configure, tmp_path):
+    metrics = train.train(configure(tmp_path))
+    before = {path: path.stat().st_mtime_ns for path in tmp_path.rglob("*") if path.is_file()}
+    assert train.train(configure(tmp_path, "ckpt_path=last")) == metrics
+    assert before == {path: path.stat().st_mtime_ns for path in tmp_path.rglob("*") if path.is_file()}
+
+
+def test_a_finished_run_is_not_mistaken_for_another(configure, tmp_path):
+    train.train(configure(tmp_path, "test=false", "trainer.max_steps=2"))
+    with pytest.raises(ValueError, match=r"config.yaml: made with other settings: .*seed 0 -> 1"):
+        train.train(configure(tmp_path, "test=false", "trainer.max_steps=2", "ckpt_path=last", "seed=1"))
+
+
+# ---------------------------------------------------------------- a folder of its own
+
+
+def test_the_second_in_a_folder_is_refused(tmp_path, monkeypatch):
+    monkeypatch.setattr(resume, "PATIENCE", 0.2)
+    with resume.alone_in(tmp_path):
+        with pytest.raises(ValueError, match=f"{tmp_path}: another process is training in this folder"):
+            resume.alone_in(tmp_path).__enter__()
+        with resume.alone_in(tmp_path / "another"):
+            pass
+    with resume.alone_in(tmp_path):
+        pass
+
+
+def test_a_killed_process_leaves_its_folder_free(tmp_path, monkeypatch):
+    monkeypatch.setattr(resume, "PATIENCE", 0.2)
+    reading, writing = os.pipe()
+    child = os.fork()
+    if child == 0:
+        with resume.alone_in(tmp_path):
+            os.write(writing, b"x")
+            signal.pause()
+    os.read(reading, 1)
+    with pytest.raises(ValueError, match="another process"):
+        resume.alone_in(tmp_path).__enter__()
+    os.kill(child, signal.SIGKILL)
+    os.waitpid(child, 0)
+    with resume.alone_in(tmp_path):
+        pass
+
+
+# ---------------------------------------------------------------- sweeps
+
+
+@pytest.fixture
+def sweep(run, tiny, tmp_path, monkeypatch):
+    """``sweep(*overrides)``: a sweep of small trainings, some of which may fail; the folders of all sweeps so far."""
+    monkeypatch.chdir(tmp_path)
+
+    def command(*overrides):
+        short = ("trainer.max_steps=2", "callbacks.panel=null", "task_name=sweep")
+        with suppress(SystemExit):
+            run(train, "-m", *tiny, *short, *overrides)
+        return sorted((tmp_path / "logs/sweep/multiruns").iterdir())
+
+    return command
+
+
+def written(folder):
+    return {path.parent.name: path.stat().st_mtime_ns for path in folder.glob("*/finished.json")}
+
+
+def test_typed_again_a_sweep_does_only_what_is_missing(sweep, trained, tmp_path, monkeypatch, capsys):
+    monkeypatch.setenv("ARCSR_RUN_STAMP", "1")
+    gap = tmp_path / "start.safetensors"
+    typed = ("seed=0,1", f"weights=null,{gap}", "test=false")
+    (folder,) = sweep(*typed)
+    assert "start.safetensors: no such file" in capsys.readouterr().err
+    first = written(folder)
+    failed = {path.parent.name: path.read_text() for path in folder.glob("*/FAILED")}
+    assert (len(first), len(failed)) == (2, 2)
+    assert all(line.startswith(f"{gap}: no such file") for line in failed.values())
+    assert len(json.loads((folder / "jobs.json").read_text())["jobs"]) == 4
+
+    monkeypatch.setenv("ARCSR_RUN_STAMP", "2")
+    gap.write_bytes((trained / "model.safetensors").read_bytes())
+    assert sweep(*typed) == [folder]
+    second = written(folder)
+    assert not list(folder.glob("*/FAILED"))
+    assert second.keys() == first.keys() | failed.keys()
+    assert first.items() <= second.items()
+
+    assert [path.name for path in sweep(*typed)] == ["1", "2"]  # complete: typed again it is another
+
+
+def test_a_study_is_added_to(sweep, monkeypatch):
+    monkeypatch.setenv("ARCSR_RUN_STAMP", "1")
+    (folder,) = sweep("seed=0", "train=false", "ckpt_path=last")
+    monkeypatch.setenv("ARCSR_RUN_STAMP", "2")
+    first = written(folder)
+    assert sweep("seed=0,1", "train=false", "ckpt_path=last") == [folder]
+    assert first.items() < written(folder).items()
+    assert len(json.loads((folder / "jobs.json").read_text())["jobs"]) == 2
+
+
+def test_long_names_of_jobs_stay_apart():
+    long = "a" * 200
+    assert job_folder(long + "1") != job_folder(long + "2")
+    assert len(job_folder(long)) == 120
+    assert job_folder("model-arcsr_seed-1") == "model-arcsr_seed-1"

@@ -1,0 +1,198 @@
+"""Stages: what each changes, what it leaves alone, and that a finished one is not repeated."""
+
+import json
+
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+from torch import nn
+
+from arcsr_lightning.launch import build_network
+from arcsr_lightning.losses import RestorationLoss
+from arcsr_lightning.runs.stages import divide, plan
+from arcsr_lightning.runs.weights import read_saved
+from arcsr_lightning.train import train
+from arcsr_lightning.training.module import freeze_all_but
+
+
+@pytest.fixture
+def staged(configure):
+    """``staged(folder, *overrides)``: a training in two stages, four steps in all."""
+
+    def configuration(folder, *overrides):
+        cfg = configure(folder, "callbacks.ema=null", "test=false", *overrides)
+        cfg.stages = {
+            "first": {"share": 1, "trains": ["estimator"], "optimizer": {"lr": 3e-3}},
+            "second": {"share": 3, "trains": ["restorer"], "scheduler": None},
+        }
+        return cfg
+
+    return configuration
+
+
+def weights(path):
+    return read_saved(path).weights
+
+
+def changed(before, after):
+    """The parts of the network of which any weight differs."""
+    return {key.split(".")[0] for key in before if not torch.equal(before[key], after[key])}
+
+
+# ---------------------------------------------------------------- the plan
+
+
+@given(st.integers(1, 10**6), st.lists(st.floats(0.01, 1000), min_size=1, max_size=6))
+def test_steps_are_divided_by_shares(steps, shares):
+    if steps < len(shares):
+        with pytest.raises(ValueError, match=f"max_steps={steps}: this method has {len(shares)} stages"):
+            divide(steps, shares)
+        return
+    parts = divide(steps, shares)
+    assert sum(parts) == steps
+    assert min(parts) >= 1
+    if steps > 10**4 and min(shares) > 1:
+        for part, share in zip(parts, shares, strict=True):
+            assert part == pytest.approx(steps * share / sum(shares), abs=len(shares))
+
+
+def test_a_stage_is_the_run_with_keys_of_its_own(staged, tmp_path):
+    first, second = plan(staged(tmp_path, "optimizer.lr=1e-3", "trainer.max_steps=8"))
+    assert (first.name, first.config.trainer.max_steps, first.first_step) == ("first", 2, 0)
+    assert (second.name, second.config.trainer.max_steps, second.first_step) == ("second", 6, 2)
+    assert (first.config.optimizer.lr, second.config.optimizer.lr) == (3e-3, 1e-3)
+    assert first.config.scheduler.T_max == 2  # follows the stage's steps
+    assert second.config.scheduler is None
+    assert first.config.loss == second.config.loss
+    assert first.folder == tmp_path / "checkpoints/first"
+
+
+def test_a_node_with_a_target_replaces_that_of_the_run(staged, tmp_path):
+    cfg = staged(tmp_path)
+    cfg.stages = {
+        "first": {"share": 1, "loss": {"_target_": "arcsr_lightning.rivals.manet.TrueKernelLoss"}},
+        "second": {"share": 1},
+    }
+    first, second = plan(cfg)
+    assert first.config.loss == {"_target_": "arcsr_lightning.rivals.manet.TrueKernelLoss"}
+    assert "kernel_weight" in second.config.loss
+
+
+def test_a_method_without_stages_has_one(configure, tmp_path):
+    (only,) = plan(configure(tmp_path))
+    assert (only.name, only.first_step, only.folder) == (None, 0, tmp_path / "checkpoints")
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"stage": "third"}, "stage=third: no stage of method=arcsr; it has first, second"),
+        ({"stages": None, "stage": "first"}, "stage=first: method=arcsr has no stages"),
+        ({"stages": {"a": {"share": 1, "epochs": 3}}}, r"stages\.a\.epochs: a stage sets share, trains, prepare, loss"),
+    ],
+)
+def test_what_is_no_stage_is_named(staged, tmp_path, change, message):
+    cfg = staged(tmp_path)
+    for key, value in change.items():
+        cfg[key] = value
+    with pytest.raises(ValueError, match=message):
+        plan(cfg)
+
+
+# ---------------------------------------------------------------- what is frozen
+
+
+def test_a_frozen_part_keeps_its_weights_and_its_statistics():
+    network = nn.ModuleDict({"a": nn.BatchNorm2d(3), "b": nn.BatchNorm2d(3)})
+    freeze_all_but(network, ["b"])
+    for part in network.values():
+        part(torch.rand(2, 3, 4, 4)).sum()
+    assert [part.num_batches_tracked.item() for part in network.values()] == [0, 1]
+    assert [part.weight.requires_grad for part in network.values()] == [False, True]
+    freeze_all_but(network, None)
+    assert all(part.training and part.weight.requires_grad for part in network.values())
+
+
+def test_an_unknown_part_is_named(staged, tmp_path):
+    cfg = staged(tmp_path)
+    cfg.stages.first.trains = ["estimators"]
+    with pytest.raises(ValueError, match="trains: ArcSR has no part 'estimators'; it has estimator, restorer"):
+        train(cfg)
+
+
+# ---------------------------------------------------------------- a run
+
+
+def test_every_stage_changes_its_own_part_alone(staged, tmp_path):
+    cfg = staged(tmp_path)
+    train(cfg)
+    after_first = weights(tmp_path / "checkpoints/first/finished.ckpt")
+    after_second = weights(tmp_path / "checkpoints/second/last.ckpt")
+    torch.manual_seed(cfg.seed)
+    assert changed(build_network(cfg.model).state_dict(), after_first) == {"estimator"}
+    assert changed(after_first, after_second) == {"restorer"}
+    assert (tmp_path / "model.safetensors").is_file()
+    assert {path.parent.name for path in tmp_path.glob("csv/*/version_0")} == {"first", "second"}
+    assert [entry["steps"] for entry in read_saved(tmp_path / "model.safetensors").config["card"]["schedule"]] == [1, 3]
+
+
+def test_no_sample_is_seen_by_two_stages(staged, tmp_path, monkeypatch):
+    seen, healthy = [], RestorationLoss.forward
+
+    def spying(self, network, batch):
+        seen.extend(batch["number"].tolist())
+        return healthy(self, network, batch)
+
+    monkeypatch.setattr(RestorationLoss, "forward", spying)
+    train(staged(tmp_path))
+    assert seen == list(range(8))
+
+
+@pytest.mark.parametrize("dies_at", [1, 3])
+def test_an_interrupted_run_ends_as_if_it_never_was_and_repeats_no_stage(staged, tmp_path, monkeypatch, dies_at):
+    """Killed in the first step of the second stage (nothing of it saved), or after its second."""
+    train(staged(tmp_path / "whole", "trainer.val_check_interval=1"))
+    calls, healthy = [], RestorationLoss.forward
+
+    def dying(self, network, batch):
+        if len(calls) == dies_at:
+            calls.append("died")
+            raise KeyboardInterrupt
+        calls.append(batch["number"].tolist())
+        return healthy(self, network, batch)
+
+    monkeypatch.setattr(RestorationLoss, "forward", dying)
+    with pytest.raises((KeyboardInterrupt, SystemExit)):
+        train(staged(tmp_path / "cut", "trainer.val_check_interval=1"))
+    train(staged(tmp_path / "cut", "trainer.val_check_interval=1", "ckpt_path=last"))
+    assert [call for call in calls if call != "died"] == [[0, 1], [2, 3], [4, 5], [6, 7]]
+    whole, cut = (
+        torch.load(tmp_path / run / "checkpoints/second/last.ckpt", weights_only=True) for run in ("whole", "cut")
+    )
+    for key, value in whole["state_dict"].items():
+        assert torch.equal(value, cut["state_dict"][key]), key
+
+
+def test_one_stage_can_be_trained_alone_from_given_weights(staged, tmp_path):
+    train(staged(tmp_path / "first", "stage=first"))
+    first = tmp_path / "first/checkpoints/first/last.ckpt"
+    assert torch.load(first, weights_only=True)["global_step"] == 1
+    train(staged(tmp_path / "second", "stage=second", f"weights={first}"))
+    assert not (tmp_path / "second/checkpoints/first").exists()
+    assert changed(weights(first), weights(tmp_path / "second/checkpoints/second/last.ckpt")) == {"restorer"}
+
+
+def test_a_checkpoint_of_a_stage_that_is_not_planned_is_refused(staged, tmp_path):
+    train(staged(tmp_path / "first", "stage=first"))
+    path = tmp_path / "first/checkpoints/first/last.ckpt"
+    with pytest.raises(ValueError, match="last.ckpt is of stage first, which is none of this run's: second"):
+        train(staged(tmp_path / "second", "stage=second", f"ckpt_path={path}"))
+
+
+def test_the_report_says_what_the_method_learnt_from(configure, tmp_path):
+    train(configure(tmp_path, "trainer.max_steps=2"))
+    method = json.loads((tmp_path / "metrics.json").read_text())["method"]
+    assert method["supervision"] == ["pairs", "kernels"]  # quickstart supervises the kernels
+    assert method["schedule"] == [{"stage": None, "steps": 2, "trains": [], "lr": 1e-3}]
+    assert method["parameters"] == sum(value.numel() for value in weights(tmp_path / "model.safetensors").values())

@@ -1,0 +1,121 @@
+"""metrics.json, per_image.csv and the table of a test."""
+
+import csv
+import json
+import math
+
+import pytest
+import torch
+from rich.console import Console
+
+from arcsr_lightning import compose
+from arcsr_lightning.evaluate import evaluate
+from arcsr_lightning.launch import plain
+from arcsr_lightning.networks import Bicubic
+from arcsr_lightning.scores.report import hardware_of, summary, table, write_report
+from arcsr_lightning.train import train
+
+SCORES = ["psnr_rgb", "ssim_rgb", "psnr_y", "ssim_y"]
+COLUMNS = ["method", "data", "noise_level", "images", *SCORES]
+
+
+def strict(text: str):
+    """JSON as the standard has it: Python alone reads NaN and Infinity."""
+
+    def refuse(constant):
+        raise ValueError(f"{constant} is no JSON")
+
+    return json.loads(text, parse_constant=refuse)
+
+
+def row(method="arcsr", name="a", noise_level=0.0, score=1.0, **more):
+    return {"method": method, "name": name, "noise_level": noise_level} | dict.fromkeys(SCORES, score) | more
+
+
+def test_metrics_json_has_the_documented_form(trained):
+    report = strict((trained / "metrics.json").read_text())
+    assert list(report) == ["rows", "method", "config", "protocol", "hardware"]
+    assert [(row["method"], row["noise_level"]) for row in report["rows"]] == [
+        ("bicubic", 0),
+        ("arcsr", 0),
+        ("bicubic", 10),
+        ("arcsr", 10),
+    ]
+    for entry in report["rows"]:
+        assert list(entry) == COLUMNS + (["kernel_error"] if entry["method"] == "arcsr" else [])
+        assert (entry["data"], entry["images"]) == ("folder", 3)
+    assert report["config"]["model"]["restorer"]["blocks"] == 1
+    assert report["protocol"]["border"] == report["config"]["scale"] == 4
+    assert report["hardware"] == {"device": "cpu", "devices": 1, "threads": torch.get_num_threads()}
+
+
+def test_its_means_are_those_of_the_rows_per_image(trained):
+    with (trained / "per_image.csv").open(newline="") as file:
+        images = list(csv.DictReader(file))
+    for entry in strict((trained / "metrics.json").read_text())["rows"]:
+        own = [i for i in images if (i["method"], float(i["noise_level"])) == (entry["method"], entry["noise_level"])]
+        assert len({image["name"] for image in own}) == entry["images"]
+        for score in set(entry) - {"method", "data", "noise_level", "images"}:
+            assert entry[score] == pytest.approx(sum(float(image[score]) for image in own) / len(own))
+
+
+@pytest.mark.parametrize("data", ["gopro", "reds"])
+def test_without_true_kernels_there_is_no_kernel_error(configure, tmp_path, request, data):
+    root = request.getfixturevalue(f"{data}_tree")
+    source = (f"data={data}", f"data.root={root}", "loss=l1", "data.num_workers=0", "data.batch_size=2")
+    train(configure(tmp_path, "trainer.max_steps=2", data=source))
+    rows = strict((tmp_path / "metrics.json").read_text())["rows"]
+    assert [list(entry) for entry in rows] == [COLUMNS] * 4
+    assert {(entry["data"], entry["images"]) for entry in rows} == {(data, 2)}
+
+
+def test_an_evaluation_needs_no_images_but_those_it_scores(trained, photos, tmp_path):
+    cfg = compose(
+        [
+            f"weights={trained / 'model.safetensors'}",
+            "data=folder",
+            f"data.test_root={photos}",
+            "data.num_workers=0",
+            "degradation.blur.kernel_size=5",
+            "degradation.blur.max_length=4",
+            "callbacks.progress=null",
+            f"paths.output_dir={tmp_path}",
+        ],
+        "evaluate",
+    )
+    evaluate(cfg)
+    rows, expected = (strict((folder / "metrics.json").read_text())["rows"] for folder in (tmp_path, trained))
+    assert [row.keys() for row in rows] == [row.keys() for row in expected]
+    for row, other in zip(rows, expected, strict=True):
+        assert row == pytest.approx(other)
+    assert (tmp_path / "images/panel.png").is_file()
+
+
+def test_bicubic_stands_first_at_every_noise_level():
+    rows = [row("zeta", noise_level=5), row("aleph", noise_level=5), row("bicubic", noise_level=5), row("aleph")]
+    assert [(mean["noise_level"], mean["method"]) for mean in summary(rows, "sample")] == [
+        (0, "aleph"),
+        (5, "bicubic"),
+        (5, "aleph"),
+        (5, "zeta"),
+    ]
+
+
+def test_a_perfect_image_leaves_valid_json(tmp_path):
+    rows = [row("bicubic", score=20.0), row(score=math.inf)]
+    cfg = compose([f"paths.output_dir={tmp_path}"])
+    write_report(rows, cfg, Bicubic(4), plain(cfg), hardware_of(torch.device("cpu"), 1))
+    bicubic, perfect = strict((tmp_path / "metrics.json").read_text())["rows"]
+    assert bicubic["psnr_rgb"] == 20
+    assert perfect["psnr_rgb"] is None
+
+
+def test_the_table_shows_every_method_and_fits_a_terminal():
+    rows = [row("bicubic", score=20.25), row("arcsr_no_dmconv", score=21.5, kernel_error=0.25)]
+    console = Console(width=80)
+    with console.capture() as capture:
+        console.print(table(summary(rows, "sample"), border=4))
+    shown = capture.get()
+    assert max(map(len, shown.splitlines())) <= 80
+    for text in ("sample, 1 test images", "bicubic", "20.25", "arcsr_no_dmconv", "21.50", "0.250", "4 px border"):
+        assert text in shown

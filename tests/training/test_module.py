@@ -1,0 +1,212 @@
+"""Trainings of a few steps: what is logged, what is kept, and that a training goes on as if never interrupted."""
+
+import csv
+import json
+import math
+
+import pytest
+import torch
+
+from arcsr_lightning import compose, load_model
+from arcsr_lightning.losses import RestorationLoss
+from arcsr_lightning.networks import Bicubic, Restoration
+from arcsr_lightning.runs.weights import read_saved
+from arcsr_lightning.scores.rows import rows_of
+from arcsr_lightning.train import optimized, train
+from arcsr_lightning.training.module import SRModule
+
+SCORES = ("psnr", "ssim", "psnr_y", "ssim_y", "kernel_error")
+MULTISTEP = ("scheduler=multistep", "scheduler.milestones=[1,3]")  # a schedule that max_steps does not change
+
+
+def last_of(run):
+    return torch.load(run / "checkpoints" / "last.ckpt", weights_only=True)
+
+
+def same(a, b):
+    """Equal down to the last bit, whatever they are made of."""
+    if isinstance(a, torch.Tensor):
+        return torch.equal(a, b)
+    if isinstance(a, dict):
+        return a.keys() == b.keys() and all(same(a[key], b[key]) for key in a)
+    if isinstance(a, list | tuple):
+        return len(a) == len(b) and all(map(same, a, b))
+    return a == b
+
+
+def batch(seed=0):
+    generator = torch.Generator().manual_seed(seed)
+    lr, hr = (torch.rand(2, 3, side, side, generator=generator) for side in (8, 32))
+    kernel = torch.rand(2, 9, 8, 8, generator=generator)
+    return {"lr": lr, "hr": hr, "kernel": kernel / kernel.sum(1, keepdim=True)}
+
+
+# ---------------------------------------------------------------- what is logged
+
+
+def test_scores_are_logged_under_their_documented_names(configure, tmp_path):
+    metrics = train(configure(tmp_path, "trainer.max_steps=2"))
+    groups = [f"{stage}/{level}" for stage in ("val", "test") for level in ("", "noise0/", "noise10/")]
+    assert {group + score for group in groups for score in SCORES} <= metrics.keys()
+    assert {"train/loss", "train/l1", "train/kernel"} <= metrics.keys()
+    assert all(math.isfinite(value) for value in metrics.values())
+
+
+def test_means_are_over_all_images_whatever_their_noise_level(monkeypatch):
+    module, logged = SRModule(Bicubic(2), method="net"), {}
+    monkeypatch.setattr(module, "log", lambda name, value, **_: logged.update({name: value}))
+    rows = [
+        {"method": "net", "name": "a", "noise_level": 0.0, "psnr_rgb": 30.0},
+        {"method": "net", "name": "b", "noise_level": 0.0, "psnr_rgb": 32.0},
+        {"method": "net", "name": "a", "noise_level": 10.0, "psnr_rgb": 22.0},
+        {"method": "bicubic", "name": "a", "noise_level": 0.0, "psnr_rgb": 99.0},
+    ]
+    module.log_means("val", rows)
+    assert logged == {"val/psnr": 28.0, "val/noise0/psnr": 31.0, "val/noise10/psnr": 22.0}
+
+
+def test_logged_test_scores_are_means_of_the_images_rows(configure, tmp_path):
+    metrics = train(configure(tmp_path, "trainer.max_steps=2"))
+    with (tmp_path / "per_image.csv").open() as file:
+        own = [row for row in csv.DictReader(file) if row["method"] == "arcsr"]
+    assert len(own) == 6
+    for score in SCORES:
+        column = score + "_rgb" if score in ("psnr", "ssim") else score
+        mean = sum(float(row[column]) for row in own) / len(own)
+        assert metrics[f"test/{score}"] == pytest.approx(mean, rel=1e-5)
+
+
+def test_a_method_without_parameters_cannot_be_trained(tmp_path):
+    with pytest.raises(ValueError, match="nothing to train; set train=false"):
+        train(compose(["model=bicubic", "train=true", "print_config=false", f"paths.output_dir={tmp_path}"]))
+
+
+def test_every_training_has_a_seed(configure, tmp_path):
+    with pytest.raises(ValueError, match="seed=null"):
+        train(configure(tmp_path, "seed=null"))
+
+
+def test_a_kernel_of_another_size_than_the_truth_has_no_error():
+    inputs = batch() | {"name": ["a", "b"], "noise_level": torch.zeros(2)}
+    for taps, known in ((9, True), (25, False)):
+        restored = Restoration(inputs["hr"], torch.full((2, taps, 8, 8), 1 / taps))
+        assert all(("kernel_error" in row) == known for row in rows_of("net", restored, inputs, border=4))
+
+
+def test_the_metric_asked_for_is_what_a_sweeper_gets():
+    metrics = {"val/psnr": 30.0, "train/loss": 0.1}
+    assert optimized(metrics, "train/loss") == 0.1
+    assert optimized(metrics, None) is None
+    assert optimized(metrics, "test/psnr") is None  # test=false
+    with pytest.raises(ValueError, match="optimized_metric=val/pnsr.*train/loss, val/psnr"):
+        optimized(metrics, "val/pnsr")
+
+
+# ---------------------------------------------------------------- what is kept
+
+
+def test_best_and_last_checkpoints_are_both_true_when_the_metric_worsens(configure, tmp_path):
+    uphill = "+optimizer.maximize=true"  # of the loss
+    train(configure(tmp_path, uphill, "trainer.val_check_interval=1", "callbacks.ema=null", "test=false"))
+    with (tmp_path / "csv/version_0/metrics.csv").open() as file:
+        psnr = [float(row["val/psnr"]) for row in csv.DictReader(file) if row["val/psnr"]]
+    best_step = max(range(4), key=psnr.__getitem__) + 1
+    assert psnr[0] > psnr[3]
+    (best,) = (tmp_path / "checkpoints").glob("best_*.ckpt")
+    assert torch.load(best, weights_only=True)["global_step"] == best_step
+    assert last_of(tmp_path)["global_step"] == 4
+    assert same(read_saved(tmp_path / "model.safetensors").weights, read_saved(best).weights)
+    assert not same(read_saved(tmp_path / "checkpoints/last.ckpt").weights, read_saved(best).weights)
+
+
+def test_a_loss_that_is_no_number_stops_the_training_and_names_the_step(configure, tmp_path, monkeypatch):
+    healthy, calls = RestorationLoss.forward, []
+
+    def failing(self, network, batch):
+        calls.append(batch)
+        return {
+            name: term * (math.nan if len(calls) == 4 else 1) for name, term in healthy(self, network, batch).items()
+        }
+
+    monkeypatch.setattr(RestorationLoss, "forward", failing)
+    with pytest.raises(FloatingPointError, match="the loss is nan at step 3"):
+        train(configure(tmp_path))
+    assert last_of(tmp_path)["global_step"] == 3
+    assert torch.isfinite(load_model(tmp_path / "checkpoints/last.ckpt")(batch()["lr"]).sr).all()
+
+
+def test_weights_that_are_no_numbers_do_not_replace_a_good_checkpoint(configure, tmp_path, monkeypatch):
+    healthy = SRModule.optimizer_step
+
+    def spoiling(self, *args, **settings):
+        healthy(self, *args, **settings)
+        if self.global_step == 3:  # counted after this hook
+            next(self.parameters()).data.fill_(math.inf)
+
+    monkeypatch.setattr(SRModule, "optimizer_step", spoiling)
+    with pytest.raises(FloatingPointError, match="the weights are not finite after step 4"):
+        train(configure(tmp_path))
+    assert last_of(tmp_path)["global_step"] == 3
+    assert all(torch.isfinite(value).all() for value in last_of(tmp_path)["state_dict"].values())
+
+
+# ---------------------------------------------------------------- going on and starting
+
+
+@pytest.fixture(scope="module")
+def straight(configure, tmp_path_factory):
+    """Four steps without interruption."""
+    folder = tmp_path_factory.mktemp("straight")
+    train(configure(folder, *MULTISTEP, "test=false"))
+    return last_of(folder)
+
+
+@pytest.mark.parametrize("way", ["path", "last"])
+def test_a_resumed_training_ends_where_the_uninterrupted_one_does(configure, straight, tmp_path, way):
+    first, second = ("first", "second") if way == "path" else ("same", "same")
+    ckpt_path = tmp_path / "first/checkpoints/last.ckpt" if way == "path" else "last"
+    train(configure(tmp_path / first, *MULTISTEP, "test=false", "trainer.max_steps=2"))
+    train(configure(tmp_path / second, *MULTISTEP, "test=false", f"ckpt_path={ckpt_path}", "allow_config_change=true"))
+    resumed = last_of(tmp_path / second)
+    assert resumed["global_step"] == straight["global_step"] == 4
+    for part in ("state_dict", "current_model_state", "averaging_state", "optimizer_states", "lr_schedulers"):
+        assert same(resumed[part], straight[part]), part
+
+
+def test_ckpt_path_last_starts_a_first_training(configure, tmp_path):
+    train(configure(tmp_path, "ckpt_path=last", "trainer.max_steps=2", "test=false"))
+    assert last_of(tmp_path)["global_step"] == 2
+
+
+def test_a_checkpoint_of_another_architecture_is_refused_before_training(configure, trained, tmp_path):
+    path = trained / "checkpoints/last.ckpt"
+    with pytest.raises(ValueError, match=r"last.ckpt: weights of another architecture.*kernel_size=3"):
+        train(configure(tmp_path, f"ckpt_path={path}", "model.restorer.width=8"))
+
+
+def test_weights_are_where_a_training_starts(configure, trained, tmp_path):
+    given = trained / "model.safetensors"
+    stand_still = ("optimizer.lr=0", "callbacks.ema=null", "trainer.max_steps=2", "test=false")
+    train(configure(tmp_path, f"weights={given}", *stand_still))
+    assert same(read_saved(tmp_path / "model.safetensors").weights, read_saved(given).weights)
+    assert last_of(tmp_path)["global_step"] == 2
+
+
+def test_the_seed_decides_everything_and_zero_is_one(configure, tmp_path):
+    def weights(run, seed):
+        torch.manual_seed(len(run))  # what came before must not matter
+        steps = ("trainer.max_steps=1", "trainer.val_check_interval=1", "test=false")
+        train(configure(tmp_path / run, *steps, f"seed={seed}"))
+        return last_of(tmp_path / run)["state_dict"]
+
+    zero, again, other = weights("zero", 0), weights("once more", 0), weights("other", 1)
+    assert same(zero, again)
+    assert not same(zero, other)
+
+
+def test_a_network_without_estimator_trains(configure, tmp_path):
+    metrics = train(configure(tmp_path, "ablation=no_kernel", "trainer.max_steps=2"))
+    assert "test/psnr" in metrics
+    assert not any("kernel" in name for name in metrics)
+    rows = json.loads((tmp_path / "metrics.json").read_text())["rows"]
+    assert {row["method"] for row in rows} == {"bicubic", "arcsr_no_kernel"}
