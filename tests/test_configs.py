@@ -29,10 +29,11 @@ def overrides_of(group: str, option: str) -> list[str]:
     one = ("gopro", "reds", "arcsr_gopro", "arcsr_reds", "table1", "table2")
     roots = dict.fromkeys(one, ROOTS[:1]) | {"folder": ROOTS}
     extra = ["degradation.blur.path=somewhere"] if (group, option) == ("degradation", "file") else []
-    return [f"{group}={option}", *roots.get(option, []), *extra]
+    data = [] if group in ("data", "experiment") else ["data=sample"]
+    return [f"{group}={option}", *data, *roots.get(option, []), *extra]
 
 
-@pytest.mark.parametrize(("group", "option"), groups(), ids="/".join)
+@pytest.mark.parametrize(("group", "option"), groups(), ids=lambda name: name.replace("/", "-"))
 def test_every_option_composes_and_resolves(group, option, monkeypatch):
     monkeypatch.setenv("ARCSR_RUN_STAMP", "now")
     cfg = compose(overrides_of(group, option))
@@ -43,7 +44,7 @@ def test_every_option_composes_and_resolves(group, option, monkeypatch):
 def test_every_model_is_built_and_holds_only_our_parts(group):
     for option in options(group):
         tiny = ["arcsr.estimator_width=4", "arcsr.estimator_levels=2", "arcsr.width=4", "arcsr.blocks=1"]
-        cfg = compose([f"{group}={option}", *tiny])
+        cfg = compose(["data=sample", f"{group}={option}", *(tiny if "arcsr" in option or group != "model" else [])])
         check_parts(plain(cfg.model))
         assert build_network(cfg.model).scale == 4
 
@@ -63,11 +64,17 @@ def test_every_trainer_is_built_with_its_callbacks_and_loggers(group, tmp_path, 
     monkeypatch.setenv("WANDB_MODE", "disabled")
     for option in options(group):
         cfg = compose(
-            [f"{group}={option}", "trainer.accelerator=cpu", "trainer.devices=1", f"paths.output_dir={tmp_path}"]
+            [
+                "data=sample",
+                f"{group}={option}",
+                "trainer.accelerator=cpu",
+                "trainer.devices=1",
+                f"paths.output_dir={tmp_path}",
+            ]
         )
         trainer = build_trainer(cfg)
-        assert len(trainer.loggers) == len(cfg.logger or {})
-        for node in (cfg.callbacks or {}).values():
+        assert len(trainer.loggers) == len(cfg.get("logger") or {})
+        for node in (cfg.get("callbacks") or {}).values():
             assert node._target_.rsplit(".", 1)[1] in [type(callback).__name__ for callback in trainer.callbacks]
 
 
@@ -87,11 +94,13 @@ def test_ablations_are_the_two_axes():
         "baseline": ("conv", "concat"),
     }
     for name, (estimator, restorer) in axes.items():
-        cfg = compose([f"ablation={name}"])
-        assert cfg.model == compose([f"model/estimator={estimator}", f"model/restorer={restorer}"]).model
-    assert compose(["ablation=no_kernel"]).model == compose(["model/restorer=plain"]).model
-    assert compose(["ablation=no_kernel"]).model.estimator is None
-    assert len({compose([f"ablation={name}"]).method for name in options("ablation")}) == 5
+        cfg = compose(["data=sample", f"ablation={name}"])
+        both = [f"model/estimator={estimator}", f"model/restorer={restorer}"]
+        assert cfg.model == compose(["data=sample", *both]).model
+    no_kernel = compose(["data=sample", "ablation=no_kernel"]).model
+    assert no_kernel == compose(["data=sample", "model/restorer=plain"]).model
+    assert no_kernel.estimator is None
+    assert len({compose(["data=sample", f"ablation={name}"]).method for name in options("ablation")}) == 5
 
 
 def test_the_paper_s_recipe():
@@ -113,7 +122,7 @@ def test_the_paper_s_recipe():
 
 
 def test_scale_and_kernel_size_are_one_key_everywhere():
-    cfg = compose(["scale=2", "kernel_size=13"])
+    cfg = compose(["data=sample", "scale=2", "kernel_size=13"])
     assert cfg.model.restorer.scale == cfg.data.train.scale == cfg.data.val.scale == 2
     assert cfg.model.estimator.kernel_size == cfg.model.restorer.kernel_size == cfg.data.train.kernel_size == 13
 

@@ -8,7 +8,7 @@ import torch
 
 from arcsr_lightning import CONF_DIR, compose
 from arcsr_lightning.launch import build_loss, build_network
-from arcsr_lightning.runs.stages import plan
+from arcsr_lightning.runs.stages import stages_of
 from arcsr_lightning.scores.cost import macs, parameters
 
 README = Path(__file__).parents[1] / "README.md"
@@ -26,7 +26,7 @@ def test_every_method_has_a_row():
 
 @pytest.mark.parametrize("method", sorted(table()))
 def test_a_row_says_what_is_built(method):
-    cfg = compose([f"model={method}"])
+    cfg = compose(["data=sample", f"model={method}"])
     with torch.device("cpu" if method == "arcsr" else "meta"):  # ArcSR looks at its fresh weights
         network = build_network(cfg.model)
     _, size, cost, sources, _ = table()[method]
@@ -34,5 +34,5 @@ def test_a_row_says_what_is_built(method):
     assert cost == f"{macs(network) / 1e9:.1f}"
     if cfg.train:
         with torch.device("meta"):
-            losses = [build_loss(stage.config) for stage in plan(cfg)]
+            losses = [build_loss(stage.config) for stage in stages_of(cfg)]
         assert sources == ", ".join(dict.fromkeys(source for loss in losses for source in loss.supervision))

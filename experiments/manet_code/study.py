@@ -23,7 +23,7 @@ def draw(blur, samples: int, seed: int) -> torch.Tensor:
 def main() -> None:
     rows = []
     for name in BLURS:
-        blur = instantiate(compose([f"degradation={name}"]).degradation.blur)
+        blur = instantiate(compose(["data=sample", f"degradation={name}"]).degradation.blur)
         fitted, held_out = draw(blur, 2000, seed=0), draw(blur, 500, seed=1)
         for code in CODES:
             basis, _ = principal_kernels(fitted, code)

@@ -2,7 +2,7 @@
 
 import warnings
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import pytorch_lightning as pl
 import torch
@@ -12,20 +12,33 @@ from pytorch_lightning.utilities.rank_zero import rank_zero_info
 from torch import nn
 
 from arcsr_lightning import launch
+from arcsr_lightning.data import SRDataModule
 from arcsr_lightning.errors import InputError
 from arcsr_lightning.files import remove_leftovers
 from arcsr_lightning.results import compare
 from arcsr_lightning.runs import resume
-from arcsr_lightning.runs.stages import Stage, plan, schedule
+from arcsr_lightning.runs.stages import Stage, schedule_of, stages_of
 from arcsr_lightning.runs.weights import export, load_weights, read_saved
 from arcsr_lightning.scores.report import hardware_of, write_report
+from arcsr_lightning.training.module import SRModule
+
+
+class Workbench(NamedTuple):
+    """What Lightning needs for a stage, and for the test after the last one."""
+
+    module: SRModule
+    data: SRDataModule
+    trainer: pl.Trainer
 
 
 def train(cfg: DictConfig) -> dict[str, float]:
-    """Train, test and export as ``cfg`` says (conf/train.yaml); returns every logged metric by name.
+    """Train, test and export as ``cfg`` says (conf/train.yaml).
 
     Leaves in ``cfg.paths.output_dir``: checkpoints/, csv/, images/, config.yaml, model.safetensors (the best weights of
     the last stage) and, after the test, metrics.json, per_image.csv and images/panel.png.
+
+    Returns:
+        Every logged metric by name.
 
     Raises:
         InputError: a file or setting is at fault.
@@ -44,57 +57,86 @@ def train(cfg: DictConfig) -> dict[str, float]:
 
 
 def run(cfg: DictConfig) -> dict[str, float]:
-    """What :func:`train` does in a folder that is its own."""
+    """What :func:`train` does in a folder that is its own: train what remains, then score the best."""
     if cfg.seed is None:
         raise InputError("seed=null: a training needs a seed, so that it can be repeated; give a number, e.g. seed=0")
     seed(cfg)
     network = launch.build_network(cfg.model)
-    if cfg.train and not any(True for _ in network.parameters()):
-        raise InputError(f"method={cfg.method}: this model has nothing to train; set train=false to score it only")
     if cfg.weights:
         load_weights(network, read_saved(cfg.weights), cfg.weights)
-    stages = plan(cfg) if cfg.train else [Stage(None, cfg)]
-    losses = [launch.build_loss(stage.config) if cfg.train else None for stage in stages]
     if cfg.train:
-        describe(cfg, stages, losses)
-    first, ckpt_path = resume.resume_point(cfg, stages, network)
-    resume.reopen(cfg)
-    launch.show(cfg)
+        bench, metrics = fit(cfg, network)
+    else:
+        begin(cfg)
+        bench, metrics = set_up(Stage(None, cfg), network), {}
+    if cfg.test:
+        metrics |= score(cfg, bench)
+    return metrics
 
+
+def fit(cfg: DictConfig, network: nn.Module) -> tuple[Workbench, dict[str, float]]:
+    """Train the stages that remain, and give ``network`` the best weights of the last one.
+
+    Returns:
+        The workbench of the last stage, and every metric that was logged.
+    """
+    if not any(True for _ in network.parameters()):
+        raise InputError(f"method={cfg.method}: this model has nothing to train; set train=false to score it only")
+    stages = stages_of(cfg)
+    losses = [launch.build_loss(stage.config) for stage in stages]
+    describe(cfg, stages, losses)
+    first, ckpt_path = resume.resume_point(cfg, stages, network)
+    begin(cfg)
     metrics: dict[str, float] = {}
     for stage, loss in list(zip(stages, losses, strict=True))[first:]:
         seed(cfg)  # what a stage draws does not depend on whether those before it ran just now
-        module = launch.build_module(stage.config, network, loss)
-        data = launch.build_data(stage.config, stage.first_step)
-        trainer = launch.build_trainer(stage.config)
-        if not cfg.train:
-            break
-        if stage.name:
-            rank_zero_info(f"stage {stage.name}: {stage.config.trainer.max_steps} steps")
-        if not ckpt_path:
-            prepared = launch.prepare(stage.config, network)
-            metrics |= prepared
-            for logger in trainer.loggers if prepared else ():
-                logger.log_metrics(prepared, step=0)
-        with data.naming_dead_workers(), warnings.catch_warnings():
-            warnings.filterwarnings("ignore", r"Found \d+ module\(s\) in eval mode")  # frozen parts, on purpose
-            trainer.fit(module, data, ckpt_path=ckpt_path, weights_only=True)
-        metrics |= scalars(trainer)
+        bench = set_up(stage, network, loss)
+        metrics |= fit_stage(stage, bench, ckpt_path)
         ckpt_path = None
-        if stage is not stages[-1] and not trainer.fast_dev_run:
-            trainer.save_checkpoint(stage.finished, weights_only=False)
+        if stage is not stages[-1] and not bench.trainer.fast_dev_run:
+            bench.trainer.save_checkpoint(stage.finished, weights_only=False)
             launch.close_loggers()  # each stage has its own
+    keep_best(bench, Path(cfg.paths.output_dir, "model.safetensors"))
+    return bench, metrics
 
-    if cfg.train:
-        keep_best(network, trainer, Path(cfg.paths.output_dir) / "model.safetensors")
-    if cfg.test:
-        with data.naming_dead_workers():
-            trainer.test(module, data, verbose=False)
-        metrics |= scalars(trainer)
-        if module.test_rows and trainer.is_global_zero and not trainer.fast_dev_run:
-            hardware = hardware_of(trainer.strategy.root_device, trainer.world_size)
-            write_report(module.test_rows, cfg, network, launch.plain(cfg), hardware)
-    return metrics
+
+def fit_stage(stage: Stage, bench: Workbench, ckpt_path: Path | None) -> dict[str, float]:
+    """Train one stage, from its start or from its own checkpoint; returns every metric that was logged."""
+    module, data, trainer = bench
+    if stage.name:
+        rank_zero_info(f"stage {stage.name}: {stage.config.trainer.max_steps} steps")
+    prepared = {} if ckpt_path else launch.prepare(stage.config, module.network)
+    for logger in trainer.loggers if prepared else ():
+        logger.log_metrics(prepared, step=0)
+    with data.naming_dead_workers(), warnings.catch_warnings():
+        warnings.filterwarnings("ignore", r"Found \d+ module\(s\) in eval mode")  # frozen parts, on purpose
+        trainer.fit(module, data, ckpt_path=ckpt_path, weights_only=True)
+    return prepared | scalars(trainer)
+
+
+def score(cfg: DictConfig, bench: Workbench) -> dict[str, float]:
+    """Score the network on the test images and write its report; returns every metric that was logged."""
+    module, data, trainer = bench
+    with data.naming_dead_workers():
+        trainer.test(module, data, verbose=False)
+    if module.test_rows and trainer.is_global_zero and not trainer.fast_dev_run:
+        hardware = hardware_of(trainer.strategy.root_device, trainer.world_size)
+        write_report(module.test_rows, cfg, module.network, launch.plain(cfg), hardware)
+    return scalars(trainer)
+
+
+def set_up(stage: Stage, network: nn.Module, loss: nn.Module | None = None) -> Workbench:
+    return Workbench(
+        launch.build_module(stage.config, network, loss),
+        launch.build_data(stage.config, stage.first_step),
+        launch.build_trainer(stage.config),
+    )
+
+
+def begin(cfg: DictConfig) -> None:
+    """Say what is about to be done; from here on the folder holds a run that is not over."""
+    resume.reopen(cfg)
+    launch.show(cfg)
 
 
 def seed(cfg: DictConfig) -> None:
@@ -106,16 +148,16 @@ def describe(cfg: DictConfig, stages: list[Stage], losses: list[nn.Module]) -> N
     supervision = list(dict.fromkeys(source for loss in losses for source in loss.supervision))
     for config in (cfg, *(stage.config for stage in stages)):
         config.card.supervision = supervision
-        config.card.schedule = schedule(stages)
+        config.card.schedule = schedule_of(stages)
 
 
-def keep_best(network: nn.Module, trainer: pl.Trainer, output: Path) -> None:
-    """Give ``network`` the best weights of this fit and export them, where checkpoints were kept."""
-    callback = trainer.checkpoint_callback
+def keep_best(bench: Workbench, output: Path) -> None:
+    """Give the network the best weights of this fit and export them, where checkpoints were kept."""
+    callback = bench.trainer.checkpoint_callback
     best = callback.best_model_path if isinstance(callback, ModelCheckpoint) else ""
     if best and Path(best).is_file():
-        load_weights(network, read_saved(best), best)
-        if trainer.is_global_zero:
+        load_weights(bench.module.network, read_saved(best), best)
+        if bench.trainer.is_global_zero:
             export(best, output)
 
 

@@ -10,10 +10,12 @@ from torch import nn
 
 from arcsr_lightning.launch import build_network
 from arcsr_lightning.losses import RestorationLoss
-from arcsr_lightning.runs.stages import divide, plan
+from arcsr_lightning.runs.stages import divide, stages_of
 from arcsr_lightning.runs.weights import read_saved
 from arcsr_lightning.train import train
 from arcsr_lightning.training.module import freeze_all_but
+
+ADAM = {"_target_": "torch.optim.Adam", "_partial_": True, "lr": 3e-3}
 
 
 @pytest.fixture
@@ -23,7 +25,7 @@ def staged(configure):
     def configuration(folder, *overrides):
         cfg = configure(folder, "callbacks.ema=null", "test=false", *overrides)
         cfg.stages = {
-            "first": {"share": 1, "trains": ["estimator"], "optimizer": {"lr": 3e-3}},
+            "first": {"share": 1, "trains": ["estimator"], "optimizer": ADAM},
             "second": {"share": 3, "trains": ["restorer"], "scheduler": None},
         }
         return cfg
@@ -58,30 +60,31 @@ def test_steps_are_divided_by_shares(steps, shares):
 
 
 def test_a_stage_is_the_run_with_keys_of_its_own(staged, tmp_path):
-    first, second = plan(staged(tmp_path, "optimizer.lr=1e-3", "trainer.max_steps=8"))
+    first, second = stages_of(staged(tmp_path, "optimizer.lr=1e-3", "trainer.max_steps=8"))
     assert (first.name, first.config.trainer.max_steps, first.first_step) == ("first", 2, 0)
     assert (second.name, second.config.trainer.max_steps, second.first_step) == ("second", 6, 2)
     assert (first.config.optimizer.lr, second.config.optimizer.lr) == (3e-3, 1e-3)
     assert first.config.scheduler.T_max == 2  # follows the stage's steps
     assert second.config.scheduler is None
     assert first.config.loss == second.config.loss
-    assert first.folder == tmp_path / "checkpoints/first"
+    assert first.last == tmp_path / "checkpoints/first/last.ckpt"
+    assert first.finished == tmp_path / "checkpoints/first/finished.ckpt"
 
 
-def test_a_node_with_a_target_replaces_that_of_the_run(staged, tmp_path):
-    cfg = staged(tmp_path)
-    cfg.stages = {
-        "first": {"share": 1, "loss": {"_target_": "arcsr_lightning.rivals.manet.TrueKernelLoss"}},
-        "second": {"share": 1},
-    }
-    first, second = plan(cfg)
-    assert first.config.loss == {"_target_": "arcsr_lightning.rivals.manet.TrueKernelLoss"}
-    assert "kernel_weight" in second.config.loss
+def test_what_a_stage_has_replaces_the_run_s_as_a_whole(staged, tmp_path):
+    first, second = stages_of(staged(tmp_path))
+    assert first.config.optimizer == ADAM  # nothing of the run's betas
+    assert "betas" in second.config.optimizer
 
 
 def test_a_method_without_stages_has_one(configure, tmp_path):
-    (only,) = plan(configure(tmp_path))
-    assert (only.name, only.first_step, only.folder) == (None, 0, tmp_path / "checkpoints")
+    (only,) = stages_of(configure(tmp_path))
+    assert (only.name, only.first_step, only.last) == (None, 0, tmp_path / "checkpoints/last.ckpt")
+
+
+def test_two_stages_cannot_keep_their_last_checkpoint_in_one_folder(staged, tmp_path):
+    with pytest.raises(ValueError, match="callbacks.last.dirpath=elsewhere: each of the stages first, second needs"):
+        stages_of(staged(tmp_path, "callbacks.last.dirpath=elsewhere"))
 
 
 @pytest.mark.parametrize(
@@ -89,7 +92,7 @@ def test_a_method_without_stages_has_one(configure, tmp_path):
     [
         ({"stage": "third"}, "stage=third: no stage of method=arcsr; it has first, second"),
         ({"stages": None, "stage": "first"}, "stage=first: method=arcsr has no stages"),
-        ({"stages": {"a": {"share": 1, "epochs": 3}}}, r"stages\.a\.epochs: a stage sets share, trains, prepare, loss"),
+        ({"stages": {"a": {"share": 1, "epochs": 3}}}, r"stages\.a\.epochs: a stage has share, trains, prepare, loss"),
     ],
 )
 def test_what_is_no_stage_is_named(staged, tmp_path, change, message):
@@ -97,7 +100,7 @@ def test_what_is_no_stage_is_named(staged, tmp_path, change, message):
     for key, value in change.items():
         cfg[key] = value
     with pytest.raises(ValueError, match=message):
-        plan(cfg)
+        stages_of(cfg)
 
 
 # ---------------------------------------------------------------- what is frozen

@@ -103,7 +103,7 @@ def test_bicubic_stands_first_at_every_noise_level():
 
 def test_a_perfect_image_leaves_valid_json(tmp_path):
     rows = [row("bicubic", score=20.0), row(score=math.inf)]
-    cfg = compose([f"paths.output_dir={tmp_path}"])
+    cfg = compose(["data=sample", f"paths.output_dir={tmp_path}"])
     write_report(rows, cfg, Bicubic(4), plain(cfg), hardware_of(torch.device("cpu"), 1))
     bicubic, perfect = strict((tmp_path / "metrics.json").read_text())["rows"]
     assert bicubic["psnr_rgb"] == 20

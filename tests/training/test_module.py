@@ -78,7 +78,11 @@ def test_logged_test_scores_are_means_of_the_images_rows(configure, tmp_path):
 
 def test_a_method_without_parameters_cannot_be_trained(tmp_path):
     with pytest.raises(ValueError, match="nothing to train; set train=false"):
-        train(compose(["model=bicubic", "train=true", "print_config=false", f"paths.output_dir={tmp_path}"]))
+        train(
+            compose(
+                ["data=sample", "model=bicubic", "train=true", "print_config=false", f"paths.output_dir={tmp_path}"]
+            )
+        )
 
 
 def test_every_training_has_a_seed(configure, tmp_path):

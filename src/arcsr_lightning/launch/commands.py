@@ -2,13 +2,14 @@
 
 import os
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, NoReturn
 
 import hydra
 from hydra.core.global_hydra import GlobalHydra
 from hydra.core.hydra_config import HydraConfig
+from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.types import RunMode
 from omegaconf import DictConfig, read_write
 from pytorch_lightning.utilities.rank_zero import rank_zero_only
@@ -20,6 +21,7 @@ from arcsr_lightning.launch.messages import explain, line_of
 from arcsr_lightning.launch.objects import close_loggers
 from arcsr_lightning.launch.sweeps import sweep_job
 from arcsr_lightning.processes import end_with_parent, failed_first
+from arcsr_lightning.runs.settings import check_read
 
 
 def compose(overrides: list[str] | None = None, config_name: str = "train") -> DictConfig:
@@ -33,8 +35,22 @@ def compose(overrides: list[str] | None = None, config_name: str = "train") -> D
     """
     interactive = "paths.output_dir=${paths.log_dir}/${task_name}/interactive"
     GlobalHydra.instance().clear()
+    typed = list(overrides or [])
     with hydra.initialize_config_dir(str(CONF_DIR), version_base="1.3"):
-        return hydra.compose(config_name, [interactive, *(overrides or [])])
+        cfg = hydra.compose(config_name, [interactive, *typed])
+    check_typed(config_name, cfg, typed)
+    return cfg
+
+
+def check_typed(config_name: str, cfg: DictConfig, typed: Sequence[str]) -> None:
+    """Refuse what was typed for a training and would change nothing.
+
+    Raises:
+        InputError: names where the setting is to be made instead.
+    """
+    if config_name == "train":
+        overrides = OverridesParser.create().parse_overrides(list(typed))
+        check_read(cfg, {override.package or override.key_or_group: override.input_line for override in overrides})
 
 
 def command(
@@ -48,11 +64,15 @@ def command(
     """
 
     def decorate(task: Callable[[DictConfig], Any]) -> Callable[[], Any]:
+        def checked_task(cfg: DictConfig) -> Any:
+            check_typed(config_name, cfg, HydraConfig.get().overrides.task)
+            return task(cfg)
+
         def job(cfg: DictConfig) -> Any:
             try:
                 if HydraConfig.get().mode == RunMode.MULTIRUN:
-                    return sweep_job(config_name, task, cfg, after_job)
-                return single_job(task, cfg)
+                    return sweep_job(config_name, checked_task, cfg, after_job)
+                return single_job(checked_task, cfg)
             finally:
                 close_loggers()
 

@@ -98,9 +98,10 @@ def build_data(cfg: DictConfig, first_step: int = 0) -> SRDataModule:
 
 def build_trainer(cfg: DictConfig) -> pl.Trainer:
     """The trainer with the plugins, loggers and callbacks that are not switched off."""
-    callbacks = [instantiate(node) for node in (cfg.get("callbacks") or {}).values() if node]
-    loggers = [instantiate(node) for node in (cfg.get("logger") or {}).values() if node]
-    plugins = [instantiate(node) for node in (cfg.trainer.get("plugins") or {}).values() if node]
+    callbacks, loggers, plugins = (
+        [instantiate(node) for node in (nodes or {}).values() if node and "_target_" in node]
+        for nodes in (cfg.get("callbacks"), cfg.get("logger"), cfg.trainer.get("plugins"))
+    )
     if cfg.trainer.devices == cfg.trainer.num_nodes == 1:
         warnings.filterwarnings("ignore", "The `srun` command is available")  # one process needs none
     trainer = instantiate(cfg.trainer, plugins=None, _partial_=True, _convert_="all")

@@ -70,18 +70,16 @@ def finished(cfg: DictConfig) -> dict[str, float] | None:
     if cfg.ckpt_path != "last" or not _finished(cfg).is_file():
         return None
     path = Path(cfg.paths.output_dir, "config.yaml")
-    changes = differences(plain(OmegaConf.load(path)), plain(cfg))
-    if changes:
-        allow(changes, cfg, path)
-        return None
-    return json.loads(_finished(cfg).read_text(encoding="utf-8"))
+    before = plain(OmegaConf.load(path))
+    check_unchanged(before, cfg, path)
+    return None if differences(before, plain(cfg)) else json.loads(_finished(cfg).read_text(encoding="utf-8"))
 
 
 def _finished(cfg: DictConfig) -> Path:
     return Path(cfg.paths.output_dir, "finished.json")
 
 
-def resume_point(cfg: DictConfig, stages: list[Stage], network: nn.Module) -> tuple[int, str | None]:
+def resume_point(cfg: DictConfig, stages: list[Stage], network: nn.Module) -> tuple[int, Path | None]:
     """The number of the stage to go on with, and the checkpoint within it; (0, None) is the start.
 
     ``cfg.ckpt_path`` is a checkpoint, or ``last`` for this run's own: a finished stage is not repeated then, and
@@ -91,44 +89,51 @@ def resume_point(cfg: DictConfig, stages: list[Stage], network: nn.Module) -> tu
         InputError: the checkpoint does not exist, is of another architecture or of a stage that is not planned, or was
             made under settings that have changed since.
     """
-    if not (cfg.train and cfg.ckpt_path):
+    if not cfg.ckpt_path:
         return 0, None
     if cfg.ckpt_path != "last":
-        name = read_saved(cfg.ckpt_path).config.get("stage")
-        names = [stage.name for stage in stages]
-        if name not in names:
-            own = ", ".join(map(str, names))
-            raise InputError(f"ckpt_path={cfg.ckpt_path} is of stage {name}, which is none of this run's: {own}")
-        number, path = names.index(name), Path(cfg.ckpt_path)
-        _take_up(path, stages[number], network)
-        return number, str(path)
+        return _named_checkpoint(Path(cfg.ckpt_path), stages, network)
     number = sum(stage.finished.is_file() for stage in stages[:-1])
-    path = stages[number].folder / "last.ckpt"
-    if path.is_file():
-        _take_up(path, stages[number], network)
-        return number, str(path)
-    if number == 0:
+    last = stages[number].last
+    if last is not None and last.is_file():
+        _take_up(last, stages[number], network)
+        return number, last
+    if number > 0:
+        _take_up(stages[number - 1].finished, stages[number - 1], network)
+    else:
         rank_zero_info(f"ckpt_path=last: nothing to go on with in {cfg.paths.output_dir}; starting a new run")
-        return 0, None
-    _take_up(stages[number - 1].finished, stages[number - 1], network)
     return number, None
+
+
+def _named_checkpoint(path: Path, stages: list[Stage], network: nn.Module) -> tuple[int, Path]:
+    """The number of the stage that made the checkpoint ``path``, which gives the network its weights."""
+    name = read_saved(path).config.get("current_stage")
+    names = [stage.name for stage in stages]
+    if name not in names:
+        raise InputError(
+            f"ckpt_path={path} is of stage {name}, which is none of this run's: {', '.join(map(str, names))}"
+        )
+    number = names.index(name)
+    _take_up(path, stages[number], network)
+    return number, path
 
 
 def _take_up(path: Path, stage: Stage, network: nn.Module) -> None:
     """Give the network the weights of a checkpoint that ``stage`` made."""
     saved = read_saved(path)
     load_weights(network, saved, path)  # says clearly what does not fit, before Lightning tries
-    changes = differences(saved.config, plain(stage.config))
-    if changes:
-        allow(changes, stage.config, path)
+    check_unchanged(saved.config, stage.config, path)
 
 
-def allow(changes: Mapping[str, tuple[Any, Any]], cfg: DictConfig, path: str | Path) -> None:
-    """Say what has changed since ``path`` was written.
+def check_unchanged(before: Mapping[str, Any], cfg: DictConfig, path: Path) -> None:
+    """Say which settings that decide what is learnt have changed since ``path`` was written with those ``before``.
 
     Raises:
-        InputError: ``cfg`` does not allow it.
+        InputError: some have, and ``cfg.allow_config_change`` does not allow it.
     """
+    changes = differences(before, plain(cfg))
+    if not changes:
+        return
     listed = ", ".join(f"{key} {old} -> {new}" for key, (old, new) in list(changes.items())[:SHOWN])
     if len(changes) > SHOWN:
         listed += f" and {len(changes) - SHOWN} more"

@@ -1,7 +1,16 @@
-"""Which settings decide what a training learns, and how two configurations differ in them."""
+"""Settings: which of them decide what is learnt, how two runs differ in them, and that none of the typed is ignored."""
 
+import re
 from collections.abc import Iterator, Mapping
 from typing import Any
+
+from omegaconf import DictConfig, OmegaConf
+
+from arcsr_lightning.errors import InputError
+from arcsr_lightning.runs.stages import OWN
+
+# Sections that the program itself reads; any other counts only where another part of the configuration refers to it.
+READ = (*OWN, "model", "data", "stages", "card", "trainer", "callbacks", "logger", "paths", "methods")
 
 # What a run learns from these parts of its configuration does not survive a change of them.
 DECISIVE = (
@@ -60,3 +69,48 @@ def _leaves(node: Any, name: str) -> Iterator[tuple[str, Any]]:
     for key, child in node.items():
         if key not in HARMLESS:
             yield from _leaves(child, f"{name}.{key}")
+
+
+def check_read(cfg: DictConfig, typed: Mapping[str, str]) -> None:
+    """Refuse what was typed for a training and would change nothing.
+
+    Args:
+        cfg: the configuration of a training, as composed.
+        typed: by its dotted name, what was typed for a setting or a group: ``{"optimizer.lr": "optimizer.lr=1e-3"}``.
+
+    Raises:
+        InputError: no stage reads it, as each has its own or nothing is trained; or no part of the configuration
+            refers to its section.
+    """
+    composed = OmegaConf.to_container(cfg, resolve=False)
+    for key, text in typed.items():
+        root, _, rest = key.partition(".")
+        if refers({name: node for name, node in composed.items() if name != root}, root):
+            continue
+        if root in OWN and not composed["train"] and "train" not in typed:
+            raise InputError(f"{text}: method={cfg.method} trains nothing, so that nothing reads it; leave it out")
+        if root in OWN and (places := own_places(composed, root, rest)):
+            raise InputError(f"{text}: every stage of method={cfg.method} has its own; set {', '.join(places)}")
+        if root not in READ and isinstance(composed.get(root), Mapping):
+            raise InputError(
+                f"{text}: no part of this configuration reads {root} (method={cfg.method}, data={cfg.data.name}); "
+                "leave it out"
+            )
+
+
+def own_places(composed: Mapping[str, Any], root: str, rest: str) -> list[str]:
+    """Where the stages of a run have what is the run's under ``root.rest``; nothing where one of them has not."""
+    stages = composed["stages"] or {}
+    chosen = {name: stage for name, stage in stages.items() if composed["stage"] in (None, name)}
+    if not all(root in stage for stage in chosen.values()):
+        return []
+    return [f"stages.{name}.{root}" + (f".{rest}" if rest and stage[root] else "") for name, stage in chosen.items()]
+
+
+def refers(node: Any, root: str) -> bool:
+    """Whether an interpolation below ``node`` refers to the section ``root`` or to something in it."""
+    if isinstance(node, Mapping):
+        return any(refers(child, root) for child in node.values())
+    if isinstance(node, list):
+        return any(refers(child, root) for child in node)
+    return isinstance(node, str) and re.search(rf"\$\{{{root}[.\[}}]", node) is not None

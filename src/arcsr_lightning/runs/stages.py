@@ -1,9 +1,9 @@
-"""The stages of a training: each is the run's configuration with some keys of its own.
+"""The stages of a training, in order: each is the run's configuration with some nodes of its own.
 
-A method lists them under ``stages`` (conf/model/): its ``share`` of the steps, the parts of the network it ``trains``
-(null: all), what it does to ``prepare`` the network before its first step, and ``loss``, ``optimizer``, ``scheduler``
-where they differ from the run's: a node with ``_target_`` replaces the run's, any other is merged into it. A method
-without stages has one, without a name: the configuration as it stands.
+A method lists its stages under ``stages`` (conf/model/). Each has a ``share`` of the steps and may have ``trains`` (the
+parts of the network that train; null: all), ``prepare`` (done to the network before the first step), ``loss``,
+``optimizer`` and ``scheduler``. What a stage has replaces the run's as a whole; what it does not have is the run's.
+A method without stages has one, without a name: the run's configuration as it stands.
 """
 
 from collections.abc import Sequence
@@ -11,11 +11,11 @@ from itertools import pairwise
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from omegaconf import DictConfig, OmegaConf, open_dict
+from omegaconf import DictConfig, open_dict
 
 from arcsr_lightning.errors import InputError
 
-KEYS = ("trains", "prepare", "loss", "optimizer", "scheduler")  # that a stage may replace
+OWN = ("trains", "prepare", "loss", "optimizer", "scheduler")  # what a stage may have instead of the run's
 
 
 class Stage(NamedTuple):
@@ -26,21 +26,23 @@ class Stage(NamedTuple):
     first_step: int = 0
 
     @property
-    def folder(self) -> Path:
-        """Where its checkpoints lie."""
-        return Path(self.config.paths.output_dir, "checkpoints", self.name or "")
+    def last(self) -> Path | None:
+        """The checkpoint it goes on from when it was interrupted; None where none is kept."""
+        callback = (self.config.callbacks or {}).get("last")
+        return Path(callback.dirpath, "last.ckpt") if callback and "dirpath" in callback else None
 
     @property
     def finished(self) -> Path:
-        """The checkpoint that says that this stage is over; the next one starts from its weights."""
-        return self.folder / "finished.ckpt"
+        """The checkpoint that says that it is over; the next stage starts from its weights."""
+        return Path(self.config.paths.checkpoints, self.name or "", "finished.ckpt")
 
 
-def plan(cfg: DictConfig) -> list[Stage]:
+def stages_of(cfg: DictConfig) -> list[Stage]:
     """The stages of a run in order, or the one that ``cfg.stage`` names.
 
     Raises:
-        InputError: there is no such stage, a stage has a key that it cannot replace, or the steps do not suffice.
+        InputError: there is no such stage, a stage has a key that is none of a stage's, the steps do not suffice, or
+            two stages would keep their ``last.ckpt`` in one folder.
     """
     if not cfg.stages:
         if cfg.stage is not None:
@@ -49,11 +51,18 @@ def plan(cfg: DictConfig) -> list[Stage]:
     if cfg.stage is not None and cfg.stage not in cfg.stages:
         raise InputError(f"stage={cfg.stage}: no stage of method={cfg.method}; it has {', '.join(cfg.stages)}")
     steps = divide(cfg.trainer.max_steps, [stage.share for stage in cfg.stages.values()])
-    return [
-        Stage(name, configuration(cfg, name, own), sum(steps[:number]))
+    stages = [
+        Stage(name, config_of(cfg, name, own), sum(steps[:number]))
         for number, (name, own) in enumerate(zip(cfg.stages, steps, strict=True))
         if cfg.stage in (None, name)
     ]
+    for before, after in pairwise(stages):
+        if before.last is not None and before.last == after.last:
+            raise InputError(
+                f"callbacks.last.dirpath={after.last.parent}: each of the stages {', '.join(cfg.stages)} needs a "
+                "folder of its own; set paths.checkpoints instead, which gives them one"
+            )
+    return stages
 
 
 def divide(steps: int, shares: Sequence[float]) -> list[int]:
@@ -71,24 +80,26 @@ def divide(steps: int, shares: Sequence[float]) -> list[int]:
     return [end - start for start, end in pairwise(ends)]
 
 
-def configuration(cfg: DictConfig, name: str, steps: int) -> DictConfig:
-    """The configuration of the stage ``name``."""
+def config_of(cfg: DictConfig, name: str, steps: int) -> DictConfig:
+    """The configuration of the stage ``name``, which has so many steps.
+
+    Raises:
+        InputError: it has a key that is none of a stage's.
+    """
     config = cfg.copy()
     with open_dict(config):
-        config.stage = name
+        config.current_stage = name
         config.trainer.max_steps = steps
         config.trainer.val_check_interval = min(steps, cfg.trainer.val_check_interval)
         for key, node in cfg.stages[name].items():
-            if key == "share":
-                continue
-            if key not in KEYS:
-                raise InputError(f"stages.{name}.{key}: a stage sets share, {', '.join(KEYS)}")
-            merges = OmegaConf.is_dict(node) and "_target_" not in node and config.get(key)
-            config[key] = OmegaConf.merge(config[key], node) if merges else node
+            if key not in (*OWN, "share"):
+                raise InputError(f"stages.{name}.{key}: a stage has share, {', '.join(OWN)}")
+            if key != "share":
+                config[key] = node
     return config
 
 
-def schedule(stages: Sequence[Stage]) -> list[dict[str, Any]]:
+def schedule_of(stages: Sequence[Stage]) -> list[dict[str, Any]]:
     """What each stage does in brief, as plain data, for tables."""
     return [
         {
