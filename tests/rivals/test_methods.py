@@ -49,9 +49,6 @@ NEEDS_KERNELS = {"manet": "manet_pairs", "cmos": "cmos_proxy"}  # and what does 
 METHODS = sorted(path.stem for path in CONF_DIR.glob("model/*.yaml"))
 TRAINED = [method for method in METHODS if method != "bicubic"]
 COMMON = [
-    "experiment=table2_cpu",
-    "hydra.mode=RUN",
-    "ckpt_path=null",
     "kernel_size=3",
     "scale=4",
     "data.batch_size=2",
@@ -59,6 +56,7 @@ COMMON = [
     "trainer.val_check_interval=1",
     "trainer.limit_val_batches=1",
     "trainer.log_every_n_steps=1",
+    "callbacks.ema=null",
     "callbacks.progress=null",
     "callbacks.panel=null",
     "++trainer.enable_progress_bar=false",
@@ -86,12 +84,12 @@ def blur_of(method: str) -> list[str]:
 
 @pytest.fixture
 def synthetic(photos):
-    return ["data=folder", f"data.root={photos}", f"data.val_root={photos}", *BLUR]
+    return ["experiment=quickstart", "data=folder", f"data.root={photos}", f"data.val_root={photos}", *BLUR]
 
 
 @pytest.fixture
 def real(gopro_tree):
-    return ["data=gopro", f"data.root={gopro_tree}"]
+    return ["experiment=table2_cpu", "hydra.mode=RUN", "ckpt_path=null", "data=gopro", f"data.root={gopro_tree}"]
 
 
 @pytest.fixture(autouse=True)
@@ -108,7 +106,7 @@ def test_every_published_rival_is_there():
 def test_a_method_trains_resumes_evaluates_and_predicts(method, photos, synthetic, run, tmp_path):
     common = [*COMMON, *synthetic, f"model={method}", *sizes(method)]
     run(train, *common, f"trainer.max_steps={steps(method)}", "test=false")
-    (folder,) = tmp_path.glob("logs/table2_cpu/runs/*")
+    (folder,) = tmp_path.glob("logs/quickstart/runs/*")
     stages = list(compose(["data=sample", f"model={method}"]).stages or ())
     for stage in stages[:-1]:
         assert read_saved(folder / "checkpoints" / stage / "finished.ckpt").config["current_stage"] == stage

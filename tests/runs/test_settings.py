@@ -1,0 +1,105 @@
+"""Settings: what was typed is read by some stage, or refused with the place where it is to be set."""
+
+import pytest
+from omegaconf import OmegaConf
+
+from arcsr_lightning import CONF_DIR, compose
+from arcsr_lightning.errors import InputError
+from arcsr_lightning.runs.stages import OWN, stages_of
+
+METHODS = sorted(path.stem for path in CONF_DIR.glob("model/*.yaml"))
+TYPED = {
+    "optimizer.lr": 0.125,
+    "optimizer.betas": [0.5, 0.5],
+    "scheduler": None,
+    "loss.kernel_weight": 0.5,
+    "trains": [],
+}
+
+
+def typed(key, value):
+    return f"{key}={'none' if key == 'scheduler' else value}"
+
+
+def outcome(*overrides):
+    """The values that the stages have under a dotted name, as a function of it, or what is said against it."""
+    try:
+        stages = stages_of(compose(["data=sample", *overrides]))
+    except InputError as error:
+        return str(error)
+    return lambda key: [OmegaConf.select(stage.config, key) for stage in stages]
+
+
+@pytest.mark.parametrize("key", TYPED)
+@pytest.mark.parametrize("method", METHODS)
+def test_what_is_typed_is_read_by_a_stage_or_refused_with_places_that_are_read(method, key):
+    """Else a sweep over it would train the same network twice."""
+    value, text = TYPED[key], typed(key, TYPED[key])
+    values = outcome(f"model={method}", text)
+    if callable(values):
+        assert value in values(key)
+        return
+    assert values.startswith(f"{text}: ")
+    if method == "bicubic":
+        assert "trains nothing" in values
+        return
+    places = values.rpartition("; set ")[2].split(", ")
+    for number, place in enumerate(places):
+        new = "null" if value is None else value
+        assert outcome(f"model={method}", f"++{place}={new}")(key)[number] == value
+
+
+def test_the_place_that_is_named_takes_effect():
+    with pytest.raises(
+        InputError, match=r"optimizer.lr=0.1: every stage of method=dasr has its own; set stages.encoder"
+    ):
+        compose(["data=sample", "model=dasr", "optimizer.lr=0.1"])
+    cfg = compose(["data=sample", "model=dasr", "stages.encoder.optimizer.lr=0.1"])
+    assert [stage.config.optimizer.lr for stage in stages_of(cfg)] == [0.1, 1e-4]
+
+
+def test_only_the_stage_that_is_trained_counts():
+    one = ["data=sample", "model=manet", "scheduler.milestones=[3]", "~stages.kernels.scheduler"]
+    compose([*one, "stage=kernels"])
+    with pytest.raises(InputError, match="set stages.true_kernels.scheduler.milestones$"):
+        compose([*one, "stage=true_kernels"])
+
+
+def test_what_a_stage_takes_from_the_run_by_reference_counts_as_read():
+    overrides = ["data=sample", "model=dasr", "optimizer.lr=0.1", "stages.everything.optimizer='${optimizer}'"]
+    assert stages_of(compose(overrides))[1].config.optimizer.lr == 0.1
+
+
+@pytest.mark.parametrize(
+    ("overrides", "line"),
+    [
+        (["data=gopro", "degradation=gaussian_iso"], "degradation=gaussian_iso: no part .* reads degradation"),
+        (["data=gopro", "degradation.blur.bend=0"], "degradation.blur.bend=0: no part .* reads degradation"),
+        (
+            ["experiment=quickstart", "model=rrdb", "arcsr.width=8"],
+            "arcsr.width=8: no part .* reads arcsr .method=rrdb",
+        ),
+    ],
+)
+def test_a_section_that_nothing_refers_to_is_refused(overrides, line):
+    with pytest.raises(InputError, match=line):
+        compose(overrides)
+
+
+@pytest.mark.parametrize(
+    "overrides",
+    [
+        ["data=gopro", "degradation=gaussian_iso", "model=manet_pairs"],  # its code is fitted to it
+        ["data=sample", "degradation=gaussian_iso"],
+        ["data=sample", "arcsr.width=8"],
+        ["data=sample", "ablation=no_kernel", "loss=l1", "trains=[restorer]"],
+        ["data=sample", "model=bicubic", "data.noise_levels=[0]"],
+        ["data=sample", "optimizer.lr=1", "train=false"],  # the same command, to score once more
+    ],
+)
+def test_what_is_read_is_not_refused(overrides):
+    compose(overrides)
+
+
+def test_every_node_that_a_stage_may_have_is_one_of_the_run_s():
+    assert set(OWN) <= set(compose(["data=sample"]))
