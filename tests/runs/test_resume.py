@@ -1,11 +1,13 @@
 """A run that is over is not repeated, a changed one is noticed, a folder has one user, a sweep fills its gaps."""
 
+import csv
 import json
 import os
 import signal
 from contextlib import suppress
 
 import pytest
+import torch
 
 from arcsr_lightning import train
 from arcsr_lightning.launch import plain
@@ -46,6 +48,20 @@ def test_a_changed_run_is_resumed_only_if_allowed(configure, tmp_path):
     assert not list(tmp_path.glob("checkpoints/*4.ckpt"))
     train.train(configure(tmp_path, *longer, "allow_config_change=true"))
     assert read_saved(tmp_path / "checkpoints/last.ckpt").config["trainer"]["max_steps"] == 4
+
+
+@pytest.mark.parametrize("place", ["paths.checkpoints", "callbacks.last.dirpath"])
+def test_a_run_goes_on_from_where_its_last_checkpoint_was_put(configure, tmp_path, place):
+    elsewhere = (f"{place}={tmp_path / 'elsewhere'}", "test=false")
+    train.train(configure(tmp_path / "run", *elsewhere, "trainer.max_steps=2"))
+    (tmp_path / "run/finished.json").unlink()  # as if it had been interrupted
+    longer = ("trainer.max_steps=4", "ckpt_path=last", "allow_config_change=true")
+    train.train(configure(tmp_path / "run", *elsewhere, *longer))
+    last = torch.load(tmp_path / "elsewhere/last.ckpt", weights_only=True)
+    assert last["global_step"] == 4
+    assert last["loops"]["fit_loop"]["epoch_loop.batch_progress"]["total"]["completed"] == 4  # two of them before
+    steps = [row["step"] for row in csv.DictReader((tmp_path / "run/csv/version_1/metrics.csv").open())]
+    assert set(steps) == {"2", "3"}  # counted from 0: the first two were not repeated
 
 
 # ---------------------------------------------------------------- a run that is over

@@ -9,6 +9,7 @@ from typing import Any
 import pytorch_lightning as pl
 from hydra.utils import get_class, instantiate
 from omegaconf import DictConfig, OmegaConf
+from pytorch_lightning.callbacks import Checkpoint
 from pytorch_lightning.utilities.rank_zero import rank_zero_only
 from rich.console import Console
 from rich.syntax import Syntax
@@ -105,7 +106,8 @@ def build_trainer(cfg: DictConfig) -> pl.Trainer:
     if cfg.trainer.devices == cfg.trainer.num_nodes == 1:
         warnings.filterwarnings("ignore", "The `srun` command is available")  # one process needs none
     trainer = instantiate(cfg.trainer, plugins=None, _partial_=True, _convert_="all")
-    return trainer(callbacks=callbacks, logger=loggers, plugins=plugins)
+    keeps = any(isinstance(callback, Checkpoint) for callback in callbacks)  # else Lightning adds one of its own
+    return trainer(callbacks=callbacks, logger=loggers, plugins=plugins, enable_checkpointing=keeps)
 
 
 def close_loggers() -> None:
