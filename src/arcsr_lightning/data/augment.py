@@ -96,7 +96,7 @@ class Augmentation:
         )
 
     def check_pairs(self) -> None:
-        """Try every transform on a pair whose LR image is its HR image without the repeated pixels.
+        """Try every transform on a pair whose HR image repeats the pixels of its LR image.
 
         Raises:
             InputError: a transform does not treat both images alike; names it.

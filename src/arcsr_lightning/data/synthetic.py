@@ -142,7 +142,7 @@ class SyntheticTraining(Dataset[Sample]):
         return top, left
 
     def _window(self, image: np.ndarray, place: tuple[int, int], change: int) -> Tensor:
-        """The crop and what lies around it, augmented by the seed ``change``: (3, patch + 2 margin, patch + 2 margin)."""
+        """The augmented crop and what lies around it, (3, patch + 2 margin, patch + 2 margin)."""
         window = to_tensor(_cut_beyond_edges(image, *place, self.patch_size, self.margin))
         return self.augment(change, window).hr if self.augment else window
 
