@@ -45,8 +45,13 @@ def sample_photos(split: str) -> list[Path]:
 def gopro_pairs(root: str | Path, split: str, blur: str = "blur") -> list[Pair]:
     """GoPro: ``<root>/<split>/<sequence>/{<blur>,sharp}/<frame>.png``, both at HR size.
 
-    split: train or test; blur: ``blur`` (averaged as it is stored) or ``blur_gamma`` (averaged in linear light).
-    InputError names the folder that is missing or empty, or the frame that has no twin.
+    Args:
+        root: where the folders of GoPro lie.
+        split: train or test.
+        blur: ``blur`` (averaged as it is stored) or ``blur_gamma`` (averaged in linear light).
+
+    Raises:
+        InputError: a folder is missing or empty, or a frame has no twin.
     """
     if blur not in ("blur", "blur_gamma"):
         raise InputError(f"GoPro has no frames named {blur!r}; choose blur or blur_gamma")
@@ -62,7 +67,13 @@ def reds_pairs(root: str | Path, split: str, scale: int = 4) -> list[Pair]:
     """REDS: ``<root>/<split>/<split>_sharp/<clip>/<frame>.png`` and its twins in ``<split>_blur_bicubic/X<scale>``.
 
     Where there is no such bicubic folder (REDS has X4 only), the twins are those of ``<split>_blur``, at HR size.
-    split: train or val. InputError names the folder that is missing or empty, or the clip or frame without twin.
+    Args:
+        root: where the folders of REDS lie.
+        split: train or val.
+        scale: of the bicubic frames.
+
+    Raises:
+        InputError: a folder is missing or empty, or a clip or frame has no twin.
     """
     folder = Path(root) / split
     sharp, bicubic, blur = (folder / f"{split}_{name}" for name in ("sharp", f"blur_bicubic/X{scale}", "blur"))
