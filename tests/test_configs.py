@@ -9,6 +9,7 @@ from arcsr_lightning import CONF_DIR, compose
 from arcsr_lightning.launch import build_network, build_trainer, check_parts, plain
 
 ROOTS = ["data.root=somewhere", "data.val_root=somewhere"]  # of the data sets that need one
+PAIRS = [f"data.{split}_{side}=somewhere" for split in ("train", "val") for side in ("hr", "lr")]
 
 
 def options(group: str) -> list[str]:
@@ -27,7 +28,7 @@ def groups() -> list[tuple[str, str]]:
 
 def overrides_of(group: str, option: str) -> list[str]:
     one = ("gopro", "reds", "arcsr_gopro", "arcsr_reds", "table1", "table2")
-    roots = dict.fromkeys(one, ROOTS[:1]) | {"folder": ROOTS}
+    roots = dict.fromkeys(one, ROOTS[:1]) | {"folder": ROOTS, "pairs": PAIRS}
     extra = ["degradation.blur.path=somewhere"] if (group, option) == ("degradation", "file") else []
     data = [] if group in ("data", "experiment") else ["data=sample"]
     return [f"{group}={option}", *data, *roots.get(option, []), *extra]
@@ -127,7 +128,7 @@ def test_scale_and_kernel_size_are_one_key_everywhere():
     assert cfg.model.estimator.kernel_size == cfg.model.restorer.kernel_size == cfg.data.train.kernel_size == 13
 
 
-@pytest.mark.parametrize("data", ["gopro", "reds", "folder"])
+@pytest.mark.parametrize("data", ["gopro", "reds", "folder", "pairs"])
 def test_every_data_set_can_be_prepared(data):
     cfg = plain(compose([*overrides_of("data", data)], "prepare"))
     assert cfg["data"]["store"] == f"stores/{data}"

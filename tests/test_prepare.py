@@ -22,13 +22,21 @@ def contents(folder):
     return {path.relative_to(folder): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
 
 
-@pytest.mark.parametrize("data", ["gopro", "reds", "folder", "sample"])
+@pytest.mark.parametrize("data", ["gopro", "reds", "folder", "pairs", "sample"])
 def test_a_prepared_data_set_gives_the_same_samples(tmp_path, run, capsys, monkeypatch, request, data):
     monkeypatch.chdir(tmp_path)
     fixtures = {"gopro": "gopro_tree", "reds": "reds_tree", "folder": "photos"}
     root = request.getfixturevalue(fixtures[data]) if data in fixtures else None
     choice = [f"data={data}", *([f"data.root={root}"] if root else [])]
     choice += [f"data.val_root={root}"] if data == "folder" else []
+    if data == "pairs":
+        frames = request.getfixturevalue("reds_tree")
+        folders = {"hr": "{0}_sharp/000", "lr": "{0}_blur_bicubic/X4/000"}
+        choice += [
+            f"data.{split}_{side}={frames / split / folder.format(split)}"
+            for split in ("train", "val")
+            for side, folder in folders.items()
+        ]
     run(prepare, *choice)
     assert f"stores/{data}: complete" in capsys.readouterr().out
 

@@ -59,8 +59,8 @@ class Diary(pl.LightningModule):
         return torch.optim.SGD(self.parameters(), 1e-3)
 
 
-def module(batch_size=2, val=(lambda: Images(3),), test=(), train=Numbers, num_workers=0):
-    return SRDataModule(train, list(val), list(test), batch_size, num_workers)
+def module(batch_size=2, val=(lambda: Images(3),), test=(), train=Numbers, num_workers=0, degrade_on="worker"):
+    return SRDataModule(train, list(val), list(test), batch_size, num_workers, degrade_on=degrade_on)
 
 
 def trainer(folder, save_every=None, **settings):
@@ -235,9 +235,10 @@ def test_training_sees_the_same_batches_wherever_they_are_degraded(tmp_path, pho
     def batches(degrade_on):
         seen = Batches()
         data = module(
-            train=lambda: SyntheticTraining(paths, degradation, 4, 3, 32, degrade_on=degrade_on),
+            train=lambda: SyntheticTraining(paths, degradation, 4, 3, 32),
             val=[lambda: SyntheticEvaluation(paths, degradation, 4, 3, 10.0)],
             num_workers=num_workers,
+            degrade_on=degrade_on,
         )
         trainer(tmp_path, max_steps=3).fit(seen, datamodule=data)
         return seen
@@ -246,6 +247,15 @@ def test_training_sees_the_same_batches_wherever_they_are_degraded(tmp_path, pho
     torch.testing.assert_close(late.trained, early.trained, atol=1e-6, rtol=0)
     torch.testing.assert_close(late.validated, early.validated, atol=0, rtol=0)
     assert len(late.trained) == len(late.validated) == 3
+
+
+@pytest.mark.parametrize(
+    ("degrade_on", "message"),
+    [("gpu", r"data\.degrade_on must be worker or device, got gpu"), ("device", r"data\.degrade_on=device: .* worker")],
+)
+def test_a_place_to_degrade_on_that_cannot_be_is_refused(degrade_on, message):
+    with pytest.raises(InputError, match=message):
+        module(degrade_on=degrade_on).setup("fit")
 
 
 def test_testing_needs_no_training_images(tmp_path):
@@ -305,15 +315,20 @@ def test_a_worker_that_is_killed_while_it_hands_over_a_sample_is_reported_too():
         raise ConnectionResetError
 
 
-def test_a_process_does_not_wait_for_workers_that_an_error_left_behind():
-    code = """
-from torch.utils.data import DataLoader
-from arcsr_lightning.data.datamodule import ignore_signals
-workers = iter(DataLoader(range(9), num_workers=1, persistent_workers=True, worker_init_fn=ignore_signals))
-next(workers)
-raise SystemExit(3)
+def test_a_process_does_not_wait_for_workers_that_an_error_left_behind(tmp_path):
+    code = f"""
+import sys
+from pathlib import Path
+import pytorch_lightning as pl
+from tests.data.test_datamodule import Diary, Images, module, trainer
+
+class Interrupted(Diary):
+    def training_step(self, batch, _):
+        raise SystemExit(3)
+
+trainer(Path({str(tmp_path)!r}), max_steps=6).fit(Interrupted(), datamodule=module(num_workers=2))
 """
-    assert subprocess.run([sys.executable, "-c", code], timeout=100).returncode == 3
+    assert subprocess.run([sys.executable, "-c", code], timeout=200).returncode == 3
 
 
 def test_other_errors_within_a_run_stay_as_they_are():

@@ -5,7 +5,15 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from arcsr_lightning.data import gopro_pairs, image_files, read_image, reds_pairs, sample_photos
+from arcsr_lightning.data import (
+    PairedTraining,
+    folder_pairs,
+    gopro_pairs,
+    image_files,
+    read_image,
+    reds_pairs,
+    sample_photos,
+)
 from arcsr_lightning.errors import InputError
 
 REAL = Path(__file__).parents[2] / "../shared/data"
@@ -124,10 +132,65 @@ def test_reds_names_what_is_missing(reds):
         reds_pairs(reds, "train")
 
 
+@pytest.fixture
+def two_folders(tmp_path):
+    for name in ("0002", "0001", "clip/0001"):
+        write(tmp_path / "hr" / f"{name}.png", 8, 12)
+        write(tmp_path / "lr" / f"{name}.png", 2, 3)
+    return tmp_path / "hr", tmp_path / "lr"
+
+
+def test_two_folders_are_paired_by_name(two_folders):
+    hr, lr = two_folders
+    pairs = folder_pairs(hr, lr)
+    assert [pair.name for pair in pairs] == ["0001", "0002", "clip_0001"]
+    assert [pair.hr for pair in pairs] == [hr / "0001.png", hr / "0002.png", hr / "clip/0001.png"]
+    assert [pair.degraded for pair in pairs] == [lr / "0001.png", lr / "0002.png", lr / "clip/0001.png"]
+    assert all(pair.at_lr_size for pair in pairs)
+    assert not any(pair.at_lr_size for pair in folder_pairs(hr, hr))
+
+
+def test_names_of_two_folders_may_differ_in_suffix_and_by_the_scale(two_folders):
+    hr, lr = two_folders
+    (lr / "0001.png").rename(lr / "0001x4.jpg")
+    (lr / "clip/0001.png").rename(lr / "clip/0001x4.png")
+    assert [pair.degraded.name for pair in folder_pairs(hr, lr)] == ["0001x4.jpg", "0002.png", "0001x4.png"]
+    (hr / "0002.png").rename(hr / "fox2.png")  # a name that ends so by itself
+    (lr / "0002.png").rename(lr / "fox2.png")
+    assert folder_pairs(hr, lr)[-1].degraded == lr / "fox2.png"
+
+
+def test_what_two_folders_lack_is_named(two_folders, tmp_path):
+    hr, lr = two_folders
+    with pytest.raises(InputError, match=r"nowhere is missing"):
+        folder_pairs(hr, tmp_path / "nowhere")
+    write(lr / "0001x4.png")
+    with pytest.raises(InputError, match=r"lr/0001\.png and .*lr/0001x4\.png have one name; remove one"):
+        folder_pairs(hr, lr)
+    (lr / "0001x4.png").unlink()
+    (lr / "0002.png").unlink()
+    with pytest.raises(InputError, match=r"hr/0002\.png has no partner 0002\.\* in .*lr; add it or remove the first"):
+        folder_pairs(hr, lr)
+    (hr / "0002.png").unlink()
+    (hr / "clip/0001.png").unlink()
+    with pytest.raises(InputError, match=r"lr/clip/0001\.png has no partner clip/0001\.\* in .*hr; add"):
+        folder_pairs(hr, lr)
+
+
+def test_sizes_of_two_folders_that_do_not_fit_are_named(two_folders):
+    hr, lr = two_folders
+    write(lr / "0001.png", 4, 6)
+    with pytest.raises(
+        InputError, match=r"lr/0001.png is 6x4; with .*hr/0001.png at 12x8 and scale 4 it should be 3x2"
+    ):
+        PairedTraining(folder_pairs(hr, lr)[:1], 4, 8)[0]
+
+
 @pytest.mark.skipif(not (REAL / "gopro").is_dir(), reason="no GoPro frames beside the repository")
 def test_real_gopro_frames():
-    assert len(gopro_pairs(REAL / "gopro", "train")) == 14
-    assert len(gopro_pairs(REAL / "gopro", "test")) == 2
+    for split in ("train", "test"):
+        sharp = sorted((REAL / "gopro" / split).glob("*/sharp/*.png"))
+        assert [pair.hr for pair in gopro_pairs(REAL / "gopro", split)] == sharp
 
 
 @pytest.mark.skipif(not (REAL / "reds_small").is_dir(), reason="no REDS frames beside the repository")

@@ -11,7 +11,8 @@ from torch.backends import cudnn
 from torch.utils.data import DataLoader, Dataset
 
 from arcsr_lightning.data.samplers import StepSampler
-from arcsr_lightning.data.workers import Watched, ignore_signals
+from arcsr_lightning.data.synthetic import Draws, SyntheticTraining
+from arcsr_lightning.data.workers import Watched, obey_parent_only
 from arcsr_lightning.errors import InputError
 
 DatasetFactory = Callable[[], Dataset]
@@ -20,15 +21,24 @@ DatasetFactory = Callable[[], Dataset]
 class SRDataModule(pl.LightningDataModule):
     """Loaders for training, validation and test.
 
-    train: makes the training set. val, test: each makes an evaluation set (one per noise level, say). They are called
-    when a stage begins, so that an evaluation does not need the training images.
-    batch_size: of training, over all processes; evaluation takes one image at a time, as sizes differ.
-    first_step: steps of the stages before, so that no stage sees their samples again.
-
-    A training set that leaves the degradation to the device (``SyntheticTraining``) gets its batches degraded there.
-    The trainer needs ``max_steps`` (training is one pass of so many steps) and, on several devices,
+    The data sets are made when a stage begins, so that an evaluation does not need the training images. The trainer
+    needs ``max_steps`` (training is one pass of so many steps) and, on several devices,
     ``use_distributed_sampler=False``: every process takes its share of each batch and of the evaluation images, none
-    of them twice. Raises InputError where the trainer or ``batch_size`` does not allow that.
+    of them twice.
+
+    Args:
+        train: makes the training set.
+        val: each makes a validation set (one per noise level, say).
+        test: each makes a test set.
+        batch_size: of training, over all processes; evaluation takes one image at a time, as sizes differ.
+        num_workers: processes that make samples, for each loader.
+        first_step: steps of the stages before, so that no stage sees their samples again.
+        degrade_on: where the samples of a synthetic training set are degraded: ``worker``, one by one where they are
+            drawn, or ``device``, in batches where the network trains. They are the same, up to rounding.
+
+    Raises:
+        InputError: ``degrade_on`` is neither, or the training set degrades nothing; a stage begins whose trainer or
+            ``batch_size`` does not allow the above.
     """
 
     def __init__(
@@ -39,18 +49,24 @@ class SRDataModule(pl.LightningDataModule):
         batch_size: int,
         num_workers: int = 0,
         first_step: int = 0,
+        degrade_on: str = "worker",
     ) -> None:
         super().__init__()
+        if degrade_on not in ("worker", "device"):
+            raise InputError(f"data.degrade_on must be worker or device, got {degrade_on}")
         self.make_train, self.make_val, self.make_test = train, val, test
         self.batch_size = batch_size
         self.num_workers = num_workers
         self.first_step = first_step
+        self.degrade_on = degrade_on
         self.watched: list[Watched] = []
 
     def setup(self, stage: str) -> None:
         self.watched = []  # the workers of another stage have ended
         if stage == "fit":
             self.train_set = self.make_train()
+            if self.degrade_on == "device" and not isinstance(self.train_set, SyntheticTraining):
+                raise InputError("data.degrade_on=device: these data are degraded already; leave it at worker")
         if stage in ("fit", "validate"):
             self.val_sets = [make() for make in self.make_val]
         if stage == "test":
@@ -69,19 +85,20 @@ class SRDataModule(pl.LightningDataModule):
             trainer.world_size,
             self.first_step * trainer.accumulate_grad_batches,
         )
-        return ResumableLoader(self._watch(self.train_set), batch_sampler=sampler, **self.loading)
+        samples = Draws(self.train_set) if self.degrade_on == "device" else self.train_set
+        return ResumableLoader(self._watch(samples), batch_sampler=sampler, **self.loading)
 
     @property
     def loading(self) -> dict[str, Any]:
         return {
             "num_workers": self.num_workers,
             "persistent_workers": self.num_workers > 0,
-            "worker_init_fn": ignore_signals,
+            "worker_init_fn": obey_parent_only,
             "pin_memory": self.trainer.strategy.root_device.type == "cuda",
         }
 
     def on_after_batch_transfer(self, batch: Any, dataloader_idx: int) -> Any:
-        if not (isinstance(batch, dict) and "window" in batch):
+        if not (self.degrade_on == "device" and self.trainer.training):
             return batch
         # cuDNN uses TF32 unless told otherwise: 10 bits are too few for an image with noise of 0.2 levels of 255.
         kept = {"benchmark": cudnn.benchmark, "deterministic": cudnn.deterministic}

@@ -1,11 +1,13 @@
 """Where the images of each data set lie: functions that list files, and say what is missing."""
 
+import re
+from collections.abc import Container
 from pathlib import Path
 from typing import NamedTuple
 
 import skimage
 
-from arcsr_lightning.data.images import image_files
+from arcsr_lightning.data.images import image_files, read_image
 from arcsr_lightning.errors import InputError
 
 # Split by photograph; the two motorcycles show one scene, so they stay together.
@@ -43,8 +45,13 @@ def sample_photos(split: str) -> list[Path]:
 def gopro_pairs(root: str | Path, split: str, blur: str = "blur") -> list[Pair]:
     """GoPro: ``<root>/<split>/<sequence>/{<blur>,sharp}/<frame>.png``, both at HR size.
 
-    split: train or test; blur: ``blur`` (averaged as it is stored) or ``blur_gamma`` (averaged in linear light).
-    InputError names the folder that is missing or empty, or the frame that has no twin.
+    Args:
+        root: where the folders of GoPro lie.
+        split: train or test.
+        blur: ``blur`` (averaged as it is stored) or ``blur_gamma`` (averaged in linear light).
+
+    Raises:
+        InputError: a folder is missing or empty, or a frame has no twin.
     """
     if blur not in ("blur", "blur_gamma"):
         raise InputError(f"GoPro has no frames named {blur!r}; choose blur or blur_gamma")
@@ -60,7 +67,13 @@ def reds_pairs(root: str | Path, split: str, scale: int = 4) -> list[Pair]:
     """REDS: ``<root>/<split>/<split>_sharp/<clip>/<frame>.png`` and its twins in ``<split>_blur_bicubic/X<scale>``.
 
     Where there is no such bicubic folder (REDS has X4 only), the twins are those of ``<split>_blur``, at HR size.
-    split: train or val. InputError names the folder that is missing or empty, or the clip or frame without twin.
+    Args:
+        root: where the folders of REDS lie.
+        split: train or val.
+        scale: of the bicubic frames.
+
+    Raises:
+        InputError: a folder is missing or empty, or a clip or frame has no twin.
     """
     folder = Path(root) / split
     sharp, bicubic, blur = (folder / f"{split}_{name}" for name in ("sharp", f"blur_bicubic/X{scale}", "blur"))
@@ -75,6 +88,38 @@ def reds_pairs(root: str | Path, split: str, scale: int = 4) -> list[Pair]:
         for clip in sorted(clips)
         for pair in _twins(clip, sharp / clip, degraded / clip, at_lr_size=degraded == bicubic)
     ]
+
+
+def folder_pairs(hr_folder: str | Path, lr_folder: str | Path) -> list[Pair]:
+    """Two folders of images, whose names are equal but for the suffix and an ending ``x4`` of LR names, say.
+
+    Folders inside are looked into, and have to be equal too. The degraded images are at LR size, or all still at HR
+    size: the first pair tells.
+
+    Raises:
+        InputError: a folder is missing or empty, an image has no partner, or two of a folder have one name.
+    """
+    hr = _by_name(hr_folder)
+    lr = _by_name(lr_folder, hr)
+    for name in sorted(hr.keys() ^ lr.keys()):
+        path, folder = (hr[name], lr_folder) if name in hr else (lr[name], hr_folder)
+        raise InputError(f"{path} has no partner {name}.* in {folder}; add it or remove the first")
+    first = next(iter(hr))
+    at_lr_size = read_image(hr[first]).shape != read_image(lr[first]).shape
+    return [Pair(name.replace("/", "_"), hr[name], lr[name], at_lr_size) for name in hr]
+
+
+def _by_name(folder: str | Path, partners: Container[str] | None = None) -> dict[str, Path]:
+    """The images in and below ``folder`` by their path in it, without the suffix, and without x4 to find a partner."""
+    named: dict[str, Path] = {}
+    for path in image_files(folder, recursive=True):
+        name = path.relative_to(folder).with_suffix("").as_posix()
+        if partners is not None and name not in partners:
+            name = re.sub(r"x\d+$", "", name)
+        if name in named:
+            raise InputError(f"{named[name]} and {path} have one name; remove one of them")
+        named[name] = path
+    return named
 
 
 def _folders(folder: Path, layout: str) -> list[Path]:

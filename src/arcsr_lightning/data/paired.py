@@ -1,43 +1,49 @@
 """Real pairs: a degraded image and its sharp one."""
 
-import os
 from collections.abc import Iterable, Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
-import torch
 from torch import Tensor
 from torch.utils.data import Dataset
 
+from arcsr_lightning.data.crops import (
+    ImageReader,
+    Sample,
+    check_holds_crop,
+    check_noise_range,
+    check_patch_size,
+    cut_to_multiple,
+    size_of,
+)
 from arcsr_lightning.data.images import to_tensor
 from arcsr_lightning.data.layouts import Pair
-from arcsr_lightning.degradation import (
-    add_noise,
-    downsample,
-)
+from arcsr_lightning.degradation import add_noise, downsample
 from arcsr_lightning.errors import InputError
 
-os.environ.setdefault("NO_ALBUMENTATIONS_UPDATE", "1")  # else its import asks the network for a newer version
-from arcsr_lightning.data.crops import (
-    Sample,
-    _check_crop,
-    _check_holds_crop,
-    _check_range,
-    _cut_to_multiple,
-    _draw_turn,
-    _Reader,
-    _size_of,
-    _turn,
-)
+if TYPE_CHECKING:
+    from arcsr_lightning.data.augment import Augmentation
 
 
 class PairedTraining(Dataset[Sample]):
-    """Random aligned crops of image pairs, both turned by the same multiple of 90 degrees, the LR crop with noise.
+    """Random aligned crops of image pairs, augmented alike, the LR crop with noise.
 
     A degraded image at HR size is downsampled bicubically; the crop equals that of the downsampled whole image.
 
-    Settings and errors as in ``SyntheticTraining``; ``lr_key`` is another crop of the pair's degraded image, whose blur
-    may be another there. InputError also where the sizes of a pair do not fit ``scale``.
+    Args:
+        pairs: a degraded and a sharp image each.
+        scale: of the restoration.
+        patch_size: side of the HR crops, in pixels.
+        noise_level: (lowest, highest) in 8-bit levels, uniform in between.
+        seed: of all samples.
+        augment: what both crops go through, or None.
+        cache: keep decoded images in memory, in every worker.
+        second_crop: add ``lr_key``, another crop of the pair's degraded image, whose blur may be another there.
+        store: of the images.
+
+    Raises:
+        InputError: a setting is at fault or, from an item, a file is, or the sizes of a pair do not fit ``scale``.
     """
 
     def __init__(
@@ -47,19 +53,23 @@ class PairedTraining(Dataset[Sample]):
         patch_size: int = 256,
         noise_level: Sequence[float] = (0.2, 20.0),
         seed: int = 0,
+        augment: "Augmentation | None" = None,
         cache: bool = False,
         second_crop: bool = False,
         store: str | Path | None = None,
     ) -> None:
-        _check_crop(patch_size, scale)
-        _check_range(noise_level)
+        check_patch_size(patch_size, scale)
+        check_noise_range(noise_level)
+        if augment:
+            augment.check_pairs()
         self.pairs = list(pairs)
         self.scale = scale
         self.patch_size = patch_size
         self.noise_level = noise_level
         self.seed = seed
+        self.augment = augment
         self.second_crop = second_crop
-        self.read = _Reader(_files_of(self.pairs), store, cache)
+        self.read = ImageReader(_files_of(self.pairs), store, cache)
 
     def source(self, number: int) -> Path:
         return self._begin(number)[1].hr
@@ -68,11 +78,11 @@ class PairedTraining(Dataset[Sample]):
         rng, pair = self._begin(number)
         hr, degraded = self.read(pair.hr), self.read(pair.degraded)
         _check_sizes(pair, hr, degraded, self.scale)
-        _check_holds_crop(hr, self.patch_size, pair.hr)
+        check_holds_crop(hr, self.patch_size, pair.hr)
         place = self._draw_place(rng, hr)
-        turn = _draw_turn(rng)
+        change = self.augment.draw(rng) if self.augment else 0
         noise_level = float(rng.uniform(*self.noise_level))
-        lr, crop = self._crops(pair, hr, degraded, place, turn)
+        lr, crop = self._crops(pair, hr, degraded, place, change)
         sample = {
             "lr": add_noise(lr, noise_level, rng),
             "hr": crop,
@@ -81,7 +91,7 @@ class PairedTraining(Dataset[Sample]):
             "number": number,
         }
         if self.second_crop:  # last, so that nothing above depends on it
-            key, _ = self._crops(pair, hr, degraded, self._draw_place(rng, hr), turn)
+            key, _ = self._crops(pair, hr, degraded, self._draw_place(rng, hr), change)
             sample["lr_key"] = add_noise(key, noise_level, rng)
         return sample
 
@@ -96,9 +106,9 @@ class PairedTraining(Dataset[Sample]):
         return top, left
 
     def _crops(
-        self, pair: Pair, hr: np.ndarray, degraded: np.ndarray, place: tuple[int, int], turn: int
+        self, pair: Pair, hr: np.ndarray, degraded: np.ndarray, place: tuple[int, int], change: int
     ) -> tuple[Tensor, Tensor]:
-        """The turned LR crop, without noise, and HR crop of a pair."""
+        """The LR crop, without noise, and HR crop of a pair, augmented by the seed ``change``."""
         top, left = place
         size = self.patch_size // self.scale
         if pair.at_lr_size:
@@ -106,16 +116,27 @@ class PairedTraining(Dataset[Sample]):
         else:
             lr = _downsampled_crop(degraded, top, left, size, self.scale)
         top, left = top * self.scale, left * self.scale
-        hr = hr[top : top + self.patch_size, left : left + self.patch_size]
-        turned = _turn(turn, hr, lr.permute(1, 2, 0).numpy())
-        return torch.from_numpy(np.ascontiguousarray(turned["lr"].transpose(2, 0, 1))), to_tensor(turned["image"])
+        crop = to_tensor(hr[top : top + self.patch_size, left : left + self.patch_size])
+        if self.augment is None:
+            return lr, crop
+        augmented = self.augment(change, crop, lr)
+        return augmented.lr, augmented.hr
 
 
 class PairedEvaluation(Dataset[Sample]):
     """Whole image pairs, cut from the top left to multiples of ``scale``, with noise of one level.
 
-    Item i is the same wherever and whenever it is made; another noise level only scales its noise. InputError where
-    the sizes of a pair do not fit ``scale``.
+    Item i is the same wherever and whenever it is made; another noise level only scales its noise.
+
+    Args:
+        pairs: a degraded and a sharp image each.
+        scale: of the restoration.
+        noise_level: in 8-bit levels.
+        seed: of the noise.
+        store: of the images.
+
+    Raises:
+        InputError: from an item, where a file is at fault or the sizes of a pair do not fit ``scale``.
     """
 
     def __init__(
@@ -130,7 +151,7 @@ class PairedEvaluation(Dataset[Sample]):
         self.scale = scale
         self.noise_level = float(noise_level)
         self.seed = seed
-        self.read = _Reader(_files_of(self.pairs), store)
+        self.read = ImageReader(_files_of(self.pairs), store)
 
     def __len__(self) -> int:
         return len(self.pairs)
@@ -145,10 +166,10 @@ class PairedEvaluation(Dataset[Sample]):
         if pair.at_lr_size:
             lr = to_tensor(degraded)
         else:
-            lr = downsample(to_tensor(_cut_to_multiple(degraded, self.scale, pair.degraded)), self.scale)
+            lr = downsample(to_tensor(cut_to_multiple(degraded, self.scale, pair.degraded)), self.scale)
         return {
             "lr": add_noise(lr, self.noise_level, np.random.default_rng([self.seed, number])),
-            "hr": to_tensor(_cut_to_multiple(hr, self.scale, pair.hr)),
+            "hr": to_tensor(cut_to_multiple(hr, self.scale, pair.hr)),
             "noise_level": self.noise_level,
             "name": pair.name,
             "number": number,
@@ -177,6 +198,6 @@ def _check_sizes(pair: Pair, hr: np.ndarray, degraded: np.ndarray, scale: int) -
     height, width = (side // divisor for side in hr.shape[:2])
     if degraded.shape[:2] != (height, width):
         raise InputError(
-            f"{pair.degraded} is {_size_of(degraded)}; with {pair.hr} at {_size_of(hr)} and scale {scale} "
+            f"{pair.degraded} is {size_of(degraded)}; with {pair.hr} at {size_of(hr)} and scale {scale} "
             f"it should be {width}x{height}"
         )

@@ -13,11 +13,18 @@ class StepSampler(Sampler[list[int]]):
     With samples that are pure functions of their number, what a run sees depends neither on the number of processes
     nor on interruptions.
 
-    batch_size: over all processes; each of the ``world_size`` takes an equal share, ``rank`` says which.
-    steps: batches in the whole pass. start: asked at the start of every pass for the batch to begin with.
-    offset: batches of passes before this one, whose samples are not seen again.
     ``len()`` is ``steps`` wherever a pass begins, because Lightning counts a resumed pass from its first batch.
-    Raises InputError where ``batch_size`` is not a positive multiple of ``world_size``.
+
+    Args:
+        batch_size: over all processes; each takes an equal share.
+        steps: batches in the whole pass.
+        start: asked at the start of every pass for the batch to begin with.
+        rank: which share is taken.
+        world_size: number of processes.
+        offset: batches of passes before this one, whose samples are not seen again.
+
+    Raises:
+        InputError: ``batch_size`` is not a positive multiple of ``world_size``.
     """
 
     def __init__(

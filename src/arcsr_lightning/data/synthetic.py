@@ -3,46 +3,53 @@
 import os
 from collections.abc import Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
 from torch import Tensor
 from torch.utils.data import Dataset
 
-from arcsr_lightning.data.images import to_tensor
-from arcsr_lightning.degradation import (
-    Degradation,
-    KernelField,
-    add_noise,
-    lr_field,
+from arcsr_lightning.data.crops import (
+    ImageReader,
+    Sample,
+    check_holds_crop,
+    check_noise_range,
+    check_patch_size,
+    cut_to_multiple,
 )
+from arcsr_lightning.data.images import to_tensor
+from arcsr_lightning.degradation import Degradation, KernelField, add_noise, lr_field
 from arcsr_lightning.errors import InputError
 
-os.environ.setdefault("NO_ALBUMENTATIONS_UPDATE", "1")  # else its import asks the network for a newer version
-from arcsr_lightning.data.crops import (
-    Sample,
-    _check_crop,
-    _check_holds_crop,
-    _check_range,
-    _cut_to_multiple,
-    _draw_turn,
-    _Reader,
-    _turn,
-)
+if TYPE_CHECKING:
+    from arcsr_lightning.data.augment import Augmentation
 
 
 class SyntheticTraining(Dataset[Sample]):
-    """Random crops of sharp images, turned by a multiple of 90 degrees and degraded (Eq. (1)), with the true kernels.
+    """Random crops of sharp images, augmented and degraded (Eq. (1)), with the true kernels.
 
     The crop is degraded with the image around it, so that its borders are blurred with what lies beyond them; at the
     borders of the image its edge pixels repeat.
 
-    paths: sharp images. kernel_size: of the field on the LR grid, odd. patch_size: side of the HR crops, in pixels.
-    noise_level: (lowest, highest) in 8-bit levels, uniform in between. cache: keep decoded images in memory, in
-    every worker. second_crop: add ``lr_key``, blurred by the kernels and masks of ``lr``. store: of the images.
-    degrade_on: ``worker``, or ``device`` for items that only hold what was drawn: ``degrade`` turns a batch of them
-    into the same samples, up to rounding, on the device where it is.
-    Raises InputError where a setting is at fault, and, from an item, where a file is.
+    A sample is made in two steps: ``draw`` reads its crop and draws all that is random in it, ``degrade`` is a function
+    of a batch of that alone, on whatever device it is. An item is both, for one number.
+
+    Args:
+        paths: sharp images.
+        degradation: Eq. (1), with its blur.
+        scale: of the restoration.
+        kernel_size: of the field on the LR grid, odd.
+        patch_size: side of the HR crops, in pixels.
+        noise_level: (lowest, highest) in 8-bit levels, uniform in between.
+        seed: of all samples.
+        augment: what the HR crop goes through before it is degraded, or None.
+        cache: keep decoded images in memory, in every worker.
+        second_crop: add ``lr_key``, blurred by the kernels and masks of ``lr``.
+        store: of the images.
+
+    Raises:
+        InputError: a setting is at fault or, from an item, a file is.
     """
 
     def __init__(
@@ -54,15 +61,13 @@ class SyntheticTraining(Dataset[Sample]):
         patch_size: int = 256,
         noise_level: Sequence[float] = (0.2, 20.0),
         seed: int = 0,
+        augment: "Augmentation | None" = None,
         cache: bool = False,
         second_crop: bool = False,
         store: str | Path | None = None,
-        degrade_on: str = "worker",
     ) -> None:
-        _check_crop(patch_size, scale)
-        _check_range(noise_level)
-        if degrade_on not in ("worker", "device"):
-            raise InputError(f"data.train.degrade_on must be worker or device, got {degrade_on}")
+        check_patch_size(patch_size, scale)
+        check_noise_range(noise_level)
         self.paths = list(paths)
         self.degradation = degradation
         self.scale = scale
@@ -70,9 +75,9 @@ class SyntheticTraining(Dataset[Sample]):
         self.patch_size = patch_size
         self.noise_level = noise_level
         self.seed = seed
+        self.augment = augment
         self.second_crop = second_crop
-        self.degrade_on = degrade_on
-        self.read = _Reader(self.paths, store, cache)
+        self.read = ImageReader(self.paths, store, cache)
         radius = _check_kernel_size(degradation, scale, kernel_size)
         self.margin = (-(-radius // scale) + 2) * scale  # the bicubic filter reaches 2 LR pixels far
 
@@ -80,72 +85,99 @@ class SyntheticTraining(Dataset[Sample]):
         return self._begin(number)[1]
 
     def __getitem__(self, number: int) -> Sample:
+        drawn = {key: value[None] if isinstance(value, Tensor) else value for key, value in self.draw(number).items()}
+        return {key: value[0] if isinstance(value, Tensor) else value for key, value in self.degrade(drawn).items()}
+
+    def draw(self, number: int) -> Sample:
+        """What a sample is made from: ``window``, the HR crop and what lies around it, and all that is random in it."""
         rng, path = self._begin(number)
         image = self.read(path)
-        _check_holds_crop(image, self.patch_size, path)
+        check_holds_crop(image, self.patch_size, path)
         place = self._draw_place(rng, image)
-        turn = _draw_turn(rng)
+        change = self.augment.draw(rng) if self.augment else 0
         noise_level = float(rng.uniform(*self.noise_level))
-        window = self._window(image, place, turn)
-        field = self.degradation.blur(rng, *window.shape[-2:])
+        window = self._window(image, place, change)
+        field, noise, jpeg_quality = self.degradation.draw(rng, *window.shape[-2:], self.scale, noise_level)
         drawn = {
             "window": window,
-            "noise": self._draw_noise(rng, noise_level),
+            "noise": noise,
             "basis": field.kernels,
             "masks": field.masks,
             "noise_level": noise_level,
             "name": path.stem,
             "number": number,
         }
+        if jpeg_quality is not None:
+            drawn["jpeg_quality"] = jpeg_quality
         if self.second_crop:  # last, so that nothing above depends on it
-            drawn["window_key"] = self._window(image, self._draw_place(rng, image), turn)
-            drawn["noise_key"] = self._draw_noise(rng, noise_level)
-        if self.degrade_on == "device":
-            return drawn
-        alone = {key: value[None] if isinstance(value, Tensor) else value for key, value in drawn.items()}
-        return {key: value[0] if isinstance(value, Tensor) else value for key, value in self.degrade(alone).items()}
+            drawn["window_key"] = self._window(image, self._draw_place(rng, image), change)
+            drawn["noise_key"] = add_noise(torch.zeros_like(noise), noise_level, rng)
+        return drawn
+
+    def degrade(self, batch: Sample) -> Sample:
+        """The samples of a batch of what was drawn for them."""
+        batch = dict(batch)
+        window = batch.pop("window")
+        lr = self._lr(window, batch.pop("noise"), batch)
+        if self.second_crop:
+            batch["lr_key"] = self._lr(batch.pop("window_key"), batch.pop("noise_key"), batch)
+        masks = _trim(batch["masks"], self.margin)
+        kernel = lr_field(batch["basis"], masks, self.scale, self.kernel_size)
+        return batch | {"lr": lr, "hr": _trim(window, self.margin), "kernel": kernel, "masks": masks}
+
+    def _lr(self, window: Tensor, noise: Tensor, drawn: Sample) -> Tensor:
+        """The LR crops of windows (B, 3, H, W)."""
+        quality = drawn.get("jpeg_quality")
+        lr = self.degradation.apply(window, drawn["basis"], drawn["masks"], noise, self.scale, quality)
+        return _trim(lr, self.margin // self.scale)
 
     def _begin(self, number: int) -> tuple[np.random.Generator, Path]:
         """What a sample is drawn with, and the image that is drawn first."""
         rng = np.random.default_rng([self.seed, number])
         return rng, self.paths[rng.integers(len(self.paths))]
 
-    def degrade(self, batch: Sample) -> Sample:
-        """Eq. (1) for a batch of what was drawn for its samples."""
-        batch = dict(batch)
-        window, kernels, masks = batch.pop("window"), batch["basis"], batch["masks"]
-        batch["lr"] = self._degraded(window, kernels, masks, batch.pop("noise"))
-        batch["hr"], batch["masks"] = _trim(window, self.margin), _trim(masks, self.margin)
-        batch["kernel"] = lr_field(kernels, batch["masks"], self.scale, self.kernel_size)
-        if self.second_crop:
-            batch["lr_key"] = self._degraded(batch.pop("window_key"), kernels, masks, batch.pop("noise_key"))
-        return batch
-
-    def _degraded(self, window: Tensor, kernels: Tensor, masks: Tensor, noise: Tensor) -> Tensor:
-        """The LR crops of windows (B, 3, H, W)."""
-        return _trim(self.degradation.apply(window, kernels, masks, noise, self.scale), self.margin // self.scale)
-
     def _draw_place(self, rng: np.random.Generator, image: np.ndarray) -> tuple[int, int]:
         """(top, left) of a crop, in HR pixels."""
         top, left = (int(rng.integers(side - self.patch_size + 1)) for side in image.shape[:2])
         return top, left
 
-    def _draw_noise(self, rng: np.random.Generator, noise_level: float) -> Tensor:
-        """The noise of a degraded window."""
-        side = (self.patch_size + 2 * self.margin) // self.scale
-        return add_noise(torch.zeros(3, side, side), noise_level, rng)
+    def _window(self, image: np.ndarray, place: tuple[int, int], change: int) -> Tensor:
+        """The augmented crop and what lies around it, (3, patch + 2 margin, patch + 2 margin)."""
+        window = to_tensor(_cut_beyond_edges(image, *place, self.patch_size, self.margin))
+        return self.augment(change, window).hr if self.augment else window
 
-    def _window(self, image: np.ndarray, place: tuple[int, int], turn: int) -> Tensor:
-        """The turned crop and what lies around it, (3, patch + 2 margin, patch + 2 margin)."""
-        window = _cut_beyond_edges(image, *place, self.patch_size, self.margin)
-        return to_tensor(_turn(turn, window)["image"])
+
+class Draws(Dataset[Sample]):
+    """What a training set draws for its samples; its ``degrade`` makes the samples of a batch of it."""
+
+    def __init__(self, dataset: SyntheticTraining) -> None:
+        self.dataset = dataset
+
+    def source(self, number: int) -> Path:
+        return self.dataset.source(number)
+
+    def __getitem__(self, number: int) -> Sample:
+        return self.dataset.draw(number)
 
 
 class SyntheticEvaluation(Dataset[Sample]):
     """Whole sharp images, cut from the top left to multiples of ``scale``, degraded (Eq. (1)), with the true kernels.
 
     Item i is the same wherever and whenever it is made; another noise level changes neither its blur field nor the
-    pattern of its noise, which it only scales. With ``draws`` > 1 every image is degraded by so many fields.
+    pattern of its noise, which it only scales.
+
+    Args:
+        paths: sharp images.
+        degradation: Eq. (1), with its blur.
+        scale: of the restoration.
+        kernel_size: of the field on the LR grid, odd.
+        noise_level: in 8-bit levels.
+        draws: every image is degraded by so many fields.
+        seed: of the degradations.
+        store: of the images.
+
+    Raises:
+        InputError: a setting is at fault or, from an item, a file is.
     """
 
     def __init__(
@@ -168,7 +200,7 @@ class SyntheticEvaluation(Dataset[Sample]):
         self.noise_level = float(noise_level)
         self.draws = draws
         self.seed = seed
-        self.read = _Reader(self.paths, store)
+        self.read = ImageReader(self.paths, store)
 
     def __len__(self) -> int:
         return len(self.paths) * self.draws
@@ -179,16 +211,18 @@ class SyntheticEvaluation(Dataset[Sample]):
     def __getitem__(self, number: int) -> Sample:
         index, draw = divmod(number, self.draws)
         path = self.source(number)
-        hr = to_tensor(_cut_to_multiple(self.read(path), self.scale, path))
+        hr = to_tensor(cut_to_multiple(self.read(path), self.scale, path))
         rng = np.random.default_rng([self.seed, number])
-        lr, field, noise_level = self.degradation(hr, self.scale, self.noise_level, rng)
+        lr, field, jpeg_quality = self.degradation(hr, self.scale, self.noise_level, rng)
         return {
             "lr": lr,
             "hr": hr,
-            "noise_level": noise_level,
+            "noise_level": self.noise_level,
             "name": self.names[index] if self.draws == 1 else f"{self.names[index]}_{draw}",
             "number": number,
-        } | _truth(field, self.scale, self.kernel_size)
+            **_truth(field, self.scale, self.kernel_size),
+            **({} if jpeg_quality is None else {"jpeg_quality": jpeg_quality}),
+        }
 
 
 def _truth(field: KernelField, scale: int, kernel_size: int) -> Sample:

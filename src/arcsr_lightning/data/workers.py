@@ -1,9 +1,9 @@
 """The processes that make samples: which sample each is at, and what ends them."""
 
-import atexit
 import multiprocessing
 import os
 import signal
+import threading
 from typing import Any
 
 import torch
@@ -41,19 +41,22 @@ class Watched(Dataset[Any]):
         return [f"at sample {number}, made from {self.dataset.source(number)}" for number in numbers]
 
 
-def ignore_signals(worker: int) -> None:
+def obey_parent_only(worker: int) -> None:
     """Let a data worker live as long as the process it works for, which decides what a signal means.
 
-    Ctrl-C and a cluster's time limit go to a process and its children alike.
+    Ctrl-C and a cluster's time limit go to a process and its children alike, and must not end the children first. Only
+    SIGTERM from that process itself does: Python sends it when it exits, and waits for the worker to end.
     """
     for number in SIGNALS:
-        signal.signal(number, signal.SIG_IGN)
+        if number != signal.SIGTERM:
+            signal.signal(number, signal.SIG_IGN)
+    if hasattr(signal, "sigwaitinfo"):  # elsewhere (macOS) nothing tells who sent a signal
+        # Blocked, not handled: a handler would have to wait for the call into C that the worker is in.
+        signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGTERM])
+        threading.Thread(target=_end_when_told, args=(os.getppid(),), name="end-when-told", daemon=True).start()
 
 
-@atexit.register
-def kill_workers() -> None:
-    """End the data workers that an error left behind: Python's exit waits for them, and they ignore its SIGTERM."""
-    signal.signal(signal.SIGCHLD, signal.SIG_DFL)  # torch's handler takes a worker's death for an error
-    for child in multiprocessing.active_children():
-        if child.daemon:
-            child.kill()
+def _end_when_told(parent: int) -> None:
+    while signal.sigwaitinfo([signal.SIGTERM]).si_pid != parent:
+        pass
+    os._exit(0)  # any other status, and the parent takes it for a failure

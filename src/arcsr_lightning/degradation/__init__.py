@@ -1,4 +1,4 @@
-"""Eq. (1): blur with a kernel per pixel, bicubic downsampling, noise; and where the kernels come from."""
+"""Eq. (1): blur with a kernel per pixel, bicubic downsampling, noise, JPEG; and where the kernels come from."""
 
 from arcsr_lightning.degradation.blur import (
     apply_blended_kernels,
@@ -9,24 +9,30 @@ from arcsr_lightning.degradation.blur import (
     to_lr_taps,
 )
 from arcsr_lightning.degradation.fields import Blur, GaussianField, KernelField, MotionField, NoBlur
+from arcsr_lightning.degradation.jpeg import code_as_jpeg
 from arcsr_lightning.degradation.kernel_files import FileKernels
 from arcsr_lightning.degradation.kernels import gaussian_kernel, motion_kernel, random_trajectory
 from arcsr_lightning.degradation.noise import add_noise, round_to_8bit
-from arcsr_lightning.degradation.pipeline import Degradation, Degraded
+from arcsr_lightning.degradation.pipeline import Degradation, Degraded, Drawn
 from arcsr_lightning.degradation.resize import downsample, upsample
+from arcsr_lightning.degradation.symmetries import SYMMETRIES, Symmetry, turn, turn_field
 
 __all__ = [
+    "SYMMETRIES",
     "Blur",
     "Degradation",
     "Degraded",
+    "Drawn",
     "FileKernels",
     "GaussianField",
     "KernelField",
     "MotionField",
     "NoBlur",
+    "Symmetry",
     "add_noise",
     "apply_blended_kernels",
     "apply_kernel_field",
+    "code_as_jpeg",
     "dense_field",
     "downsample",
     "gaussian_kernel",
@@ -36,5 +42,7 @@ __all__ = [
     "random_trajectory",
     "round_to_8bit",
     "to_lr_taps",
+    "turn",
+    "turn_field",
     "upsample",
 ]

@@ -1,7 +1,8 @@
 """Samplers of spatially varying blur.
 
 Each draws the kernel field of one image as M kernels blended by M masks,
-``k(p) = sum_m masks[m, p] * kernels[m]``; M is fixed per sampler, so that the fields of a batch can be stacked."""
+``k(p) = sum_m masks[m, p] * kernels[m]``; M is fixed per sampler, so that the fields of a batch can be stacked.
+"""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -40,12 +41,16 @@ class MotionField:
     random soft-edged shape on top of that. Paths are centred, so that the image is blurred but not displaced, and
     shrunk where they would leave the kernel window.
 
-    kernel_size: side of the HR kernels, odd.
-    max_length: longest path in HR pixels; lengths are uniform in [0, max_length], so near-sharp occurs.
-    regions: number of regions that move on their own.
-    bend: how much paths curve and change speed; regions draw theirs from [0, bend], down to straight streaks.
-    roll: the most that roll moves the corners, as a fraction of the length of the camera's path.
-    coverage: smallest and largest part of the image that one region covers.
+    Args:
+        kernel_size: side of the HR kernels, odd.
+        max_length: longest path in HR pixels; lengths are uniform in [0, max_length], so near-sharp occurs.
+        regions: number of regions that move on their own.
+        bend: how much paths curve and change speed; regions draw theirs from [0, bend], down to straight streaks.
+        roll: the most that roll moves the corners, as a fraction of the length of the camera's path.
+        coverage: smallest and largest part of the image that one region covers.
+
+    Raises:
+        InputError: a setting is out of its range.
     """
 
     kernel_size: int = 25
@@ -105,8 +110,13 @@ class MotionField:
 class GaussianField:
     """One Gaussian kernel for the whole image; M = 1.
 
-    kernel_size: odd. sigma: (lowest, highest) standard deviation in HR pixels, uniform in between, drawn once
-    if ``isotropic``, else for both axes, with a random orientation.
+    Args:
+        kernel_size: side of the kernel in HR pixels, odd.
+        sigma: (lowest, highest) standard deviation in HR pixels, uniform in between.
+        isotropic: one sigma for both axes; else each has its own, and the orientation is random.
+
+    Raises:
+        InputError: a setting is out of its range.
     """
 
     kernel_size: int = 25

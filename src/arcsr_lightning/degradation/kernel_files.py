@@ -14,10 +14,15 @@ from arcsr_lightning.errors import InputError
 class FileKernels:
     """One kernel, drawn from a file or folder, for the whole image; M = 1.
 
-    path: an ``.npz`` file (every array is a kernel (h, w) or a stack (n, h, w)), a ``.mat`` file up to version
-    7 (the same, or cells of kernels), an image, or a folder of ``.png`` images. Kernels are scaled to sum to one
-    and padded around their centre (pixel n // 2) to one odd size. They act as they are in the file, by
-    cross-correlation. Raises InputError if the path is missing, unreadable or holds no kernel.
+    Kernels are scaled to sum to one and padded around their centre (pixel n // 2) to one odd size. They act as they are
+    in the file, by cross-correlation.
+
+    Args:
+        path: an ``.npz`` file (every array is a kernel (h, w) or a stack (n, h, w)), a ``.mat`` file up to version 7
+            (the same, or cells of kernels), an image, or a folder of ``.png`` images.
+
+    Raises:
+        InputError: the path is missing, unreadable or holds no kernel.
     """
 
     def __init__(self, path: str | Path) -> None:

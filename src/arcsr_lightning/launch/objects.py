@@ -94,6 +94,7 @@ def build_data(cfg: DictConfig, first_step: int = 0) -> SRDataModule:
         batch_size=data.batch_size,
         num_workers=data.num_workers,
         first_step=first_step,
+        degrade_on=data.get("degrade_on", "worker"),
     )
 
 

@@ -93,7 +93,7 @@ def heading(section: Section) -> str:
 
 def samples_seen(config: dict[str, Any]) -> dict[str, Any]:
     """What decides, for a given seed, which samples a training sees in which order."""
-    elsewhere = ("second_crop", "store", "degrade_on", "seed")
+    elsewhere = ("second_crop", "store", "seed")
     train = {key: value for key, value in config["data"]["train"].items() if key not in elsewhere}
     return {"train": train, "batch_size": config["data"]["batch_size"], "steps": config["trainer"]["max_steps"]}
 

@@ -40,7 +40,11 @@ DECISIVE = (
 
 
 # Where the data lie and how they are read changes no sample; what they are tested on changes no training.
-HARMLESS = ("root", "val_root", "test_root", "folder", "path", "store", "num_workers", "cache", "degrade_on", "test")
+HARMLESS = (
+    *("root", "val_root", "test_root", "folder", "path"),
+    *("train_hr", "train_lr", "val_hr", "val_lr", "test_hr", "test_lr", "hr_folder", "lr_folder"),
+    *("store", "num_workers", "cache", "degrade_on", "test"),
+)
 
 
 def differences(old: Mapping[str, Any], new: Mapping[str, Any]) -> dict[str, tuple[Any, Any]]:
