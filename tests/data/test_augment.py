@@ -15,7 +15,7 @@ from tests.data.samples import NOISELESS, ramp, same, write
 
 
 def configured(option):
-    return instantiate(compose([f"data/augment={option}"]).data.augment)
+    return instantiate(compose(["data=sample", f"data/augment={option}"]).data.augment)
 
 
 def seen_turns(augmentation, count=100):
@@ -114,7 +114,7 @@ def test_a_transform_that_changes_the_size_is_refused():
 
 def test_a_transform_is_added_or_left_out_on_the_command_line():
     added = "+data.augment.transforms.grey={_target_: albumentations.ToGray, p: 1}"
-    augmentation = instantiate(compose([added, "data.augment.transforms.turn=null"]).data.augment)
+    augmentation = instantiate(compose(["data=sample", added, "data.augment.transforms.turn=null"]).data.augment)
     image = torch.rand(3, 4, 4)
     grey = augmentation(0, image).hr
     assert torch.equal(grey[0], grey[1])
