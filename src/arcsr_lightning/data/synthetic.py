@@ -17,6 +17,7 @@ from arcsr_lightning.degradation import (
     lr_field,
 )
 from arcsr_lightning.errors import InputError
+from arcsr_lightning.integers import ceil_div
 
 os.environ.setdefault("NO_ALBUMENTATIONS_UPDATE", "1")  # else its import asks the network for a newer version
 from arcsr_lightning.data.crops import (
@@ -74,7 +75,7 @@ class SyntheticTraining(Dataset[Sample]):
         self.degrade_on = degrade_on
         self.read = _Reader(self.paths, store, cache)
         radius = _check_kernel_size(degradation, scale, kernel_size)
-        self.margin = (-(-radius // scale) + 2) * scale  # the bicubic filter reaches 2 LR pixels far
+        self.margin = (ceil_div(radius, scale) + 2) * scale  # the bicubic filter reaches 2 LR pixels far
 
     def source(self, number: int) -> Path:
         return self._begin(number)[1]
