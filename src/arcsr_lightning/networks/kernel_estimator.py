@@ -6,7 +6,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from arcsr_lightning.blocks import DMBlock, DMConv
+from arcsr_lightning.blocks import DMBlock, DMConv, OrdinaryConv
 from arcsr_lightning.errors import check_odd
 
 
@@ -34,7 +34,7 @@ class KernelEstimator(nn.Module):
         kernel_size: int = 7,
         width: int = 64,
         levels: int = 3,
-        convolution: Callable[[int, int], nn.Module] = DMConv,
+        convolution: Callable[[int, int], DMConv | OrdinaryConv] = DMConv,
     ) -> None:
         super().__init__()
         if levels < 1:
@@ -76,7 +76,7 @@ class KernelEstimator(nn.Module):
         return decoded
 
 
-def level_of(channels: int, convolution: Callable[[int, int], nn.Module]) -> nn.Sequential:
+def level_of(channels: int, convolution: Callable[[int, int], DMConv | OrdinaryConv]) -> nn.Sequential:
     """One level of the U-Net: two DM-blocks (Sec. 4.2)."""
     return nn.Sequential(DMBlock(channels, convolution), DMBlock(channels, convolution))
 
