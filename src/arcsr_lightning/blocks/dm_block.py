@@ -5,6 +5,7 @@ from collections.abc import Callable
 import torch
 from torch import Tensor, nn
 
+from arcsr_lightning.blocks.initialisation import he_normal_
 from arcsr_lightning.operators import deform_conv2d
 
 
@@ -98,12 +99,3 @@ class DMBlock(nn.Module):
         for convolution in others:
             y = convolution(self.activation(y))
         return x + y
-
-
-@torch.no_grad()
-def he_normal_(layer: nn.Conv2d, gain: float = 1.0) -> None:
-    """Fill a convolution with ``gain`` times He's normal weights for ReLUs, and its bias, if any, with zeros."""
-    nn.init.kaiming_normal_(layer.weight, nonlinearity="relu")
-    layer.weight.mul_(gain)
-    if layer.bias is not None:
-        nn.init.zeros_(layer.bias)

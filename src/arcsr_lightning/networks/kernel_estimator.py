@@ -6,7 +6,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from arcsr_lightning.blocks import DMBlock, DMConv, OrdinaryConv
+from arcsr_lightning.blocks import DMBlock, DMConv, OrdinaryConv, nearly_zero_
 from arcsr_lightning.errors import check_odd
 
 
@@ -50,8 +50,7 @@ class KernelEstimator(nn.Module):
         self.decoder = nn.ModuleList(level_of(channels, convolution) for channels in widths[-2::-1])
         self.tail = nn.Conv2d(width, kernel_size**2, 3, padding=1)
         # A fresh estimator says "uniform": a fresh KGconv then acts like an ordinary convolution.
-        nn.init.normal_(self.tail.weight, std=1e-3)
-        nn.init.zeros_(self.tail.bias)
+        nearly_zero_(self.tail)
 
     def forward(self, lr: Tensor) -> Tensor:
         height, width = lr.shape[-2:]

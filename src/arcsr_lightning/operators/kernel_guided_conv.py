@@ -1,7 +1,8 @@
 """Kernel-guided convolution (Sec. 3.2.3): a convolution whose taps are weighted anew at every pixel."""
 
 import contextlib
-from typing import NamedTuple
+from types import ModuleType
+from typing import Any, NamedTuple
 
 import torch
 import torch.nn.functional as F
@@ -10,7 +11,7 @@ from torch.autograd.function import FunctionCtx, once_differentiable
 
 from arcsr_lightning.operators.strips import split_into_bands
 
-_triton = None
+_triton: ModuleType | None = None
 if torch.version.cuda is not None:  # a CPU build should not spend the time to import it
     with contextlib.suppress(ImportError):
         from arcsr_lightning.operators import kernel_guided_conv_triton as _triton
@@ -73,10 +74,11 @@ class _KernelGuidedConv2d(torch.autograd.Function):
 
     @staticmethod
     @once_differentiable
-    def backward(ctx: FunctionCtx, grad_out: Tensor) -> tuple[Tensor | None, Tensor | None, Tensor | None]:
+    def backward(ctx: Any, grad_out: Tensor) -> tuple[Tensor | None, Tensor | None, Tensor | None]:
         compute = _opaque_gradients if torch.compiler.is_compiling() else _gradients
-        gradients = compute(grad_out, *ctx.saved_tensors, *ctx.needs_input_grad)
-        return tuple(grad if needed else None for grad, needed in zip(gradients, ctx.needs_input_grad, strict=True))
+        needs_x, needs_kernel, needs_weight = ctx.needs_input_grad
+        grad_x, grad_kernel, grad_weight = compute(grad_out, *ctx.saved_tensors, *ctx.needs_input_grad)
+        return grad_x if needs_x else None, grad_kernel if needs_kernel else None, grad_weight if needs_weight else None
 
 
 def _convolve(x: Tensor, kernel: Tensor, weight: Tensor) -> Tensor:
@@ -111,8 +113,7 @@ def _gradients(
 
     for band in bands:
         grad_band = band.of(grad_out).flatten(2)  # (s, O, n*W)
-        rows = (band.windows(x), band.of(taps), band.of(grad_taps))
-        rows = zip(*(tensor.unbind(2) for tensor in rows), strict=True)
+        rows = zip(*(rows.unbind(2) for rows in (band.windows(x), band.of(taps), band.of(grad_taps))), strict=True)
         for i, (row_windows, row_taps, row_grad_taps) in enumerate(rows):
             if needs_weight:
                 torch.mul(row_windows, row_taps, out=band.buffer)
@@ -139,7 +140,10 @@ def _contiguous_gradients(
     grad_out: Tensor, x: Tensor, kernel: Tensor, weight: Tensor, needs_x: bool, needs_kernel: bool, needs_weight: bool
 ) -> tuple[Tensor, Tensor, Tensor]:
     gradients = _gradients(grad_out, x, kernel, weight, needs_x, needs_kernel, needs_weight)
-    return tuple(torch.clone(gradient, memory_format=torch.contiguous_format) for gradient in gradients)
+    grad_x, grad_kernel, grad_weight = (
+        torch.clone(gradient, memory_format=torch.contiguous_format) for gradient in gradients
+    )
+    return grad_x, grad_kernel, grad_weight
 
 
 _opaque_convolve = torch.library.custom_op("arcsr_lightning::kernel_guided_conv2d_strips", _convolve, mutates_args=())
@@ -214,7 +218,7 @@ def _bands(x: Tensor, weight: Tensor) -> list[_Band]:
     on_cpu = x.device.type == "cpu"
     strip_bytes, threads = (CPU_STRIP_BYTES, torch.get_num_threads()) if on_cpu else (GPU_STRIP_BYTES, 1)
     memory = x.new_empty(0)
-    bands = []
+    bands: list[_Band] = []
     for samples, lines, strips in split_into_bands(batch, height, line * x.element_size(), strip_bytes, threads):
         count, n = (samples.stop - samples.start) * strips, (lines.stop - lines.start) // strips
         if not bands:
