@@ -40,14 +40,14 @@ test: $(VENV)/dev  ## Run the test suite
 test-slow: $(VENV)/dev  ## Run the slow tests only
 	$(BIN)/python -m pytest -m slow $(ARGS)
 
-lint: $(VENV)/dev  ## Check style and formatting
-	$(BIN)/ruff check . && $(BIN)/ruff format --check .
+lint: $(VENV)/dev  ## Check style, formatting and types
+	$(BIN)/ruff check . && $(BIN)/ruff format --check . && $(BIN)/mypy
 
 format: $(VENV)/dev  ## Fix style and formatting
 	$(BIN)/ruff check --fix . && $(BIN)/ruff format .
 
 clean:  ## Remove caches and build results; logs/ and the environment stay
-	rm -rf build dist .pytest_cache .ruff_cache .hypothesis
+	rm -rf build dist .pytest_cache .ruff_cache .mypy_cache .hypothesis
 	find . -name __pycache__ -not -path './$(VENV)/*' -prune -exec rm -rf {} +
 
 $(VENV)/bin/python:

@@ -1,8 +1,9 @@
-"""Imports run one way: operators -> blocks -> networks, degradation -> data, and Hydra is known to one module."""
+"""Imports run one way through the rooms of the package, and each framework is known where it is needed only."""
 
 import ast
 import subprocess
 import sys
+from graphlib import CycleError, TopologicalSorter
 from pathlib import Path
 
 import pytest
@@ -11,13 +12,16 @@ import arcsr_lightning
 
 ROOT = Path(arcsr_lightning.__file__).parent
 FRAMEWORKS = {"pytorch_lightning", "lightning", "hydra", "omegaconf", "wandb"}
-ALLOWED = {  # of this package, beside itself and errors
-    "operators": set(),
-    "degradation": set(),
-    "blocks": {"operators"},
-    "networks": {"operators", "blocks", "degradation"},
-    "data": {"degradation", "files"},
-}
+PAPER = ("operators", "degradation", "blocks", "networks", "losses")
+ROOMS = (  # folders and single files: each may import those before it
+    *("errors", "integers", "files", "processes"),
+    *PAPER,
+    "rivals",
+    *("inference", "data", "figures", "scores", "runs", "training", "results", "launch"),
+    *("prepare", "predict", "evaluate", "train"),
+)
+SHARED = {"cmos": {"rrdb"}, "manet": {"rrdb"}}  # the rivals that build on another's trunk
+FILES = sorted(ROOT.rglob("*.py"))
 
 
 def imports(path: Path) -> set[str]:
@@ -33,9 +37,24 @@ def imports(path: Path) -> set[str]:
     return names
 
 
-def own(names: set[str]) -> set[str]:
-    """The parts of this package among them."""
-    return {name.split(".")[1] for name in names if name.startswith("arcsr_lightning.")}
+def room(path: Path) -> str:
+    return path.relative_to(ROOT).with_suffix("").parts[0]
+
+
+def rooms_used(path: Path) -> set[str]:
+    return {name.split(".")[1] for name in imports(path) if name.startswith("arcsr_lightning.")} - {"CONF_DIR"}
+
+
+def rivals_used(path: Path) -> set[str]:
+    return {name.split(".")[2] for name in imports(path) if name.startswith("arcsr_lightning.rivals.")}
+
+
+def module_name(path: Path) -> str:
+    return ".".join(("arcsr_lightning", *path.relative_to(ROOT).with_suffix("").parts)).removesuffix(".__init__")
+
+
+def label(path: Path) -> str:
+    return str(path.relative_to(ROOT))
 
 
 def test_the_walk_sees_imports_in_functions_too(tmp_path):
@@ -44,23 +63,44 @@ def test_the_walk_sees_imports_in_functions_too(tmp_path):
     assert imports(path) == {"a.b", "a.b.c", "d.e"}
 
 
-@pytest.mark.parametrize("part", ["operators", "blocks", "networks", "degradation"])
-def test_the_mathematics_knows_no_framework(part):
-    files = sorted((ROOT / part).rglob("*.py"))
-    assert files
-    for path in files:
-        assert not {name.split(".")[0] for name in imports(path)} & FRAMEWORKS, path
+def test_every_file_has_a_room_in_the_order():
+    assert {room(path) for path in FILES} - {"__init__"} == set(ROOMS)
 
 
-@pytest.mark.parametrize("part", sorted(ALLOWED))
-def test_imports_run_one_way(part):
-    for path in sorted((ROOT / part).rglob("*.py")):
-        assert own(imports(path)) <= ALLOWED[part] | {part, "errors"}, path
+@pytest.mark.parametrize("path", FILES, ids=label)
+def test_imports_run_one_way(path):
+    own = room(path)
+    before = ROOMS[: ROOMS.index(own) + 1] if own in ROOMS else ()  # the package itself imports by name, when asked
+    assert rooms_used(path) <= set(before)
 
 
-def test_hydra_stops_at_one_part():
-    users = {path for path in ROOT.rglob("*.py") if any(name.split(".")[0] == "hydra" for name in imports(path))}
-    assert {path.relative_to(ROOT).parts[0] for path in users} == {"launch"}
+def test_no_files_import_each_other_in_a_circle():
+    modules = {module_name(path): path for path in FILES}
+    graph = {}
+    for name, path in modules.items():
+        used = imports(path) & set(modules)
+        # "from room import file" is an import of the file, whose room's __init__ runs before anyhow.
+        graph[name] = {other for other in used if not any(more.startswith(f"{other}.") for more in used)}
+    try:
+        TopologicalSorter(graph).prepare()
+    except CycleError as error:
+        pytest.fail(" -> ".join(error.args[1]))
+
+
+@pytest.mark.parametrize("rival", sorted(path.parent.name for path in ROOT.glob("rivals/*/__init__.py")))
+def test_a_rival_stands_alone_but_for_the_trunk_that_it_declares(rival):
+    used = set().union(*(rivals_used(path) for path in (ROOT / "rivals" / rival).rglob("*.py")))
+    assert used - {rival} == SHARED.get(rival, set())
+
+
+@pytest.mark.parametrize("path", [path for path in FILES if room(path) in (*PAPER, "rivals")], ids=label)
+def test_the_mathematics_knows_no_framework(path):
+    assert not {name.split(".")[0] for name in imports(path)} & FRAMEWORKS
+
+
+def test_hydra_stops_at_one_room():
+    users = {room(path) for path in FILES if any(name.split(".")[0] == "hydra" for name in imports(path))}
+    assert users == {"launch"}
 
 
 @pytest.mark.parametrize(
@@ -70,6 +110,7 @@ def test_hydra_stops_at_one_part():
         ("import arcsr_lightning.operators", FRAMEWORKS),
         ("import arcsr_lightning.networks", FRAMEWORKS),
         ("import arcsr_lightning.degradation", FRAMEWORKS),
+        ("import arcsr_lightning.losses", FRAMEWORKS),
     ],
 )
 def test_a_part_can_be_had_without_the_rest(statement, absent):

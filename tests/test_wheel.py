@@ -44,7 +44,7 @@ def commands(wheel, tmp_path_factory) -> Path:
     return python.parent
 
 
-def test_the_wheel_ships_every_configuration_file_and_no_test(wheel):
+def test_the_wheel_ships_the_configuration_and_the_mark_of_types_and_nothing_beside_the_package(wheel):
     with zipfile.ZipFile(wheel) as file:
         names = set(file.namelist())
     files = {
@@ -54,7 +54,10 @@ def test_the_wheel_ships_every_configuration_file_and_no_test(wheel):
     }
     assert files
     assert files <= names
-    assert not any(name.startswith(("tests/", "conf/", "src/")) for name in names)
+    assert "arcsr_lightning/py.typed" in names
+    folders = {name.split("/")[0] for name in names}
+    assert {name for name in folders if not name.endswith(".dist-info")} == {"arcsr_lightning"}
+    assert not any("benchmark" in name for name in names)
 
 
 def test_the_installed_commands_train_and_predict_from_any_folder(commands, photos, tmp_path):

@@ -2,6 +2,7 @@
 
 from importlib import import_module
 from pathlib import Path
+from typing import Any
 
 __version__ = "0.1.0"
 
@@ -14,7 +15,7 @@ _HOMES = {"compose": "launch", "load_model": "runs.weights"}
 __all__ = ["CONF_DIR", "__version__", "compose", "load_model"]
 
 
-def __getattr__(name: str):
+def __getattr__(name: str) -> Any:
     """Import ``compose`` and ``load_model`` when first asked for, so that the operators alone stay light."""
     if name in _HOMES:
         return getattr(import_module(f"{__name__}.{_HOMES[name]}"), name)

@@ -65,15 +65,19 @@ class RestorationLoss(nn.Module):
         restored = network(batch["lr"])
         terms = {"l1": F.l1_loss(restored.sr, batch["hr"])}
         loss = terms["l1"]
-        if restored.kernel is None and (self.kernel_weight or self.reblur_weight):
-            raise InputError("loss: this model estimates no kernel; set loss.kernel_weight=0 loss.reblur_weight=0")
         if self.kernel_weight:
             if "kernel" not in batch:
                 raise InputError("loss.kernel_weight needs true kernels, which this data does not have; set it to 0")
-            terms["kernel"] = kernel_loss(restored.kernel, batch["kernel"])
+            terms["kernel"] = kernel_loss(_kernel_of(restored), batch["kernel"])
             loss = loss + self.kernel_weight * terms["kernel"]
         if self.reblur_weight:
             scale = batch["hr"].shape[-1] // batch["lr"].shape[-1]
-            terms["reblur"] = reblur_loss(restored.kernel, batch["lr"], batch["hr"], scale)
+            terms["reblur"] = reblur_loss(_kernel_of(restored), batch["lr"], batch["hr"], scale)
             loss = loss + self.reblur_weight * terms["reblur"]
         return terms | {"loss": loss}
+
+
+def _kernel_of(restored: Restoration) -> Tensor:
+    if restored.kernel is None:
+        raise InputError("loss: this model estimates no kernel; set loss.kernel_weight=0 loss.reblur_weight=0")
+    return restored.kernel

@@ -62,3 +62,44 @@ def test_a_fresh_block_changes_its_input_noticeably_but_moves_no_sample():
     branch = block(x) - x
     assert 0.1 < branch.std() / x.std() < 1
     assert all(layer.offset(layer.split(x)[1]).abs().max() == 0 for layer in block.convolutions)
+
+
+def he_std(layer: nn.Conv2d) -> float:
+    return (2 / (layer.in_channels * 9)) ** 0.5
+
+
+def weights_of(layers: list[nn.Conv2d]) -> torch.Tensor:
+    """The weights of several layers, each in units of its own He initialisation."""
+    return torch.cat([layer.weight.detach().flatten() / he_std(layer) for layer in layers])
+
+
+@pytest.mark.parametrize("gain", [1.0, 0.25])
+def test_a_dmconv_starts_anew_by_he_with_offsets_at_zero_and_a_gain_for_what_it_adds(gain):
+    torch.manual_seed(0)
+    layer = DMConv(64, 1)
+    for parameter in layer.parameters():
+        nn.init.constant_(parameter, 7.0)  # whatever it learnt
+    layer.reset_parameters(gain)
+    hidden, _, offsets = layer.offset
+    assert not offsets.weight.any()
+    assert not any(convolution.bias.any() for convolution in (hidden, offsets, layer.deform, layer.fuse))
+    assert weights_of([hidden, layer.deform]).std() == pytest.approx(1, rel=0.03)
+    assert weights_of([layer.fuse]).std() == pytest.approx(gain, rel=0.03)
+
+
+def test_an_ordinary_convolution_starts_anew_by_he_with_the_gain():
+    torch.manual_seed(0)
+    layer = OrdinaryConv(64, 0)
+    assert weights_of([layer]).std() == pytest.approx(1, rel=0.03)
+    layer.reset_parameters(0.25)
+    assert weights_of([layer]).std() == pytest.approx(0.25, rel=0.03)
+    assert not layer.bias.any()
+
+
+@pytest.mark.parametrize("convolution", [DMConv, OrdinaryConv])
+def test_only_the_last_convolution_of_a_block_starts_at_three_tenths(convolution):
+    torch.manual_seed(0)
+    block = DMBlock(64, convolution)
+    *others, last = [layer.fuse if convolution is DMConv else layer for layer in block.convolutions]
+    assert weights_of(others).std() == pytest.approx(1, rel=0.03)
+    assert weights_of([last]).std() == pytest.approx(0.3, rel=0.03)

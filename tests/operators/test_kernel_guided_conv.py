@@ -181,6 +181,18 @@ def test_never_holds_the_unfolded_image(shape):
     assert reference.elements >= batch * unfolded  # the measure sees what it should
 
 
+@pytest.mark.parametrize("threads", [1, 2])
+def test_nothing_on_the_way_is_larger_than_the_strips_or_an_operand(threads, monkeypatch):
+    strip_bytes = 96 << 10
+    monkeypatch.setattr(kernel_guided_conv, "CPU_STRIP_BYTES", strip_bytes)
+    monkeypatch.setattr(torch, "get_num_threads", lambda: threads)
+    inputs = random_inputs(1, 32, 2, 7, 30, 10)  # a line's products with a row of taps take 8.75 KiB
+    padded = 32 * (30 + 6) * (10 + 6)
+    with LargestTensor() as ours:
+        gradients(kernel_guided_conv2d, inputs)
+    assert ours.elements <= max(threads * strip_bytes // 4, padded, *(tensor.numel() for tensor in inputs))
+
+
 class Guided(torch.nn.Module):
     def __init__(self):
         super().__init__()

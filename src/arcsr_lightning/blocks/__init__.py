@@ -1,6 +1,7 @@
 """Blocks of Fig. 1(b) and 1(c)."""
 
 from arcsr_lightning.blocks.dm_block import DMBlock, DMConv, OrdinaryConv
+from arcsr_lightning.blocks.initialisation import he_normal_, nearly_zero_
 from arcsr_lightning.blocks.kg_block import ChannelAttention, ConcatConv, KGBlock, KGConv, PlainConv
 
 __all__ = [
@@ -12,4 +13,6 @@ __all__ = [
     "KGConv",
     "OrdinaryConv",
     "PlainConv",
+    "he_normal_",
+    "nearly_zero_",
 ]

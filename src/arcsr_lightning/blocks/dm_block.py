@@ -5,6 +5,7 @@ from collections.abc import Callable
 import torch
 from torch import Tensor, nn
 
+from arcsr_lightning.blocks.initialisation import he_normal_
 from arcsr_lightning.operators import deform_conv2d
 
 
@@ -37,8 +38,15 @@ class DMConv(nn.Module):
         )
         self.deform = nn.Conv2d(width, width, 3, padding=1)  # owns the weights that deform_conv2d applies
         self.fuse = nn.Conv2d(channels, channels, 3, padding=1)
-        nn.init.zeros_(self.offset[-1].weight)
-        nn.init.zeros_(self.offset[-1].bias)
+        self.reset_parameters()
+
+    def reset_parameters(self, gain: float = 1.0) -> None:
+        """Start anew: offsets at zero, the others by He's initialisation, the fusing convolution ``gain`` times it."""
+        for layer in self.modules():
+            if isinstance(layer, nn.Conv2d):
+                he_normal_(layer, gain if layer is self.fuse else 1.0)
+        for parameter in self.offset[-1].parameters():
+            nn.init.zeros_(parameter)
 
     def split(self, x: Tensor) -> tuple[Tensor, Tensor]:
         """F -> (F_s, the quarter to deform; F̂_s, the three others in their order)."""
@@ -59,6 +67,10 @@ class OrdinaryConv(nn.Conv2d):
     def __init__(self, channels: int, quarter: int) -> None:
         super().__init__(channels, channels, 3, padding=1)
 
+    def reset_parameters(self, gain: float = 1.0) -> None:
+        """Start anew, ``gain`` times He's initialisation."""
+        he_normal_(self, gain)
+
 
 class DMBlock(nn.Module):
     """Four DMconvs, each taking another quarter of the channels, and a skip connection.
@@ -68,13 +80,18 @@ class DMBlock(nn.Module):
         convolution: ``DMConv``, or ``OrdinaryConv`` for the ablation; called with (channels, quarter).
 
     Shapes: (B, C, H, W) -> (B, C, H, W).
+
+    The last convolution starts at three tenths of He's initialisation. With torch's default the branch starts at a few
+    hundredths of its input, and the estimator learns next to nothing from its first hundreds of kernels; at full
+    strength a stack of ten blocks would amplify.
     """
 
-    def __init__(self, channels: int, convolution: Callable[[int, int], nn.Module] = DMConv) -> None:
+    def __init__(self, channels: int, convolution: Callable[[int, int], DMConv | OrdinaryConv] = DMConv) -> None:
         super().__init__()
-        self.convolutions = nn.ModuleList(convolution(channels, quarter) for quarter in range(4))
+        convolutions = [convolution(channels, quarter) for quarter in range(4)]
+        convolutions[-1].reset_parameters(gain=0.3)
+        self.convolutions = nn.ModuleList(convolutions)
         self.activation = nn.ReLU(inplace=True)
-        initialise_residual(self.convolutions)
 
     def forward(self, x: Tensor) -> Tensor:
         first, *others = self.convolutions
@@ -82,18 +99,3 @@ class DMBlock(nn.Module):
         for convolution in others:
             y = convolution(self.activation(y))
         return x + y
-
-
-@torch.no_grad()
-def initialise_residual(convolutions: nn.ModuleList) -> None:
-    """He initialisation of a block's branch, its last convolution at three tenths of it.
-
-    With torch's default the branch starts at a few hundredths of its input, and the estimator learns next to nothing
-    from its first hundreds of kernels; at full strength a stack of ten blocks would amplify. What starts at zero, the
-    offsets, keeps doing so.
-    """
-    layers = [layer for layer in convolutions.modules() if isinstance(layer, nn.Conv2d) and layer.weight.any()]
-    for layer in layers:
-        nn.init.kaiming_normal_(layer.weight, nonlinearity="relu")
-        nn.init.zeros_(layer.bias)
-    layers[-1].weight.mul_(0.3)

@@ -27,7 +27,7 @@ class KGConv(nn.Conv2d):
     def __init__(self, channels: int, kernel_size: int) -> None:
         super().__init__(channels, channels, check_odd(kernel_size), padding=kernel_size // 2)
 
-    def forward(self, x: Tensor, guide: Tensor) -> Tensor:
+    def forward(self, x: Tensor, guide: Tensor) -> Tensor:  # type: ignore[override]  # the guide is the point
         return kernel_guided_conv2d(x, guide, self.weight, self.bias)
 
 
@@ -40,7 +40,7 @@ class ConcatConv(nn.Conv2d):
     def __init__(self, channels: int, kernel_size: int) -> None:
         super().__init__(channels + check_odd(kernel_size) ** 2, channels, kernel_size, padding=kernel_size // 2)
 
-    def forward(self, x: Tensor, guide: Tensor) -> Tensor:
+    def forward(self, x: Tensor, guide: Tensor) -> Tensor:  # type: ignore[override]  # called as KGConv is
         return super().forward(torch.cat([x, guide], dim=1))
 
 
@@ -53,7 +53,7 @@ class PlainConv(nn.Conv2d):
     def __init__(self, channels: int, kernel_size: int) -> None:
         super().__init__(channels, channels, check_odd(kernel_size), padding=kernel_size // 2)
 
-    def forward(self, x: Tensor, guide: Tensor | None) -> Tensor:
+    def forward(self, x: Tensor, guide: Tensor | None) -> Tensor:  # type: ignore[override]  # called as KGConv is
         return super().forward(x)
 
 

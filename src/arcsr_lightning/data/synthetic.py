@@ -21,6 +21,7 @@ from arcsr_lightning.data.crops import (
 from arcsr_lightning.data.images import to_tensor
 from arcsr_lightning.degradation import Degradation, KernelField, add_noise, lr_field
 from arcsr_lightning.errors import InputError
+from arcsr_lightning.integers import ceil_div
 
 if TYPE_CHECKING:
     from arcsr_lightning.data.augment import Augmentation
@@ -79,7 +80,7 @@ class SyntheticTraining(Dataset[Sample]):
         self.second_crop = second_crop
         self.read = ImageReader(self.paths, store, cache)
         radius = _check_kernel_size(degradation, scale, kernel_size)
-        self.margin = (-(-radius // scale) + 2) * scale  # the bicubic filter reaches 2 LR pixels far
+        self.margin = (ceil_div(radius, scale) + 2) * scale  # the bicubic filter reaches 2 LR pixels far
 
     def source(self, number: int) -> Path:
         return self._begin(number)[1]

@@ -11,6 +11,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from arcsr_lightning.integers import ceil_div
+
 
 def apply_kernel_field(x: Tensor, kernel: Tensor) -> Tensor:
     """Blur every channel of ``x`` with the kernel of its own pixel (Eq. (1) with a spatially varying k).
@@ -101,7 +103,7 @@ def splat_matrix(radius: int, scale: int, kernel_size: int) -> Tensor:
 
     Raises ValueError if ``kernel_size`` is even or cannot hold the HR kernels.
     """
-    smallest = 2 * math.ceil(radius / scale) + 1
+    smallest = 2 * ceil_div(radius, scale) + 1
     if kernel_size % 2 == 0 or kernel_size < smallest:
         raise ValueError(
             f"kernel_size {kernel_size} cannot hold HR kernels of size {2 * radius + 1} at scale {scale}; "

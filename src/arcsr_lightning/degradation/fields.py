@@ -91,7 +91,8 @@ class MotionField:
         right = torch.linspace(0, 1, width)
         masks = torch.stack([(1 - down) * (1 - right), (1 - down) * right, down * (1 - right), down * right])
         for _ in range(self.regions):  # a later region lies in front of the earlier ones
-            front = random_region(rng, height, width, rng.uniform(*self.coverage))
+            least, most = self.coverage
+            front = random_region(rng, height, width, rng.uniform(least, most))
             masks = torch.cat([masks * (1 - front), front[None]])
         return masks
 
@@ -129,7 +130,8 @@ class GaussianField:
             raise InputError(f"sigma must be (lowest, highest) with 0 < lowest <= highest, got {tuple(self.sigma)}")
 
     def __call__(self, rng: np.random.Generator, height: int, width: int) -> KernelField:
-        sigma_x, sigma_y = rng.uniform(*self.sigma, size=2)
+        lowest, highest = self.sigma
+        sigma_x, sigma_y = rng.uniform(lowest, highest, size=2)
         if self.isotropic:
             sigma_y = sigma_x
         kernel = gaussian_kernel(self.kernel_size, sigma_x, sigma_y, rng.uniform(0, np.pi))

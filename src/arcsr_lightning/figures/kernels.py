@@ -9,7 +9,9 @@ from matplotlib.figure import Figure
 from torch import Tensor
 
 from arcsr_lightning.data.images import to_uint8
-from arcsr_lightning.figures.style import _CELL, _TEXT, _grid, _show
+from arcsr_lightning.figures.style import TEXT, show_picture, square_cells
+
+_CELL = 48  # the least side of one kernel in a grid, in pixels of the picture
 
 
 def grid_pixels(height: int, width: int, rows: int, cols: int) -> tuple[np.ndarray, np.ndarray]:
@@ -77,15 +79,15 @@ def kernel_field_picture(kernel: Tensor, image: Tensor, caption: str = "", truth
     longest = max(extent.max() for extent, *_ in moments.values())
     figure = Figure(figsize=size, layout="constrained")
     axes = figure.subplot_mosaic(cells, height_ratios=[1, 1, 0.05])
-    _show(axes["image"], to_uint8(image))
-    axes["image"].set_title("restored image", **_TEXT)
+    show_picture(axes["image"], to_uint8(image))
+    axes["image"].set_title("restored image", **TEXT)
     for name, (extent, angle, directedness) in moments.items():
-        _show(axes[f"{name} kernels"], kernel_grid_picture(fields[name], *_grid(shape, 6)))
-        axes[f"{name} kernels"].set_title(f"{name} kernels", **_TEXT)
-        extents = _show(axes[f"{name} extent"], extent, cmap="viridis", vmin=0, vmax=longest)
-        angles = _show(axes[f"{name} angle"], angle, cmap="hsv", vmin=0, vmax=180, alpha=directedness.clip(0, 1))
-    axes["estimated extent"].set_title("blur extent (RMS radius, LR pixels)", **_TEXT)
-    axes["estimated angle"].set_title("blur direction (white: none)", **_TEXT)
+        show_picture(axes[f"{name} kernels"], kernel_grid_picture(fields[name], *square_cells(shape, 6)))
+        axes[f"{name} kernels"].set_title(f"{name} kernels", **TEXT)
+        extents = show_picture(axes[f"{name} extent"], extent, cmap="viridis", vmin=0, vmax=longest)
+        angles = show_picture(axes[f"{name} angle"], angle, cmap="hsv", vmin=0, vmax=180, alpha=directedness.clip(0, 1))
+    axes["estimated extent"].set_title("blur extent (RMS radius, LR pixels)", **TEXT)
+    axes["estimated angle"].set_title("blur direction (white: none)", **TEXT)
     figure.colorbar(extents, cax=axes["extents"], orientation="horizontal")
     bar = figure.colorbar(angles, cax=axes["angles"], orientation="horizontal", ticks=[0, 45, 90, 135, 180])
     bar.set_ticklabels(["0°", "45° /", "90° |", "135° \\", "180°"])

@@ -9,7 +9,7 @@ from torch import Tensor
 
 from arcsr_lightning.data.images import to_uint8
 from arcsr_lightning.figures.kernels import grid_pixels
-from arcsr_lightning.figures.style import _TEXT, _grid, _show
+from arcsr_lightning.figures.style import TEXT, show_picture, square_cells
 
 
 def offset_moments(offset: Tensor) -> tuple[Tensor, Tensor, Tensor]:
@@ -31,7 +31,7 @@ def offsets_picture(offset: Tensor, image: Tensor, caption: str = "") -> Figure:
     """
     down, right, spread = offset_moments(offset)
     height, width = down.shape
-    rows, cols = _grid(height / width, 24)
+    rows, cols = square_cells(height / width, 24)
     y, x = grid_pixels(height, width, rows, cols)
     mean = torch.stack([down, right])
     cell_down, cell_right = F.adaptive_avg_pool2d(mean, (rows, cols)).cpu().numpy()
@@ -40,17 +40,17 @@ def offsets_picture(offset: Tensor, image: Tensor, caption: str = "") -> Figure:
     figure = Figure(figsize=(13, 4.2 * height / width + 1.5), layout="constrained")
     cells = [["arrows", "shifts", "spreads"], [".", "wheel", "bar"]]
     axes = figure.subplot_mosaic(cells, gridspec_kw={"height_ratios": [4.2 * height / width, 0.7]})
-    _show(axes["arrows"], to_uint8(0.6 * image.clamp(0, 1) + 0.4), interpolation="nearest")
+    show_picture(axes["arrows"], to_uint8(0.6 * image.clamp(0, 1) + 0.4), interpolation="nearest")
     magnified = {"angles": "xy", "scale_units": "xy", "scale": limit * cols / width}
     drawn = axes["arrows"].quiver(x, y, cell_right, cell_down, color="navy", width=0.004, **magnified)
-    text = {"labelcolor": _TEXT["color"], "fontproperties": {"size": _TEXT["fontsize"]}}
+    text = {"labelcolor": TEXT["color"], "fontproperties": {"size": TEXT["fontsize"]}}
     axes["arrows"].quiverkey(drawn, 0.4, -0.1, limit, f"{limit:.2g} LR pixels", labelpos="E", **text)
-    axes["arrows"].set_title("LR image; mean shift of the taps, magnified", **_TEXT)
-    _show(axes["shifts"], _direction_colours(*mean.cpu().numpy(), limit), interpolation="nearest")
-    axes["shifts"].set_title("mean shift of the taps (direction: hue, length: saturation)", **_TEXT)
-    _show(axes["wheel"], _colour_wheel(), f"rim: {limit:.2g} LR pixels")
-    shown = _show(axes["spreads"], spread.cpu().numpy(), cmap="viridis", vmin=0, interpolation="nearest")
-    axes["spreads"].set_title("spread of the taps around it (RMS, LR pixels)", **_TEXT)
+    axes["arrows"].set_title("LR image; mean shift of the taps, magnified", **TEXT)
+    show_picture(axes["shifts"], _direction_colours(*mean.cpu().numpy(), limit), interpolation="nearest")
+    axes["shifts"].set_title("mean shift of the taps (direction: hue, length: saturation)", **TEXT)
+    show_picture(axes["wheel"], _colour_wheel(), f"rim: {limit:.2g} LR pixels")
+    shown = show_picture(axes["spreads"], spread.cpu().numpy(), cmap="viridis", vmin=0, interpolation="nearest")
+    axes["spreads"].set_title("spread of the taps around it (RMS, LR pixels)", **TEXT)
     figure.colorbar(shown, cax=axes["bar"].inset_axes([0, 0.7, 1, 0.25]), orientation="horizontal")
     axes["bar"].axis("off")
     figure.supxlabel(caption, fontsize=8, color="0.35")

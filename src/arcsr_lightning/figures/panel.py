@@ -12,7 +12,7 @@ from torch import Tensor
 
 from arcsr_lightning.data.images import to_uint8
 from arcsr_lightning.figures.kernels import kernel_grid_picture
-from arcsr_lightning.figures.style import _TEXT, _grid, _show
+from arcsr_lightning.figures.style import TEXT, show_picture, square_cells
 
 
 class PanelRow(NamedTuple):
@@ -30,7 +30,7 @@ class PanelRow(NamedTuple):
     true_kernel: Tensor | None = None
 
 
-def panel(
+def panel_picture(
     rows: Sequence[PanelRow], caption: str, method: str = "ArcSR", window: tuple[int, int] | None = (104, 156)
 ) -> Figure:
     """Bicubic | ArcSR | ground truth | estimated kernels | true kernels, one row per image, PSNR below the pictures.
@@ -65,17 +65,17 @@ def panel(
             if kernel is not None:
                 scale = row.hr.shape[-1] // kernel.shape[-1]
                 there = [slice(side.start // scale, ceil(side.stop / scale)) for side in part]
-                cells[columns.index(title)] = kernel_grid_picture(kernel[:, *there], *_grid(shape, 6)), ""
+                cells[columns.index(title)] = kernel_grid_picture(kernel[:, *there], *square_cells(shape, 6)), ""
         for number, (picture, label) in cells.items():
             x = left + number * (column + gap)
             box = (x / width, 1 - bottom / height, column / width, column * shape / height)
-            _show(figure.add_axes(box), picture, label, interpolation="nearest").axes.xaxis.labelpad = 2
+            show_picture(figure.add_axes(box), picture, label, interpolation="nearest").axes.xaxis.labelpad = 2
         name = shorten_name(row.name, int(13 * column * shape))
-        figure.axes[-len(cells)].set_ylabel(f"{name}\nnoise {row.noise_level:g}", **_TEXT)
+        figure.axes[-len(cells)].set_ylabel(f"{name}\nnoise {row.noise_level:g}", **TEXT)
         top = bottom + below
     for number, title in enumerate(columns):
         x = left + number * (column + gap) + column / 2
-        figure.text(x / width, 1 - head / 2 / height, title, ha="center", va="center", **_TEXT)
+        figure.text(x / width, 1 - head / 2 / height, title, ha="center", va="center", **TEXT)
     figure.text(0.5, foot / 2 / height, "\n".join(lines), ha="center", va="center", fontsize=8, color="0.35")
     return figure
 

@@ -2,23 +2,16 @@
 
 from io import BytesIO
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.image import AxesImage
 
 from arcsr_lightning.files import write_aside
 
-_CELL = 48  # the least side of one kernel in a grid, in pixels of the picture
-
-
-_TEXT = {"fontsize": 9, "color": "0.15"}
-
-
-_MARK = "deepskyblue"
-
-
-_BADGE = {"fontsize": 8, "bbox": {"boxstyle": "circle,pad=0.15", "facecolor": _MARK, "edgecolor": "none"}}
+TEXT = {"fontsize": 9, "color": "0.15"}
 
 
 def save_figure(figure: Figure, path: str | Path, dpi: int = 150, max_bytes: int = 500_000) -> None:
@@ -33,14 +26,20 @@ def save_figure(figure: Figure, path: str | Path, dpi: int = 150, max_bytes: int
         aside.write_bytes(buffer.getvalue())
 
 
-def _show(axis: Axes, picture: np.ndarray, label: str = "", **style):
+def show_picture(axis: Axes, picture: np.ndarray, label: str = "", **style: Any) -> AxesImage:
+    """Draw a picture without a frame, the label below it; ``style`` is that of matplotlib's ``imshow``."""
     axis.set_xticks([])
     axis.set_yticks([])
     axis.spines[:].set_visible(False)
-    axis.set_xlabel(label, **_TEXT)
+    axis.set_xlabel(label, **TEXT)
     return axis.imshow(picture, **style)
 
 
-def _grid(shape: float, rows: int = 4) -> tuple[int, int]:
-    """Rows and columns of square cells that fill a picture of height / width = ``shape`` best, for the longer side."""
+def square_cells(shape: float, rows: int = 4) -> tuple[int, int]:
+    """Return how many rows and columns of square cells fill a picture best.
+
+    Args:
+        shape: height / width of the picture.
+        rows: cells along its longer side.
+    """
     return max(1, round(rows * min(1, shape))), max(1, round(rows * min(1, 1 / shape)))

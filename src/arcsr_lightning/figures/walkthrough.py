@@ -11,14 +11,17 @@ from torch import Tensor
 from arcsr_lightning.data.images import to_uint8
 from arcsr_lightning.degradation import KernelField, dense_field
 from arcsr_lightning.figures.kernels import grid_pixels, kernel_grid_picture
-from arcsr_lightning.figures.style import _BADGE, _MARK, _TEXT, _grid, _show
+from arcsr_lightning.figures.style import TEXT, show_picture, square_cells
 from arcsr_lightning.operators import kernel_guided_conv2d
+
+_MARK = "deepskyblue"
+_BADGE = {"fontsize": 8, "bbox": {"boxstyle": "circle,pad=0.15", "facecolor": _MARK, "edgecolor": "none"}}
 
 
 def degradation_picture(hr: Tensor, lr: Tensor, field: KernelField, caption: str = "") -> Figure:
     """Eq. (1) on one image: hr (3, H, W), its kernels on a grid, the regions they are blended over, lr (3, h, w)."""
     shape = hr.shape[-2] / hr.shape[-1]
-    rows, cols = _grid(shape, 6)
+    rows, cols = square_cells(shape, 6)
     y, x = grid_pixels(*hr.shape[-2:], rows, cols)
     kernels = dense_field(field.kernels[None], field.masks[None, :, y[:, None], x])[0]  # (k*k, rows, cols)
     regions = torch.einsum("mhw,mc->chw", field.masks, torch.from_numpy(_colours(len(field.masks))).float())
@@ -30,8 +33,8 @@ def degradation_picture(hr: Tensor, lr: Tensor, field: KernelField, caption: str
     }
     figure = Figure(figsize=(9, 9 * shape + 0.8), layout="constrained")
     for axis, (title, picture) in zip(figure.subplots(2, 2).flat, pictures.items(), strict=True):
-        _show(axis, picture)
-        axis.set_title(title, **_TEXT)
+        show_picture(axis, picture)
+        axis.set_title(title, **TEXT)
     figure.supxlabel(caption, fontsize=8, color="0.35")
     return figure
 
@@ -43,9 +46,9 @@ def field_parts_picture(field: KernelField, caption: str = "") -> Figure:
     figure = Figure(figsize=(1.6 * count, 1.6 * (1 + shape) + 0.8), layout="constrained")
     axes = figure.subplots(2, count, squeeze=False, height_ratios=(1, shape))
     for m, ((above, below), colour) in enumerate(zip(axes.T, _colours(count), strict=True)):
-        _show(above, field.kernels[m].numpy(), cmap="inferno")
-        above.set_title(f"kernel {m + 1}", **_TEXT | {"color": colour})
-        _show(below, field.masks[m].numpy(), f"mask {m + 1}", cmap="gray", vmin=0, vmax=1)
+        show_picture(above, field.kernels[m].numpy(), cmap="inferno")
+        above.set_title(f"kernel {m + 1}", **TEXT | {"color": colour})
+        show_picture(below, field.masks[m].numpy(), f"mask {m + 1}", cmap="gray", vmin=0, vmax=1)
     figure.supxlabel(caption, fontsize=8, color="0.35")
     return figure
 
@@ -69,12 +72,12 @@ def guided_conv_picture(weight: Tensor, guides: Mapping[str, Tensor], caption: s
     scale = {"cmap": "RdBu_r", "vmin": -(limit := _largest(rows)), "vmax": limit}
     for (name, guide), row_axes, row in zip(guides.items(), axes, rows, strict=True):
         span = f"{guide.min():.2g} to {guide.max():.2g}"
-        _show(row_axes[0], guide.view(ks, ks).numpy(), span, cmap="inferno", vmin=0)
-        row_axes[0].set_ylabel(name, **_TEXT)
+        show_picture(row_axes[0], guide.view(ks, ks).numpy(), span, cmap="inferno", vmin=0)
+        row_axes[0].set_ylabel(name, **TEXT)
         for axis, values in zip(row_axes[1:], row, strict=True):
-            shown = _show(axis, values.numpy(), **scale)
+            shown = show_picture(axis, values.numpy(), **scale)
     for axis, title in zip(axes[0], ("guide", "weights", "weights x guide", "response to an impulse"), strict=True):
-        axis.set_title(title, **_TEXT)
+        axis.set_title(title, **TEXT)
     figure.colorbar(shown, ax=axes[:, 1:], location="bottom", aspect=60, pad=0.02)
     figure.supxlabel(caption, fontsize=8, color="0.35")
     return figure
@@ -91,8 +94,8 @@ def impulse_picture(weight: Tensor, guides: Mapping[str, Tensor], spacing: int =
     figure = Figure(figsize=(5.4 * len(guides), 5.4 * height / width + 0.9), layout="constrained")
     axes = figure.subplots(1, len(guides), squeeze=False)[0]
     for axis, name, response in zip(axes, guides, responses, strict=True):
-        shown = _show(axis, response.numpy(), cmap="RdBu_r", vmin=-limit, vmax=limit)
-        axis.set_title(name, **_TEXT)
+        shown = show_picture(axis, response.numpy(), cmap="RdBu_r", vmin=-limit, vmax=limit)
+        axis.set_title(name, **TEXT)
     figure.colorbar(shown, ax=axes, location="bottom", aspect=60, pad=0.02)
     figure.supxlabel(caption, fontsize=8, color="0.35")
     return figure
@@ -111,14 +114,14 @@ def sampling_picture(
     taps = np.array([(y, x) for y in (-1, 0, 1) for x in (-1, 0, 1)])
     picture = to_uint8(image.clamp(0, 1))
     for (name, field), (overview, *row_axes) in zip(offsets.items(), axes, strict=True):
-        _show(overview, picture)
-        overview.set_ylabel(name, **_TEXT)
+        show_picture(overview, picture)
+        overview.set_ylabel(name, **TEXT)
         for number, (axis, (y, x)) in enumerate(zip(row_axes, pixels, strict=True), start=1):
             overview.text(x, y, str(number), color="white", ha="center", va="center", **_BADGE)
             regular = taps + np.array([y, x])  # (9, 2) as (y, x)
             shift = field[:, y, x].detach().reshape(9, 2).cpu().numpy()
             read = regular + shift
-            _show(axis, picture, f"shifts up to {np.linalg.norm(shift, axis=1).max():.2f} px")
+            show_picture(axis, picture, f"shifts up to {np.linalg.norm(shift, axis=1).max():.2f} px")
             axis.scatter(regular[:, 1], regular[:, 0], s=40, facecolors="none", edgecolors="white", linewidths=1)
             arrows = {"angles": "xy", "scale_units": "xy", "scale": 1, "width": 0.014, "color": _MARK}
             axis.quiver(regular[:, 1], regular[:, 0], shift[:, 1], shift[:, 0], **arrows)
@@ -126,7 +129,7 @@ def sampling_picture(
             axis.set_xlim(x - 2.5, x + 2.5)
             axis.set_ylim(y + 2.5, y - 2.5)
     for number, (axis, (y, x)) in enumerate(zip(axes[0, 1:], pixels, strict=True), start=1):
-        axis.set_title(f"pixel {number}: ({y}, {x})", **_TEXT)
+        axis.set_title(f"pixel {number}: ({y}, {x})", **TEXT)
     figure.supxlabel(caption, fontsize=8, color="0.35")
     return figure
 

@@ -3,6 +3,7 @@
 from torch import Tensor, nn
 
 from arcsr_lightning.networks.restoration import Restoration
+from arcsr_lightning.networks.restorer import Restorer
 
 
 class ArcSR(nn.Module):
@@ -16,7 +17,7 @@ class ArcSR(nn.Module):
     kernel (B, ks*ks, H, W), or kernel None without an estimator.
     """
 
-    def __init__(self, estimator: nn.Module | None, restorer: nn.Module) -> None:
+    def __init__(self, estimator: nn.Module | None, restorer: Restorer) -> None:
         super().__init__()
         self.estimator = estimator
         self.restorer = restorer

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from arcsr_lightning.blocks import DMBlock, DMConv
+from arcsr_lightning.blocks import DMBlock, DMConv, OrdinaryConv, nearly_zero_
 from arcsr_lightning.errors import check_odd
 
 
@@ -34,7 +34,7 @@ class KernelEstimator(nn.Module):
         kernel_size: int = 7,
         width: int = 64,
         levels: int = 3,
-        convolution: Callable[[int, int], nn.Module] = DMConv,
+        convolution: Callable[[int, int], DMConv | OrdinaryConv] = DMConv,
     ) -> None:
         super().__init__()
         if levels < 1:
@@ -50,8 +50,7 @@ class KernelEstimator(nn.Module):
         self.decoder = nn.ModuleList(level_of(channels, convolution) for channels in widths[-2::-1])
         self.tail = nn.Conv2d(width, kernel_size**2, 3, padding=1)
         # A fresh estimator says "uniform": a fresh KGconv then acts like an ordinary convolution.
-        nn.init.normal_(self.tail.weight, std=1e-3)
-        nn.init.zeros_(self.tail.bias)
+        nearly_zero_(self.tail)
 
     def forward(self, lr: Tensor) -> Tensor:
         height, width = lr.shape[-2:]
@@ -76,7 +75,7 @@ class KernelEstimator(nn.Module):
         return decoded
 
 
-def level_of(channels: int, convolution: Callable[[int, int], nn.Module]) -> nn.Sequential:
+def level_of(channels: int, convolution: Callable[[int, int], DMConv | OrdinaryConv]) -> nn.Sequential:
     """One level of the U-Net: two DM-blocks (Sec. 4.2)."""
     return nn.Sequential(DMBlock(channels, convolution), DMBlock(channels, convolution))
 

@@ -4,7 +4,7 @@ from collections.abc import Callable
 
 from torch import Tensor, nn
 
-from arcsr_lightning.blocks import ChannelAttention, KGBlock, KGConv
+from arcsr_lightning.blocks import ChannelAttention, KGBlock, KGConv, nearly_zero_
 from arcsr_lightning.degradation import upsample
 from arcsr_lightning.operators import NORMALISATIONS, normalise_kernel
 
@@ -53,8 +53,7 @@ class Restorer(nn.Module):
             nn.Conv2d(width, width * scale**2, 3, padding=1), nn.PixelShuffle(scale), nn.ReLU(inplace=True)
         )
         self.tail = nn.Conv2d(width, 3, 3, padding=1)
-        nn.init.normal_(self.tail.weight, std=1e-3)
-        nn.init.zeros_(self.tail.bias)
+        nearly_zero_(self.tail)
 
     def forward(self, lr: Tensor, kernel: Tensor | None) -> Tensor:
         guide = None if kernel is None else normalise_kernel(kernel, self.normalisation)

@@ -82,7 +82,7 @@ def deform_conv2d_plain(
     shifts = offset.to(exact).reshape(-1, kh, kw, 2, out_height, out_width)
     down = _steps(out_height, stride[0], x).view(-1, 1) - padding[0]
     across = _steps(kw, dilation[1], x).view(-1, 1, 1) + _steps(out_width, stride[1], x) - padding[1]
-    out = 0
+    out = weight.new_zeros(())
     for i in range(kh):  # all rows at once would hold their samples twice in backward
         row_down = down + i * dilation[0] + shifts[:, i, :, 0]  # (B*offset_groups, kw, Ho, Wo)
         row_across = across + shifts[:, i, :, 1]

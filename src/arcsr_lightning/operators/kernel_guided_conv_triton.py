@@ -7,6 +7,7 @@ does. Nothing is added atomically: the same blocks give the same bits.
 # ruff: noqa: N803, N806 - Triton's constants are written in capitals
 
 import os
+from typing import Any
 
 import torch
 import triton
@@ -48,7 +49,7 @@ class _KernelGuidedConv2d(torch.autograd.Function):
 
     @staticmethod
     @once_differentiable
-    def backward(ctx: FunctionCtx, grad_out: Tensor) -> tuple[Tensor | None, Tensor | None, Tensor | None]:
+    def backward(ctx: Any, grad_out: Tensor) -> tuple[Tensor | None, Tensor | None, Tensor | None]:
         x, kernel, weight = ctx.saved_tensors
         needs_x, needs_kernel, needs_weight = ctx.needs_input_grad
         grad_x = grad_kernel = grad_weight = None
@@ -88,8 +89,8 @@ def _pixel_gradients(
     grad_kernel = torch.zeros(kernel.shape, dtype=dtype, device=x.device) if needs_kernel else None
     _launch_taps(source, kernel.contiguous(), matrices, grad_x, features, grad_kernel, backward=True)
     return (
-        grad_x.permute(0, 3, 1, 2) if needs_x else x.new_empty(0),
-        grad_kernel.to(kernel.dtype) if needs_kernel else kernel.new_empty(0),
+        x.new_empty(0) if grad_x is None else grad_x.permute(0, 3, 1, 2),
+        kernel.new_empty(0) if grad_kernel is None else grad_kernel.to(kernel.dtype),
     )
 
 

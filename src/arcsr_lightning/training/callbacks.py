@@ -15,7 +15,7 @@ from torch.utils.hooks import RemovableHandle
 from arcsr_lightning.blocks import DMConv
 from arcsr_lightning.figures.kernels import kernel_field_picture
 from arcsr_lightning.figures.offsets import offsets_picture
-from arcsr_lightning.figures.panel import PanelRow, panel
+from arcsr_lightning.figures.panel import PanelRow, panel_picture
 from arcsr_lightning.figures.style import save_figure
 from arcsr_lightning.networks import Restoration
 from arcsr_lightning.scores.report import json_number, summary
@@ -151,7 +151,7 @@ class Panel(pl.Callback):
         caption = f"×{module.network.scale}; the most detailed part of each image, PSNR of the whole image on RGB" + (
             "; kernels of single pixels, LR grid, each scaled to its maximum" if known else ""
         )
-        publish(trainer, key, panel(self.rows, caption, module.method), self.folder / name)
+        publish(trainer, key, panel_picture(self.rows, caption, module.method), self.folder / name)
 
 
 class KernelField(pl.Callback):

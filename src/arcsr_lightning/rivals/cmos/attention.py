@@ -7,6 +7,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from arcsr_lightning.errors import InputError
+from arcsr_lightning.integers import ceil_div
 from arcsr_lightning.rivals.cmos.hrnet import conv_bn
 
 
@@ -152,7 +153,7 @@ def to_windows(x: Tensor, window: tuple[int, int]) -> Tensor:
 def from_windows(windows: Tensor, height: int, width: int) -> Tensor:
     """The inverse of ``to_windows``: (B * n, C, rows, columns) -> (B, C, height, width)."""
     rows, columns = windows.shape[-2:]
-    down, right = -(-height // rows), -(-width // columns)
+    down, right = ceil_div(height, rows), ceil_div(width, columns)
     tiles = windows.unflatten(0, (-1, down, right)).permute(0, 3, 1, 4, 2, 5)  # (B, C, down, rows, right, columns)
     return tiles.flatten(4, 5).flatten(2, 3)[..., :height, :width]
 
@@ -163,7 +164,7 @@ def mirror_to_multiple(x: Tensor, dim: int, multiple: int) -> Tensor:
     if length % multiple == 0:
         return x
     period = max(2 * (length - 1), 1)
-    there = torch.arange(-(-length // multiple) * multiple, device=x.device) % period
+    there = torch.arange(ceil_div(length, multiple) * multiple, device=x.device) % period
     return x.index_select(dim, torch.minimum(there, period - there))
 
 

@@ -10,6 +10,7 @@ from torch.nn import functional as F
 from arcsr_lightning.degradation.blur import to_lr_taps
 from arcsr_lightning.degradation.resize import downsample, upsample
 from arcsr_lightning.errors import InputError, check_odd
+from arcsr_lightning.integers import ceil_div
 from arcsr_lightning.networks.restoration import Restoration
 from arcsr_lightning.rivals.udke.unfolding import image_step, kernel_step, smallest_lr_side
 
@@ -56,7 +57,7 @@ class UDKE(nn.Module):
         if stages < 1:
             raise InputError(f"an unfolding has at least one stage, got stages={stages}")
         radius = check_odd(kernel_size) // 2
-        smallest = 2 * -(-radius // scale) + 1
+        smallest = 2 * ceil_div(radius, scale) + 1
         lr_kernel_size = smallest if lr_kernel_size is None else check_odd(lr_kernel_size)
         if lr_kernel_size < smallest:
             raise InputError(
@@ -70,7 +71,7 @@ class UDKE(nn.Module):
         self.register_buffer("prefilter", prefilter, persistent=False)
         prefilter_size = 1 if prefilter is None else len(prefilter)
         self.smallest_side = smallest_lr_side(kernel_size, scale, prefilter_size)
-        self.margin = -(-(radius + prefilter_size // 2) // scale)  # LR pixels within reach of the border
+        self.margin = ceil_div(radius + prefilter_size // 2, scale)  # LR pixels within reach of the border
 
         self.hyper_nets = nn.ModuleList(HyPaNet(hyper_width) for _ in range(stages))
         self.image_net = NetX(width, blocks)

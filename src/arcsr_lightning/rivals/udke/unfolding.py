@@ -11,6 +11,7 @@ from torch import Tensor
 from torch.utils.checkpoint import checkpoint
 
 from arcsr_lightning.errors import check_odd
+from arcsr_lightning.integers import ceil_div
 
 BAND_BYTES = 64 << 20  # neighbourhoods that the kernel step holds at a time
 
@@ -136,7 +137,7 @@ def smallest_lr_side(kernel_size: int, scale: int, prefilter_size: int = 1) -> i
 
 def _first_inside(reach: int, scale: int) -> int:
     """The first LR pixel with ``reach`` HR pixels before it."""
-    return -(-reach // scale)
+    return ceil_div(reach, scale)
 
 
 def _normal_equations(x: Tensor, lr: Tensor, size: int, scale: int, prefilter: Tensor | None) -> tuple[Tensor, Tensor]:

@@ -1,0 +1,84 @@
+import numpy as np
+import pytest
+import torch
+
+from arcsr_lightning.figures.kernels import grid_pixels, kernel_field_picture, kernel_grid_picture, kernel_moments
+
+
+def test_the_kernel_grid_shows_the_kernel_of_each_pixel_in_its_place_and_upright():
+    rows, cols, side = 2, 3, 5
+    y, x = grid_pixels(20, 31, rows, cols)
+    assert (y.tolist(), x.tolist()) == ([5, 15], [5, 15, 25])
+    kernel = torch.zeros(side * side, 20, 31)
+    taps = np.random.default_rng(0).permutation(side * side)[: rows * cols].reshape(rows, cols)
+    for row in range(rows):
+        for col in range(cols):
+            kernel[taps[row, col], y[row], x[col]] = 0.1 * (row + col + 1)
+    picture = kernel_grid_picture(kernel, rows, cols).astype(int)
+    brightest = np.array([252, 255, 164])  # the last colour of the map; the lines between are white
+    pitch = (picture.shape[0] + 2) // rows
+    assert picture.shape == (rows * pitch - 2, cols * pitch - 2, 3)
+    zoom = (pitch - 2) // side
+    for row in range(rows):
+        for col in range(cols):
+            cell = picture[row * pitch :, col * pitch :][: side * zoom, : side * zoom]
+            found = np.abs(cell - brightest).max(-1) <= 1
+            expected = np.zeros((side, side), bool)
+            expected.flat[taps[row, col]] = True
+            np.testing.assert_array_equal(found, expected.repeat(zoom, 0).repeat(zoom, 1))
+    assert (picture[pitch - 2 : pitch] == 255).all()
+    assert (picture[:, pitch - 2 : pitch] == 255).all()
+
+
+@pytest.mark.parametrize("angle", [0, 30, 45, 90, 120, 170])
+def test_moments_of_a_streak_are_its_length_and_direction(angle):
+    side = 31
+    radians = np.deg2rad(angle)
+    t = np.linspace(-12, 12, 4001)
+    y, x = (np.rint(side // 2 + t * part).astype(int) for part in (-np.sin(radians), np.cos(radians)))
+    kernel = np.zeros((side, side))
+    np.add.at(kernel, (y, x), 1)
+    field = torch.from_numpy(kernel).reshape(-1, 1, 1) + 0.01  # a faint floor, as estimates have
+    extent, found, directedness = (moment.item() for moment in kernel_moments(field))
+    assert extent == pytest.approx(24 / 12**0.5, rel=0.05)
+    assert abs((found - angle + 90) % 180 - 90) < 2
+    assert directedness > 0.98
+
+
+def test_moments_of_a_shifted_point_and_of_a_disc():
+    point = torch.zeros(49)
+    point[3] = 2.0
+    y, x = np.mgrid[-10:11, -10:11]
+    disc = torch.from_numpy((y**2 + x**2 <= 64).astype(np.float32)).flatten()
+    assert kernel_moments(point.view(-1, 1, 1))[0].item() == 0
+    extent, _, directedness = kernel_moments(disc.view(-1, 1, 1))
+    assert extent.item() == pytest.approx(8 / 2**0.5, rel=0.02)
+    assert directedness.item() < 1e-5
+
+
+def test_the_picture_of_a_field_names_its_parts_and_shows_extents(pictures):
+    kernel = torch.zeros(25, 12, 18)
+    kernel[12] = 1
+    kernel[10:15, :, 9:] = 1
+    figure = kernel_field_picture(kernel, torch.rand(3, 48, 72))
+    titles = [
+        "restored image",
+        "estimated kernels",
+        "blur extent (RMS radius, LR pixels)",
+        "blur direction (white: none)",
+    ]
+    shown = pictures(figure)
+    assert [title for title in shown if title] == titles
+    np.testing.assert_allclose(shown[titles[2]], np.repeat([[0, 2**0.5]], 9, axis=1).repeat(12, axis=0), atol=1e-6)
+
+
+def test_a_field_and_the_true_one_are_drawn_on_one_scale():
+    point, bar = torch.zeros(25, 12, 18), torch.zeros(25, 12, 18)
+    point[12] = 1
+    bar[10:15] = 1
+    axes = kernel_field_picture(point, torch.rand(3, 48, 72), truth=bar).axes
+    shown = {axis.get_label(): axis.images[0] for axis in axes if axis.images}
+    for name, field, extent in (("estimated", point, 0), ("true", bar, 2**0.5)):
+        np.testing.assert_array_equal(shown[f"{name} kernels"].get_array(), kernel_grid_picture(field, 4, 6))
+        np.testing.assert_allclose(shown[f"{name} extent"].get_array(), np.full((12, 18), extent), atol=1e-6)
+        assert shown[f"{name} extent"].get_clim() == pytest.approx((0, 2**0.5))
