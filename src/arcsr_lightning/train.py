@@ -18,7 +18,7 @@ from arcsr_lightning.results import compare
 from arcsr_lightning.runs import resume
 from arcsr_lightning.runs.stages import Stage, plan, schedule
 from arcsr_lightning.runs.weights import export, load_weights, read_saved
-from arcsr_lightning.scores.report import hardware_of, write_report
+from arcsr_lightning.scores.report import hardware_of, method_card, write_report
 
 
 def train(cfg: DictConfig) -> dict[str, float]:
@@ -93,7 +93,9 @@ def run(cfg: DictConfig) -> dict[str, float]:
         metrics |= scalars(trainer)
         if module.test_rows and trainer.is_global_zero and not trainer.fast_dev_run:
             hardware = hardware_of(trainer.strategy.root_device, trainer.world_size)
-            write_report(module.test_rows, cfg, network, launch.plain(cfg), hardware)
+            config = launch.plain(cfg)
+            card = method_card(cfg.method, network, config)
+            write_report(cfg.paths.output_dir, module.test_rows, card, config, hardware)
     return metrics
 
 
