@@ -125,6 +125,18 @@ def test_checkpoint_and_export_give_the_network_that_was_trained(configure, tmp_
         assert torch.equal(restored.kernel, expected.kernel)
 
 
+def test_loading_and_using_a_network_imports_nothing_that_it_does_not_use(trained, loaded):
+    light = f"""
+from arcsr_lightning import load_model
+from arcsr_lightning.inference import restore
+import torch
+network = load_model({str(trained / "model.safetensors")!r})
+assert restore(network, torch.rand(1, 3, 9, 13), tile=8, overlap=4).sr.shape == (1, 3, 36, 52)
+"""
+    assert loaded(light, "omegaconf", "rich") == []
+    assert loaded("from arcsr_lightning import compose; compose") != []  # so the list says something
+
+
 def test_with_ema_the_averaged_weights_are_the_ones_that_load(trained):
     checkpoint = checkpoint_of(trained)
     averaged, raw = checkpoint["state_dict"], checkpoint["current_model_state"]

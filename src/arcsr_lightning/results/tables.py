@@ -197,12 +197,12 @@ def method_note(method: str, card: dict[str, Any]) -> str:
     """The note on a method, in sentences."""
     deviations = [sentence.rstrip(".") for sentence in card.get("deviations") or []]
     parts = [
-        card.get("publication"),
-        f"Represents {card['represents']}" if "represents" in card else None,
-        card.get("note"),
-        "Unlike the publication: " + "; ".join(deviations) if deviations else None,
+        card.get("publication") or "",
+        f"Represents {card['represents']}" if card.get("represents") else "",
+        card.get("note") or "",
+        "Unlike the publication: " + "; ".join(deviations) if deviations else "",
     ]
-    sentences = [part.strip().rstrip(".") for part in parts if part]
+    sentences = [sentence for part in parts if (sentence := part.strip().rstrip("."))]
     return f"- **{method}**: " + ". ".join(part[0].upper() + part[1:] for part in sentences) + "."
 
 
