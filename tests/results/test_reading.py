@@ -7,7 +7,9 @@ import re
 import pytest
 
 from arcsr_lightning.errors import InputError
-from arcsr_lightning.results import compare, tables
+from arcsr_lightning.results import compare
+from arcsr_lightning.results.csv_rows import mean_rows, run_rows
+from arcsr_lightning.results.markdown import results_markdown
 from arcsr_lightning.results.reading import check_shape
 from arcsr_lightning.results.runs import read_study
 from arcsr_lightning.results.sections import study_sections
@@ -48,9 +50,9 @@ def tabulate(folder):
     """What ``compare`` makes, without the files."""
     study = read_study(folder)
     sections = study_sections(study)
-    tables.results_markdown(study, sections)
-    tables.run_rows(study)
-    return [row for section in sections for row in tables.mean_rows(section)]
+    results_markdown(study, sections)
+    run_rows(study)
+    return [row for section in sections for row in mean_rows(section)]
 
 
 @pytest.fixture

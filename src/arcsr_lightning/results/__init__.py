@@ -3,9 +3,11 @@
 from pathlib import Path
 
 from arcsr_lightning.errors import InputError
+from arcsr_lightning.files import write_csv, write_text
+from arcsr_lightning.results.csv_rows import mean_rows, run_rows
+from arcsr_lightning.results.markdown import results_markdown
 from arcsr_lightning.results.runs import read_study
 from arcsr_lightning.results.sections import study_sections
-from arcsr_lightning.results.tables import write_tables
 
 __all__ = ["compare"]
 
@@ -28,7 +30,9 @@ def compare(folder: str | Path, reference: str | None = None) -> Path:
     study = read_study(folder)
     sections = study_sections(study, reference)
     try:
-        write_tables(folder, study, sections)
+        write_csv(folder / "results.csv", run_rows(study))
+        write_csv(folder / "results_means.csv", [row for section in sections for row in mean_rows(section)])
+        write_text(folder / "results.md", results_markdown(study, sections))
         if any(section.levels for section in sections):
             from arcsr_lightning.results.plot import draw_study  # matplotlib, where there is something to draw
 

@@ -7,7 +7,7 @@ from rich.console import Console
 
 from arcsr_lightning.errors import InputError
 from arcsr_lightning.results import compare
-from arcsr_lightning.results.tables import NOTES
+from arcsr_lightning.results.markdown import NOTES
 
 
 def main() -> None:
