@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 ARGS ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help train eval predict sweep table1 table2 results bench test test-slow lint format clean
+.PHONY: help train eval predict sweep table1 table2 results bench test test-slow test-lower lint format clean
 
 help:  ## Show this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-10s %s\n", $$1, $$2}'
@@ -40,6 +40,9 @@ test: $(VENV)/dev  ## Run the test suite
 test-slow: $(VENV)/dev  ## Run the slow tests only
 	$(BIN)/python -m pytest -m slow $(ARGS)
 
+test-lower: $(VENV)-lower/dev  ## Run the tests with the oldest versions that pyproject.toml allows
+	$(VENV)-lower/bin/python -m pytest $(ARGS)
+
 lint: $(VENV)/dev  ## Check style, formatting and types
 	$(BIN)/ruff check . && $(BIN)/ruff format --check . && $(BIN)/mypy
 
@@ -48,11 +51,17 @@ format: $(VENV)/dev  ## Fix style and formatting
 
 clean:  ## Remove caches and build results; logs/ and the environment stay
 	rm -rf build dist .pytest_cache .ruff_cache .mypy_cache .hypothesis
-	find . -name __pycache__ -not -path './$(VENV)/*' -prune -exec rm -rf {} +
+	find . -name __pycache__ -not -path './$(VENV)*/*' -prune -exec rm -rf {} +
 
 $(VENV)/bin/python:
 	@test -n "$(PYTHON)" || { echo "error: Python 3.11 or newer is needed; say which with make PYTHON=/path/to/python"; exit 1; }
 	$(PYTHON) -m venv $(VENV)
+
+$(VENV)-lower/dev: pyproject.toml constraints-lower.txt
+	@test -n "$(PYTHON)" || { echo "error: Python 3.11 or newer is needed; say which with make PYTHON=/path/to/python"; exit 1; }
+	$(PYTHON) -m venv $(VENV)-lower
+	$(VENV)-lower/bin/python -m pip install --quiet --constraint constraints-lower.txt --editable ".[dev]"
+	@touch $@
 
 $(VENV)/run: $(VENV)/bin/python pyproject.toml constraints.txt
 	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable .

@@ -1,6 +1,8 @@
 """What many tests share: trainings of seconds, and miniature data sets in the official layouts."""
 
+import ast
 import os
+import subprocess
 import sys
 from unittest import mock
 
@@ -47,6 +49,41 @@ def picture(height: int, width: int, seed: int) -> np.ndarray:
 def write(path, pixels) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     assert cv2.imwrite(str(path), pixels)
+
+
+HEAVY = (
+    "pytorch_lightning",
+    "lightning_fabric",
+    "hydra",
+    "albumentations",
+    "torchmetrics",
+    "wandb",
+    "kornia",
+    "cv2",
+    "scipy",
+    "skimage",
+    "matplotlib",
+)
+
+
+@pytest.fixture
+def loaded(tmp_path):
+    """``loaded(code)``: which packages that take long to import a fresh process that runs ``code`` has imported."""
+
+    def fresh(code: str, *more: str) -> list[str]:
+        path = os.pathsep.join(path for path in sys.path if path)
+        code += f"\nimport sys; print([name for name in {(*HEAVY, *more)} if name in sys.modules])"
+        done = subprocess.run(
+            [sys.executable, "-c", code],
+            env={"PYTHONPATH": path, "OMP_NUM_THREADS": "1"},
+            cwd=tmp_path,
+            capture_output=True,
+            text=True,
+        )
+        assert done.returncode == 0, done.stderr
+        return ast.literal_eval(done.stdout.splitlines()[-1])
+
+    return fresh
 
 
 @pytest.fixture

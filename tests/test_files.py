@@ -4,8 +4,11 @@ import os
 import stat
 
 import pytest
+from matplotlib.figure import Figure
 
-from arcsr_lightning.files import remove_leftovers, write_aside, write_text
+from arcsr_lightning.data.images import load_picture, save_picture
+from arcsr_lightning.figures.style import save_figure
+from arcsr_lightning.files import remove_leftovers, write_aside, write_csv, write_text
 
 
 def test_the_file_appears_whole_and_nothing_else_stays(tmp_path):
@@ -68,3 +71,20 @@ def test_what_a_killed_process_was_writing_is_removed(tmp_path):
     assert len(list(tmp_path.iterdir())) == 2
     remove_leftovers(tmp_path)
     assert list(tmp_path.iterdir()) == [tmp_path / "c.txt"]
+
+
+@pytest.mark.parametrize("umask", [0o022, 0o027])
+def test_whatever_is_written_can_be_read_by_whom_the_umask_lets(photos, tmp_path, umask):
+    picture = load_picture(photos / "photo0.png")
+    before = os.umask(umask)
+    try:
+        write_text(tmp_path / "a.txt", "text")
+        write_csv(tmp_path / "a.csv", [{"a": 1}])
+        save_figure(Figure(), tmp_path / "figure.png", dpi=50)
+        for suffix in ("png", "jpg", "tif", "webp"):
+            save_picture(tmp_path / f"picture.{suffix}", picture)
+    finally:
+        os.umask(before)
+    files = list(tmp_path.iterdir())
+    assert len(files) == 7
+    assert {path.stat().st_mode & 0o777 for path in files} == {0o666 & ~umask}

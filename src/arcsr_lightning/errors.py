@@ -1,4 +1,4 @@
-"""The exception for bad input, and the one check that every layer makes."""
+"""The exception for bad input, one line of any other, and the one check that every layer makes."""
 
 
 class InputError(ValueError):
@@ -14,3 +14,8 @@ def check_odd(kernel_size: int) -> int:
     if kernel_size < 1 or kernel_size % 2 == 0:
         raise InputError(f"kernel_size must be odd, so that a kernel has a centre; got {kernel_size}")
     return kernel_size
+
+
+def first_line(error: BaseException) -> str:
+    """The first line of what an error says, its type's name where it says nothing."""
+    return (str(error).strip() or type(error).__name__).splitlines()[0]

@@ -5,7 +5,7 @@ from omegaconf import DictConfig
 from arcsr_lightning import launch
 from arcsr_lightning.errors import InputError
 from arcsr_lightning.runs.weights import build_saved, find_weights, read_saved
-from arcsr_lightning.scores.report import hardware_of, write_report
+from arcsr_lightning.scores.report import hardware_of, method_card, write_report
 from arcsr_lightning.scores.rows import Row
 from arcsr_lightning.training.module import SRModule
 
@@ -35,7 +35,8 @@ def evaluate(cfg: DictConfig) -> list[Row]:
         trainer.test(module, data, verbose=False)
     if module.test_rows and trainer.is_global_zero:
         hardware = hardware_of(trainer.strategy.root_device, trainer.world_size)
-        write_report(module.test_rows, cfg, module.network, saved.config, hardware)
+        card = method_card(cfg.method, module.network, saved.config)
+        write_report(cfg.paths.output_dir, module.test_rows, card, launch.plain(cfg), hardware)
     return module.test_rows
 
 

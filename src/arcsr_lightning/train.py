@@ -19,7 +19,7 @@ from arcsr_lightning.results import compare
 from arcsr_lightning.runs import resume
 from arcsr_lightning.runs.stages import Stage, schedule_of, stages_of
 from arcsr_lightning.runs.weights import export, load_weights, read_saved
-from arcsr_lightning.scores.report import hardware_of, write_report
+from arcsr_lightning.scores.report import hardware_of, method_card, write_report
 from arcsr_lightning.training.module import SRModule
 
 
@@ -121,7 +121,9 @@ def score(cfg: DictConfig, bench: Workbench) -> dict[str, float]:
         trainer.test(module, data, verbose=False)
     if module.test_rows and trainer.is_global_zero and not trainer.fast_dev_run:
         hardware = hardware_of(trainer.strategy.root_device, trainer.world_size)
-        write_report(module.test_rows, cfg, module.network, launch.plain(cfg), hardware)
+        config = launch.plain(cfg)
+        card = method_card(cfg.method, module.network, config)
+        write_report(cfg.paths.output_dir, module.test_rows, card, config, hardware)
     return scalars(trainer)
 
 

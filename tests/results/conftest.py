@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from omegaconf import OmegaConf
 
-from arcsr_lightning.scores.metrics import protocol
+from arcsr_lightning.scores.protocol import protocol
 
 IMAGES = [f"image{number}" for number in range(12)]
 LEVELS = [0.0, 10.0]

@@ -35,6 +35,19 @@ def test_the_newest_sweep_of_a_study_is_tabulated_and_printed(sweep, run, capsys
     assert not (older / "results.md").exists()
 
 
+def test_tables_need_no_torch_and_only_pictures_matplotlib(sweep, job, loaded, tmp_path):
+    tabulate = """
+import sys
+from arcsr_lightning.results.__main__ import main
+sys.argv = ["arcsr-results", {!r}]
+main()
+"""
+    (tmp_path / "begun").mkdir()
+    shutil.move(job("arcsr", state="killed"), tmp_path / "begun")
+    assert loaded(tabulate.format("begun"), "torch", "PIL") == []
+    assert loaded(tabulate.format(str(sweep("2026-01-02_03-04-05"))), "torch") == ["matplotlib"]
+
+
 def test_a_folder_is_a_study_too(sweep, run, capsys):
     folder = sweep("2026-01-02_03-04-05")
     run(results, folder)
@@ -88,3 +101,11 @@ def test_a_sweep_over_methods_and_seeds_ends_in_its_table(photos, run, tables, c
     assert "All were trained on the same samples, 2 a step" in text
     run(results, "train", "--reference", "bicubic")
     assert "PSNR − bicubic" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("study", ["", ".", "*", "study/", "\0"])
+def test_what_names_no_study_is_one_line(sweep, run, study):
+    sweep("2026-01-02_03-04-05")
+    with pytest.raises(SystemExit) as end:
+        run(results, study)
+    assert str(end.value.code).startswith("error: ") and "\n" not in str(end.value.code)

@@ -7,12 +7,12 @@ import pytest
 
 from arcsr_lightning.errors import InputError
 from arcsr_lightning.results.runs import read_study
-from arcsr_lightning.results.sections import sections
+from arcsr_lightning.results.sections import study_sections
 from arcsr_lightning.results.statistics import paired_bootstrap
 
 
 def entries(folder, reference=None):
-    (section,) = sections(read_study(folder), reference)
+    (section,) = study_sections(read_study(folder), reference)
     return section, {entry.label: entry for entry in section.entries}
 
 
@@ -56,7 +56,7 @@ def test_the_reference_is_arcsr_or_the_first_that_is_trained_or_as_asked(job, tm
 def test_an_unknown_reference_is_refused_with_those_there_are(job, tmp_path):
     job("dasr", 0)
     with pytest.raises(InputError, match="reference=arcsr: no method of this study; it has bicubic, dasr"):
-        sections(read_study(tmp_path), "arcsr")
+        study_sections(read_study(tmp_path), "arcsr")
 
 
 def test_a_reference_that_is_not_finished_is_waited_for(job, tmp_path):
@@ -104,4 +104,4 @@ def test_seeds_scored_on_other_images_cannot_be_merged(job, tmp_path):
     path = job("arcsr", 1) / "per_image.csv"
     path.write_text(path.read_text().replace("image3", "another"))
     with pytest.raises(InputError, match="model-arcsr.*seed-0 and .*seed-1 differ in the test images"):
-        sections(read_study(tmp_path))
+        study_sections(read_study(tmp_path))

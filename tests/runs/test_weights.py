@@ -3,6 +3,7 @@
 import json
 import os
 import pickle
+import sys
 from pathlib import Path
 
 import pytest
@@ -15,16 +16,64 @@ from arcsr_lightning.launch import build_network
 from arcsr_lightning.runs.weights import export, load_weights, read_saved
 from arcsr_lightning.train import train
 
-HOSTILE = [
-    "os.system",
-    "arcsr_lightning.launch.os.system",
-    "arcsr_lightning.networks.arcsr.nn.Linear",
-    "arcsr_lightning.networks.restorer.normalise_kernel",
-    "arcsr_lightning.networks.no_such_part",
-    "torch.nn.Linear",
-    "arcsr_lightning.train.main",
-    "logging.FileHandler",
-]
+OUTSIDE = "is from outside this package's networks, blocks and rivals"
+NO_CLASS = "is no class derived from nn.Module"
+NO_MODULE = "No module named"
+HOSTILE = {
+    "os.system": OUTSIDE,
+    "arcsr_lightning.launch.os.system": OUTSIDE,
+    "arcsr_lightning.networks.restorer.os.system": NO_MODULE,
+    "arcsr_lightning.networks.arcsr.nn.Linear": NO_MODULE,
+    "arcsr_lightning.networks.restorer.normalise_kernel": NO_CLASS,
+    "arcsr_lightning.networks.restoration.NamedTuple": NO_CLASS,
+    "arcsr_lightning.networks.restoration.Tensor": NO_CLASS,
+    "arcsr_lightning.networks.restorer": NO_CLASS,
+    "arcsr_lightning.networks.no_such_part": NO_CLASS,
+    "arcsr_lightning.networks.__class__": NO_CLASS,
+    "arcsr_lightning.networksandmore.Net": OUTSIDE,
+    "arcsr_lightning.blocks.dm_block.functools.partial": NO_MODULE,
+    "functools.partial": OUTSIDE,
+    "torch.nn.Linear": OUTSIDE,
+    "arcsr_lightning.train.main": OUTSIDE,
+    "logging.FileHandler": OUTSIDE,
+    "eval": "must be a class path",
+    "..os.system": "must be a class path",
+    "os;system": "must be a class path",
+}
+GUEST = """
+import torch
+from torch import nn
+
+from arcsr_lightning.networks import Restoration
+
+
+class Net(nn.Module):
+    def __init__(self, scale, tail):
+        super().__init__()
+        self.scale = scale
+        self.head = nn.Conv2d(3, 3 * scale**2, 3, padding=1)
+        self.tail = tail
+
+    def forward(self, lr):
+        return Restoration(self.tail(self.head(lr)), None)
+
+
+class Shuffle(nn.PixelShuffle):
+    pass
+
+
+class NoScale(nn.Module):
+    pass
+
+
+class Sprung(nn.Module):
+    def __init__(self):
+        raise RuntimeError("two lines\\nof it")
+
+
+def make():
+    return Net(4, Shuffle(4))
+"""
 
 
 def lr_image():
@@ -74,6 +123,18 @@ def test_checkpoint_and_export_give_the_network_that_was_trained(configure, tmp_
         assert network.scale == 4
         assert torch.equal(restored.sr, expected.sr)
         assert torch.equal(restored.kernel, expected.kernel)
+
+
+def test_loading_and_using_a_network_imports_nothing_that_it_does_not_use(trained, loaded):
+    light = f"""
+from arcsr_lightning import load_model
+from arcsr_lightning.inference import restore
+import torch
+network = load_model({str(trained / "model.safetensors")!r})
+assert restore(network, torch.rand(1, 3, 9, 13), tile=8, overlap=4).sr.shape == (1, 3, 36, 52)
+"""
+    assert loaded(light, "omegaconf", "rich") == []
+    assert loaded("from arcsr_lightning import compose; compose") != []  # so the list says something
 
 
 def test_with_ema_the_averaged_weights_are_the_ones_that_load(trained):
@@ -180,15 +241,168 @@ def test_weights_of_another_architecture_or_scale_are_named(configure, trained, 
 
 
 @pytest.mark.parametrize("suffix", [".ckpt", ".safetensors"])
-@pytest.mark.parametrize("target", HOSTILE)
-def test_a_class_path_from_outside_the_networks_is_refused(trap, tmp_path, target, suffix):
-    call = {"_target_": target, "_args_": ["touch sprung"]}
-    for model in (call, {"_target_": "arcsr_lightning.networks.ArcSR", "estimator": None, "restorer": [call]}):
+@pytest.mark.parametrize(("target", "reason"), HOSTILE.items(), ids=HOSTILE)
+def test_a_class_path_of_a_file_leads_to_parts_of_this_package_only(trap, tmp_path, target, reason, suffix):
+    calls = ({"_target_": target, "args": ["touch sprung"]}, {"_target_": target, "_partial_": True})
+    nested = [{"_target_": "arcsr_lightning.networks.ArcSR", "estimator": None, "restorer": [call]} for call in calls]
+    for model in (*calls, *nested):
         path = forge(tmp_path / f"forged{suffix}", model)
-        with pytest.raises(
-            InputError, match=rf"forged{suffix}: .*'{target}' is not a network or block of this package"
-        ):
+        with pytest.raises(InputError) as caught:
             load_model(path)
+        assert str(caught.value).startswith(f"{path}: model.") and "\n" not in str(caught.value)
+        assert f"_target_: '{target}'" in str(caught.value) or f"not '{target}'" in str(caught.value)
+        assert reason in str(caught.value)
+
+
+def test_a_module_that_is_not_trusted_is_not_even_imported(trap, tmp_path, monkeypatch):
+    (tmp_path / "boobytrap.py").write_text("open('sprung', 'w')")
+    monkeypatch.syspath_prepend(tmp_path)
+    with pytest.raises(InputError, match="outside this package"):
+        load_model(forge(tmp_path / "forged.ckpt", {"_target_": "boobytrap.Net"}))
+
+
+def deep(levels):
+    node = 1
+    for _ in range(levels):
+        node = [node]
+    return node
+
+
+@pytest.mark.parametrize(
+    ("settings", "words"),
+    [
+        ({"_args_": [4]}, "model._args_: a part has"),
+        ({"_recursive_": "no"}, "model._recursive_: a part has"),
+        ({"_convert_": "all"}, "model._convert_: a part has"),
+        ({"_partial_": "yes"}, "model._partial_: must be true or false, not 'yes'"),
+        ({"_partial_": True}, "is no network"),
+        ({"_target_": ["a.B"]}, "must be a class path"),
+        ({"_target_": None}, "must be a class path"),
+        ({"scale": "two\nlines"}, "is no network"),
+        ({"width": 4}, "TypeError: .* unexpected keyword argument 'width'"),
+        ({"scale": deep(100)}, "plain data"),
+        ({"scale": [0] * 20_000}, "plain data"),
+    ],
+)
+@pytest.mark.parametrize("suffix", [".ckpt", ".safetensors"])
+def test_whatever_else_a_file_says_of_its_network_is_one_line(tmp_path, settings, words, suffix):
+    path = forge(tmp_path / f"forged{suffix}", {"_target_": "arcsr_lightning.networks.Bicubic"} | settings)
+    with pytest.raises(InputError, match=words) as caught:
+        load_model(path)
+    assert str(caught.value).startswith(f"{path}: ") and "\n" not in str(caught.value)
+
+
+def test_data_too_deep_to_read_or_without_an_end_are_one_line(tmp_path):
+    path = tmp_path / "deep.safetensors"
+    config = "[" * 100_000 + "]" * 100_000
+    safetensors.torch.save_file({"x": torch.zeros(1)}, path, metadata={"config": config})
+    with pytest.raises(InputError, match=r"deep\.safetensors: "):
+        load_model(path)
+    endless = []
+    endless += [endless, endless]
+    with pytest.raises(InputError, match="plain data"):
+        load_model(forge(tmp_path / "endless.ckpt", endless))
+
+
+@pytest.mark.parametrize(
+    "make",
+    [
+        lambda: torch.zeros(2, 2).to_sparse(),
+        lambda: torch.quantize_per_tensor(torch.zeros(2), 0.1, 0, torch.qint8),
+        lambda: torch.zeros(1, device="meta"),
+    ],
+    ids=["sparse", "quantised", "meta"],
+)
+@pytest.mark.filterwarnings("ignore:torch.quantize_per_tensor")
+def test_weights_that_are_no_ordinary_tensors_are_one_line(tmp_path, make):
+    path = forge(tmp_path / "forged.ckpt", {"_target_": "arcsr_lightning.networks.Bicubic"})
+    content = torch.load(path, weights_only=True)
+    torch.save(content | {"state_dict": {"network.x": make()}}, path)
+    with pytest.raises(InputError, match=r"forged\.ckpt: not a checkpoint"):
+        load_model(path)
+
+
+@pytest.fixture
+def guest(tmp_path, monkeypatch):
+    """A module ``mylab`` of the user's own."""
+    monkeypatch.delenv("ARCSR_TRUSTED_MODULES", raising=False)
+    (tmp_path / "path").mkdir()
+    (tmp_path / "path" / "mylab.py").write_text(GUEST)
+    monkeypatch.syspath_prepend(tmp_path / "path")
+    yield tmp_path / "run"
+    sys.modules.pop("mylab", None)
+
+
+OWN_NETWORK = ("~model.estimator", "~model.restorer", "model._target_=mylab.Net", "+model.scale=${scale}")
+OWN_PART = ("+model.tail._target_=mylab.Shuffle", "+model.tail.upscale_factor=${scale}")
+
+
+def test_a_network_of_the_users_own_trains_exports_and_loads_where_it_is_trusted(guest, configure, monkeypatch):
+    cfg = configure(guest, *OWN_NETWORK, *OWN_PART, "loss=l1", "trainer.max_steps=2", "callbacks.ema=null")
+    train(cfg)
+    files = (guest / "model.safetensors", guest / "checkpoints" / "last.ckpt")
+    for path in files:
+        with pytest.raises(InputError, match=r"'mylab\.Net' is from outside.* ARCSR_TRUSTED_MODULES=") as caught:
+            load_model(path)
+        assert str(caught.value).startswith(f"{path}: ") and "\n" not in str(caught.value)
+    for others in ("mylab2", "my", "mylab.nets", "torch, other.mylab"):
+        monkeypatch.setenv("ARCSR_TRUSTED_MODULES", others)
+        with pytest.raises(InputError, match=r"'mylab\.Net' is from outside"):
+            load_model(files[0])
+    monkeypatch.setenv("ARCSR_TRUSTED_MODULES", "other, mylab,")
+    state = checkpoint_of(guest)["state_dict"]
+    for path in files:
+        network = load_model(path)
+        assert network(lr_image()).sr.shape == (1, 3, 36, 52)
+        assert all(torch.equal(value, state[f"network.{key}"]) for key, value in network.state_dict().items())
+
+
+@pytest.mark.parametrize(
+    ("target", "words"),
+    [
+        ("mylab.NoScale", "'mylab.NoScale' is no network; a network is an nn.Module with `scale`"),
+        ("mylab.make", "'mylab.make' is no class derived from nn.Module"),
+        ("mylab.Missing", "'mylab.Missing' is no class derived from nn.Module"),
+        ("mylabb.Net", "No module named 'mylabb'; is it installed, or on PYTHONPATH?"),
+        ("mylab.Sprung", "mylab.Sprung: RuntimeError: two lines"),
+        ("mylab.Net", "mylab.Net: TypeError: .*missing 2 required positional arguments: 'scale' and 'tail'"),
+        ("broken.Net", "importing broken failed, SyntaxError: "),
+        ("Net", "must be a class path such as mylab.nets.Net, not 'Net'"),
+    ],
+)
+def test_what_is_no_network_of_the_users_own_is_one_line(guest, target, words):
+    (guest.parent / "path" / "broken.py").write_text("def :")
+    with pytest.raises(InputError, match=f"^model.*{words}") as caught:
+        build_network({"_target_": target})
+    assert "\n" not in str(caught.value)
+
+
+def test_even_in_a_trusted_module_only_networks_are_called(trap, tmp_path, monkeypatch):
+    monkeypatch.setenv("ARCSR_TRUSTED_MODULES", "os,subprocess")
+    for model in (
+        {"_target_": "os.system", "command": "touch sprung"},
+        {"_target_": "subprocess.Popen", "args": "touch sprung", "shell": True},
+    ):
+        with pytest.raises(InputError, match=NO_CLASS):
+            load_model(forge(tmp_path / "forged.ckpt", model))
+
+
+@pytest.mark.parametrize("umask", [0o022, 0o027])
+def test_an_export_is_as_readable_as_any_other_file(trained, tmp_path, umask):
+    before = os.umask(umask)
+    try:
+        export(trained / "checkpoints" / "last.ckpt", tmp_path / "model.safetensors")
+    finally:
+        os.umask(before)
+    assert (tmp_path / "model.safetensors").stat().st_mode & 0o777 == 0o666 & ~umask
+
+
+@pytest.mark.parametrize("pattern", ["**/*.ckpt", "**/*.csv", "**/*.json", "**/*.yaml", "**/*.safetensors"])
+def test_whatever_a_run_writes_can_be_read_by_whom_the_umask_lets(trained, pattern):
+    os.umask(umask := os.umask(0))  # it can only be read by setting it
+    files = list(trained.glob(pattern))
+    assert files
+    assert {path.stat().st_mode & 0o777 for path in files} == {0o666 & ~umask}
 
 
 @pytest.mark.parametrize(

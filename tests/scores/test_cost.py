@@ -1,8 +1,9 @@
+import pytest
 import torch
 from torch import nn
 
 from arcsr_lightning.networks import ArcSR, KernelEstimator, Restorer
-from arcsr_lightning.scores.cost import macs, parameters
+from arcsr_lightning.scores.cost import macs, parameters, parts
 
 
 class OneConvolution(nn.Module):
@@ -38,3 +39,30 @@ def test_a_kernel_costs_no_more_than_the_convolution_it_guides():
     )
     assert macs(guided, 8, 9) == macs(plain, 8, 9)
     assert parameters(guided) == parameters(plain)
+
+
+class TwoPartsAndMore(nn.Module):
+    """Two children, of which one runs twice, and a product and a parameter of its own."""
+
+    def __init__(self):
+        super().__init__()
+        self.head = nn.Conv2d(3, 5, 1)
+        self.body = nn.Sequential(nn.Conv2d(5, 5, 3, padding=1), nn.ReLU())
+        self.gate = nn.Parameter(torch.ones(7, 7))
+
+    def forward(self, lr):
+        return self.body(self.body(self.head(lr))) @ self.gate
+
+
+def test_the_cost_of_parts_is_that_of_their_convolutions_and_sums_to_the_whole():
+    found = parts(TwoPartsAndMore(), 6, 7)
+    pixels = 6 * 7
+    assert [part[:2] for part in found] == [("head", 20), ("body", 5 * 5 * 9 + 5), ("TwoPartsAndMore", 49)]
+    assert [part.gmacs * 1e9 for part in found] == pytest.approx(
+        [pixels * 3 * 5, 2 * pixels * 5 * 5 * 9, 5 * pixels * 7]
+    )
+    network = ArcSR(KernelEstimator(5, width=4, levels=1), Restorer(2, 5, width=4, blocks=1))
+    found = parts(network)
+    assert [part.name for part in found] == ["estimator", "restorer"]
+    assert sum(part.parameters for part in found) == parameters(network)
+    assert sum(part.gmacs for part in found) * 1e9 == pytest.approx(macs(network))

@@ -10,9 +10,8 @@ from rich.console import Console
 
 from arcsr_lightning import compose
 from arcsr_lightning.evaluate import evaluate
-from arcsr_lightning.launch import plain
 from arcsr_lightning.networks import Bicubic
-from arcsr_lightning.scores.report import hardware_of, summary, table, write_report
+from arcsr_lightning.scores.report import hardware_of, method_card, score_table, summary, write_report
 from arcsr_lightning.train import train
 
 SCORES = ["psnr_rgb", "ssim_rgb", "psnr_y", "ssim_y"]
@@ -103,8 +102,9 @@ def test_bicubic_stands_first_at_every_noise_level():
 
 def test_a_perfect_image_leaves_valid_json(tmp_path):
     rows = [row("bicubic", score=20.0), row(score=math.inf)]
-    cfg = compose(["data=sample", f"paths.output_dir={tmp_path}"])
-    write_report(rows, cfg, Bicubic(4), plain(cfg), hardware_of(torch.device("cpu"), 1))
+    config = {"scale": 4, "data": {"name": "sample", "batch_size": 16}}
+    card = method_card("bicubic", Bicubic(4), config)
+    write_report(tmp_path, rows, card, config, hardware_of(torch.device("cpu"), 1))
     bicubic, perfect = strict((tmp_path / "metrics.json").read_text())["rows"]
     assert bicubic["psnr_rgb"] == 20
     assert perfect["psnr_rgb"] is None
@@ -114,7 +114,7 @@ def test_the_table_shows_every_method_and_fits_a_terminal():
     rows = [row("bicubic", score=20.25), row("arcsr_no_dmconv", score=21.5, kernel_error=0.25)]
     console = Console(width=80)
     with console.capture() as capture:
-        console.print(table(summary(rows, "sample"), border=4))
+        console.print(score_table(summary(rows, "sample"), border=4))
     shown = capture.get()
     assert max(map(len, shown.splitlines())) <= 80
     for text in ("sample, 1 test images", "bicubic", "20.25", "arcsr_no_dmconv", "21.50", "0.250", "4 px border"):

@@ -4,7 +4,6 @@ import hashlib
 import json
 import os
 import re
-from collections.abc import Iterable
 from datetime import datetime
 from pathlib import Path
 
@@ -52,12 +51,6 @@ def job_folder(overrides: str) -> str:
     """The overrides of a sweep's job as the name of one folder, which file systems take and ``weights=`` can hold."""
     name = re.sub(r"[^\w.-]+", ".", overrides).strip(".") or "job"
     return name if len(name) <= 120 else f"{name[:111]}-{hashlib.sha256(name.encode()).hexdigest()[:8]}"
-
-
-def naming(overrides: Iterable[str], exclude_keys: Iterable[str]) -> list[str]:
-    """The overrides that name a job: those of no key that makes no other training (conf/hydra/default.yaml)."""
-    unnamed = tuple(f"{key}=" for key in exclude_keys)
-    return [override for override in overrides if not override.startswith(unnamed)]
 
 
 def under(folder: str, name: str | None) -> str:

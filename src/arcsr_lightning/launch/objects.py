@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytorch_lightning as pl
-from hydra.utils import get_class, instantiate
+from hydra.utils import instantiate
 from omegaconf import DictConfig, OmegaConf
 from pytorch_lightning.callbacks import Checkpoint
 from pytorch_lightning.utilities.rank_zero import rank_zero_only
@@ -16,44 +16,19 @@ from rich.syntax import Syntax
 from rich.tree import Tree
 from torch import nn
 
+from arcsr_lightning import parts
 from arcsr_lightning.data import SRDataModule
-from arcsr_lightning.errors import InputError
 from arcsr_lightning.files import write_text
 from arcsr_lightning.training.module import SRModule
 
-PARTS = ("arcsr_lightning.networks", "arcsr_lightning.blocks", "arcsr_lightning.rivals")  # what a checkpoint may name
-
 
 def build_network(model: DictConfig | dict[str, Any]) -> nn.Module:
-    """The network that ``cfg.model`` describes, from parts of this package only.
+    """The network that ``cfg.model`` describes, of classes from anywhere.
 
     Raises:
-        InputError: a part is not a network or block of this package; nothing was executed then.
+        InputError: there is no such class, a setting does not fit it, or it is no network.
     """
-    parts = plain(model) if isinstance(model, DictConfig) else model
-    check_parts(parts)
-    network = instantiate(parts, _convert_="all")
-    if not isinstance(network, nn.Module):
-        raise InputError("model: names no network")
-    return network
-
-
-def check_parts(node: Any) -> None:
-    """Raise InputError where a model configuration names anything but a network or block of this package."""
-    if isinstance(node, dict):
-        if "_target_" in node:
-            target = str(node["_target_"])
-            try:
-                own = target.startswith(PARTS) and get_class(target).__module__.startswith(PARTS)
-            except Exception:  # no such class
-                own = False
-            if not own:
-                raise InputError(f"model: {target!r} is not a network or block of this package")
-        for child in node.values():
-            check_parts(child)
-    elif isinstance(node, list):
-        for child in node:
-            check_parts(child)
+    return parts.build_network(plain(model) if isinstance(model, DictConfig) else model)
 
 
 def build_loss(cfg: DictConfig) -> nn.Module:

@@ -2,9 +2,12 @@
 
 from pathlib import Path
 
-from arcsr_lightning.results import plot, tables
+from arcsr_lightning.errors import InputError
+from arcsr_lightning.files import write_csv, write_text
+from arcsr_lightning.results.csv_rows import mean_rows, run_rows
+from arcsr_lightning.results.markdown import results_markdown
 from arcsr_lightning.results.runs import read_study
-from arcsr_lightning.results.sections import sections
+from arcsr_lightning.results.sections import study_sections
 
 __all__ = ["compare"]
 
@@ -16,15 +19,24 @@ def compare(folder: str | Path, reference: str | None = None) -> Path:
         folder: of a sweep, finished or not.
         reference: the method that others are compared with; None: ArcSR, without it the first that is trained.
 
-    Returns the path of results.md.
+    Returns:
+        The path of results.md.
 
     Raises:
-        InputError: there are no runs, they were not scored alike on the same images or by another version of the
-            evaluation, or there is no such reference.
+        InputError: there are no runs, a file of theirs is damaged, they were not scored alike on the same images or by
+            another version of the evaluation, there is no such reference, or the tables cannot be written.
     """
     folder = Path(folder)
     study = read_study(folder)
-    found = sections(study, reference)
-    tables.write(folder, study, found)
-    plot.draw(folder / "results.png", found)
+    sections = study_sections(study, reference)
+    try:
+        write_csv(folder / "results.csv", run_rows(study))
+        write_csv(folder / "results_means.csv", [row for section in sections for row in mean_rows(section)])
+        write_text(folder / "results.md", results_markdown(study, sections))
+        if any(section.levels for section in sections):
+            from arcsr_lightning.results.plot import draw_study  # matplotlib, where there is something to draw
+
+            draw_study(folder / "results.png", sections)
+    except OSError as error:
+        raise InputError(f"{folder}: cannot write the tables: {error}") from error
     return folder / "results.md"

@@ -20,29 +20,33 @@ LEGEND = [
 ]
 
 
-def draw(path: Path, sections: Sequence[Section], max_bytes: int = 200_000) -> None:
+def draw_study(path: Path, sections: Sequence[Section], max_bytes: int = 200_000) -> None:
     """PSNR of every method, a row of panels for each data set with figures, a column for each noise level.
 
-    Where nothing has figures yet, nothing is drawn.
+    Args:
+        path: of the PNG.
+        sections: of the study; at least one has figures.
+        max_bytes: of the PNG.
     """
     shown = [section for section in sections if section.levels]
-    if not shown:
-        return
     columns = max(len(section.levels) for section in shown)
     lines = [len(section.entries) for section in shown]
     figure = Figure(figsize=(2 + 3.6 * columns, 0.9 + sum(0.9 + 0.3 * count for count in lines)), layout="constrained")
     panels = figure.subplots(len(shown), columns, squeeze=False, sharey="row", height_ratios=[3 + c for c in lines])
     for section, axes in zip(shown, panels, strict=True):
         for axis, level in zip(axes, section.levels, strict=False):
-            panel(axis, section, level)
+            draw_level(axis, section, level)
         for axis in axes[len(section.levels) :]:
             axis.remove()
     figure.legend(handles=LEGEND, loc="outside lower center", ncols=2, fontsize=8, frameon=False)
     save_figure(figure, path, dpi=130, max_bytes=max_bytes)
 
 
-def panel(axis: Axes, section: Section, level: float) -> None:
-    """The interval of a difference stands where it ends up when it is added to the reference's mean."""
+def draw_level(axis: Axes, section: Section, level: float) -> None:
+    """The scores of a section at one noise level.
+
+    The interval of a difference stands where it ends up when it is added to the reference's mean.
+    """
     entries = section.entries
     means = {entry.label: entry.scores[level].psnr.mean for entry in entries if entry.scores}
     if section.reference in means:

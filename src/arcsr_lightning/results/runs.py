@@ -1,24 +1,62 @@
 """The runs of a study, read back from what each left in its folder."""
 
-import csv
-import json
 import math
 from collections.abc import Sequence
 from pathlib import Path
-from statistics import median
+from statistics import fmean, median
 from typing import Any, NamedTuple
 
-from omegaconf import OmegaConf
-
 from arcsr_lightning.errors import InputError
-from arcsr_lightning.launch.folders import naming
-from arcsr_lightning.scores.metrics import protocol
-
-Row = dict[str, Any]
+from arcsr_lightning.results.reading import NUMBER, number_in, read_csv, read_json, read_text, read_yaml
+from arcsr_lightning.runs.jobs import naming_overrides
+from arcsr_lightning.scores.protocol import protocol
 
 FINISHED, FAILED, UNFINISHED, UNSCORED, WAITING = "finished", "failed", "not finished", "not scored", "not started"
-PARTS = ("rows", "method", "config", "protocol", "hardware")  # of metrics.json
-COLUMNS = ("method", "noise_level", "images", "psnr_rgb", "ssim_rgb")  # of its rows
+# What tables need of the files of a sweep (reading.check_shape).
+PLAN = {"jobs": [[str]]}
+CONFIG = {
+    "task_name": str,
+    "method?": str,
+    "seed?": int,
+    "scale?": int,
+    "data": {"name": str},
+    "trainer": dict,
+    "callbacks?": dict,
+}
+NAMING = {"hydra": {"job": {"config": {"override_dirname": {"exclude_keys": [str]}}}}}
+SCORES = {
+    "method": str,
+    "noise_level": NUMBER,
+    "images": int,
+    "psnr_rgb": (*NUMBER, type(None)),
+    "ssim_rgb": NUMBER,
+    "kernel_error?": NUMBER,
+}
+CARD = {
+    "name": str,
+    "parameters": int,
+    "gmacs_lr64": NUMBER,
+    "batch_size": int,
+    "publication?": str,
+    "represents?": str,
+    "note?": str,
+    "deviations?": [str],
+    "supervision?": [str],
+    "schedule?": [{"stage?": str, "steps": int}],
+}
+REPORT = {
+    "rows": [SCORES],
+    "method": CARD,
+    "config": {
+        "scale": int,
+        "data": {"test": dict, "noise_levels": [NUMBER], "batch_size": int, "train?": dict},
+        "trainer": dict,
+    },
+    "protocol": dict,
+    "hardware": {"device": str, "devices": int, "threads": int},
+}
+RESCORE = "score its weights again with arcsr-eval, or use the version that wrote it"
+RETRAIN = "remove the run's folder and type the sweep again"
 SAME = 0.01  # dB; bicubic upscaling of the same images scores alike on any device
 
 
@@ -38,15 +76,15 @@ class Run(NamedTuple):
 
     @property
     def method(self) -> str:
-        return self.report["method"]["name"] if self.report else str(self.config["method"])
+        return self.report["method"]["name"] if self.report else str(self.config.get("method"))
 
     @property
     def data(self) -> str:
         return self.config["data"]["name"]
 
     @property
-    def seed(self) -> int:
-        return self.config["seed"]
+    def seed(self) -> int | None:
+        return self.config.get("seed")
 
 
 class Study(NamedTuple):
@@ -65,11 +103,13 @@ def read_study(folder: Path) -> Study:
     """The jobs of a sweep, from the configurations saved below its folder and from its jobs.json.
 
     Raises:
-        InputError: there are none, or a run was scored by another version of the evaluation.
+        InputError: there are none, a file of theirs is damaged, or a run was scored by another version of the
+            evaluation.
     """
     plan = folder / "jobs.json"
-    planned = [tuple(job) for job in json.loads(plan.read_text(encoding="utf-8"))["jobs"]] if plan.is_file() else []
-    runs = [read_run(path.parents[1]) for path in folder.glob("*/.hydra/config.yaml")]
+    again = "remove it and type the sweep again"
+    planned = [tuple(job) for job in read_json(plan, PLAN, again)["jobs"]] if plan.is_file() else []
+    runs = [read_run(path.parent) for path in folder.glob("*/.hydra")]
     if not runs and not planned:
         raise InputError(f"{folder}: holds no runs of a sweep; give a folder below logs/<task_name>/multiruns")
     place = {frozenset(job): number for number, job in enumerate(planned)}
@@ -83,17 +123,16 @@ def read_run(folder: Path) -> Run:
     """What the job in ``folder`` was, and what became of it.
 
     Raises:
-        InputError: it was scored by another version of the evaluation.
+        InputError: a file of its is damaged, or it was scored by another version of the evaluation.
     """
-    config = OmegaConf.to_container(OmegaConf.load(folder / ".hydra" / "config.yaml"))
-    overrides = OmegaConf.load(folder / ".hydra" / "overrides.yaml")
-    hydra = OmegaConf.load(folder / ".hydra" / "hydra.yaml").hydra
-    own = tuple(naming(overrides, hydra.job.config.override_dirname.exclude_keys))
-
+    config = read_yaml(folder / ".hydra" / "config.yaml", CONFIG, RETRAIN)
+    overrides = read_yaml(folder / ".hydra" / "overrides.yaml", [str], RETRAIN)
+    hydra = read_yaml(folder / ".hydra" / "hydra.yaml", NAMING, RETRAIN)["hydra"]
+    own = tuple(naming_overrides(overrides, hydra["job"]["config"]["override_dirname"]["exclude_keys"]))
     failed, report = folder / "FAILED", folder / "metrics.json"
     over = "train" not in config or (folder / "finished.json").is_file()  # an evaluation ends with its report
     if failed.is_file():
-        return Run(folder, own, config, FAILED, failed.read_text(encoding="utf-8").strip(), None)
+        return Run(folder, own, config, FAILED, " ".join(read_text(failed).split()), None)
     if not over:
         return Run(folder, own, config, UNFINISHED, "interrupted, or still running", None)
     if not report.is_file():
@@ -107,24 +146,21 @@ def read_report(path: Path) -> dict[str, Any]:
     Raises:
         InputError: it is damaged, or written by a version that scored differently.
     """
-    again = "score its weights again with arcsr-eval, or use that version"
-    try:
-        report = json.loads(path.read_text(encoding="utf-8"))
-    except ValueError as error:
-        raise InputError(f"{path}: no JSON ({error}); {again}") from None
-    lacking = [key for key in PARTS if key not in report]
-    lacking += sorted({key for row in report.get("rows", []) for key in COLUMNS if key not in row})
-    if lacking:
-        raise InputError(f"{path}: of another version of the evaluation, without {', '.join(lacking)}; {again}")
+    report = read_json(path, REPORT, RESCORE)
     here, there = protocol(report["config"]["scale"]), report["protocol"]
     for key in here | there:
         if here.get(key) != there.get(key):
             differing = f"{key} {there.get(key)!r} where it is {here.get(key)!r} now"
-            raise InputError(f"{path}: of another version of the evaluation, {differing}; {again}")
+            raise InputError(f"{path}: of another version of the evaluation, {differing}; {RESCORE}")
+    levels = {row["noise_level"] for row in report["rows"]}
+    for method in ("bicubic", report["method"]["name"]):
+        own = sorted(row["noise_level"] for row in report["rows"] if row["method"] == method)
+        if not own or own != sorted(levels):
+            raise InputError(f"{path}: damaged, not one row of {method} for every noise level; {RESCORE}")
     return report
 
 
-def rows_of(run: Run, method: str) -> dict[float, Row]:
+def scores_by_level(run: Run, method: str) -> dict[float, dict[str, Any]]:
     """The mean scores of a method in a finished run, by noise level; a perfect PSNR, which JSON cannot hold, is inf."""
     return {
         row["noise_level"]: row | {"psnr_rgb": math.inf if row["psnr_rgb"] is None else row["psnr_rgb"]}
@@ -133,29 +169,43 @@ def rows_of(run: Run, method: str) -> dict[float, Row]:
     }
 
 
-def images_of(run: Run, method: str) -> dict[float, dict[str, float]]:
+def psnr_of_images(run: Run, method: str) -> dict[float, dict[str, float]]:
     """The PSNR on RGB of every test image, by noise level and name.
 
     Raises:
-        InputError: the run has lost its per_image.csv.
+        InputError: the run has lost its per_image.csv, or that is not what metrics.json has the means of.
     """
     path = run.folder / "per_image.csv"
     if not path.is_file():
         raise InputError(f"{path}: missing beside metrics.json; score the run's weights again with arcsr-eval")
     images: dict[float, dict[str, float]] = {}
-    with path.open(newline="", encoding="utf-8") as file:
-        for row in csv.DictReader(file):
-            if row["method"] == method:
-                images.setdefault(float(row["noise_level"]), {})[row["name"]] = float(row["psnr_rgb"])
+    for row in read_csv(path):
+        if row.get("method") == method:
+            level = images.setdefault(number_in(row, "noise_level", path), {})
+            level[str(row.get("name"))] = number_in(row, "psnr_rgb", path)
+    for level, means in scores_by_level(run, method).items():
+        psnrs = list(images.get(level, {}).values())
+        if len(psnrs) != means["images"] or not math.isclose(fmean(psnrs), means["psnr_rgb"], abs_tol=1e-6):
+            raise InputError(
+                f"{path}: damaged, not the images of {method} at noise level {level:g} that metrics.json has the mean "
+                "of; score the run's weights again with arcsr-eval"
+            )
     return images
 
 
 def throughput(run: Run) -> float | None:
-    """The median of the images per second that the training logged, over all its stages and starts."""
-    speeds = []
-    for path in run.folder.glob("csv/**/metrics.csv"):
-        with path.open(newline="", encoding="utf-8") as file:
-            speeds += [float(speed) for row in csv.DictReader(file) if (speed := row.get("train/images_per_s"))]
+    """The median of the images per second that the training logged, over all its stages and starts.
+
+    Raises:
+        InputError: what it logged is damaged.
+    """
+    column = "train/images_per_s"
+    speeds = [
+        number_in(row, column, path)
+        for path in sorted(run.folder.glob("csv/**/metrics.csv"))
+        for row in read_csv(path)
+        if row.get(column)
+    ]
     return median(speeds) if speeds else None
 
 
@@ -171,12 +221,19 @@ def check_comparable(runs: Sequence[Run]) -> None:
         for name, aspect in aspects.items():
             if aspect(other.report) != aspect(runs[0].report):
                 raise InputError(f"{runs[0].folder.name} and {other.folder.name} differ in {name}: no common table")
-        ours, theirs = rows_of(runs[0], "bicubic"), rows_of(other, "bicubic")
-        for level, row in ours.items():
-            if row["images"] != theirs[level]["images"] or not math.isclose(
-                row["psnr_rgb"], theirs[level]["psnr_rgb"], abs_tol=SAME
-            ):
-                raise InputError(
-                    f"{runs[0].folder.name} and {other.folder.name} differ in the test images, as bicubic upscaling "
-                    "scores differently on them: no common table"
-                )
+        check_bicubic(runs[0], other)
+
+
+def check_bicubic(run: Run, other: Run) -> None:
+    """Raise InputError where bicubic upscaling scores differently in two runs: their test images are not the same."""
+    ours, theirs = scores_by_level(run, "bicubic"), scores_by_level(other, "bicubic")
+    same = ours.keys() == theirs.keys() and all(
+        row["images"] == theirs[level]["images"]
+        and math.isclose(row["psnr_rgb"], theirs[level]["psnr_rgb"], abs_tol=SAME)
+        for level, row in ours.items()
+    )
+    if not same:
+        raise InputError(
+            f"{run.folder.name} and {other.folder.name} differ in the test images, as bicubic upscaling "
+            "scores differently on them: no common table"
+        )

@@ -7,7 +7,15 @@ import numpy as np
 
 from arcsr_lightning.errors import InputError
 from arcsr_lightning.results.paper import ABLATIONS, Figures, published
-from arcsr_lightning.results.runs import FINISHED, Run, Study, check_comparable, images_of, rows_of, throughput
+from arcsr_lightning.results.runs import (
+    FINISHED,
+    Run,
+    Study,
+    check_comparable,
+    psnr_of_images,
+    scores_by_level,
+    throughput,
+)
 from arcsr_lightning.results.statistics import Interval, Spread, paired_bootstrap, spread
 from arcsr_lightning.runs.settings import differences
 
@@ -55,7 +63,7 @@ class Section(NamedTuple):
     """The entries of one data set; ``runs`` are the finished ones, ``ablations`` says which table it belongs to."""
 
     data: str
-    scale: int
+    scale: int | None
     runs: list[Run]
     entries: list[Entry]
     reference: str | None
@@ -81,7 +89,7 @@ class Group(NamedTuple):
         return [run for run in self.runs if run.state == FINISHED]
 
 
-def sections(study: Study, reference: str | None = None) -> list[Section]:
+def study_sections(study: Study, reference: str | None = None) -> list[Section]:
     """A section for each data set, in the order of the study.
 
     Args:
@@ -95,31 +103,31 @@ def sections(study: Study, reference: str | None = None) -> list[Section]:
     by_data: dict[str, list[Run]] = {}
     for run in study.runs:
         by_data.setdefault(run.data, []).append(run)
-    grouped = {data: labelled(groups(runs)) for data, runs in by_data.items()}
+    grouped = {data: label_groups(group_seeds(runs)) for data, runs in by_data.items()}
     labels = {"bicubic": "bicubic"}
     labels |= {group.label: group.runs[0].method for found in grouped.values() for group in found}
     if reference is not None and reference not in (*labels, *labels.values()):
         raise InputError(f"reference={reference}: no method of this study; it has {', '.join(sorted(labels))}")
-    return [section(study, data, found, reference) for data, found in grouped.items()]
+    return [data_section(study, data, found, reference) for data, found in grouped.items()]
 
 
-def section(study: Study, data: str, found: Sequence[Group], reference: str | None) -> Section:
+def data_section(study: Study, data: str, found: Sequence[Group], reference: str | None) -> Section:
     """What is known on one data set."""
     runs = [run for group in found for run in group.finished]
     check_comparable(runs)
     trained = [group for group in found if group.runs[0].method != "bicubic"]
     images = {group.label: mean_images(group) for group in trained if group.finished}
     if runs:
-        images["bicubic"] = images_of(runs[0], "bicubic")
-    chosen = reference_of(trained, reference)
+        images["bicubic"] = psnr_of_images(runs[0], "bicubic")
+    chosen = find_reference(trained, reference)
     entries = [bicubic_entry(runs[0], images, chosen)] if runs else []
-    entries += [entry(study, group, images, chosen) for group in trained]
-    scale = runs[0].report["config"]["scale"] if runs else found[0].runs[0].config["scale"]
+    entries += [method_entry(study, group, images, chosen) for group in trained]
+    scale = runs[0].report["config"]["scale"] if runs else found[0].runs[0].config.get("scale")
     ablations = any(group.runs[0].method in ABLATIONS for group in trained)
     return Section(data, scale, runs, entries, chosen if chosen in images else None, ablations)
 
 
-def reference_of(trained: Sequence[Group], wanted: str | None) -> str | None:
+def find_reference(trained: Sequence[Group], wanted: str | None) -> str | None:
     """The label of the reference on a data set, None where it is not among its methods."""
     if wanted == "bicubic":
         return wanted
@@ -130,7 +138,7 @@ def reference_of(trained: Sequence[Group], wanted: str | None) -> str | None:
     return names[0][0] if names and wanted is None else None
 
 
-def groups(runs: Sequence[Run]) -> list[list[Run]]:
+def group_seeds(runs: Sequence[Run]) -> list[list[Run]]:
     """The runs with those that differ in nothing but their seed together.
 
     Raises:
@@ -138,7 +146,7 @@ def groups(runs: Sequence[Run]) -> list[list[Run]]:
     """
     found: list[list[Run]] = []
     for run in runs:
-        group = next((group for group in found if alike(run, group[0])), None)
+        group = next((group for group in found if same_but_for_seed(run, group[0])), None)
         if group is None:
             found.append([run])
             continue
@@ -151,20 +159,20 @@ def groups(runs: Sequence[Run]) -> list[list[Run]]:
     return found
 
 
-def alike(run: Run, other: Run) -> bool:
+def same_but_for_seed(run: Run, other: Run) -> bool:
     """Whether two runs, by what was typed and by what was composed of it, are one training with two seeds."""
-    same = setting(run.overrides) == setting(other.overrides) and run.method == other.method
+    same = without_seed(run.overrides) == without_seed(other.overrides) and run.method == other.method
     return same and set(differences(other.config, run.config)) <= {"seed"}
 
 
-def setting(overrides: Sequence[str]) -> frozenset[str]:
+def without_seed(overrides: Sequence[str]) -> frozenset[str]:
     """The overrides but for the seed."""
     return frozenset(override for override in overrides if not override.startswith("seed="))
 
 
-def labelled(found: Sequence[list[Run]]) -> list[Group]:
+def label_groups(found: Sequence[list[Run]]) -> list[Group]:
     """The groups under the names of their methods; several of one method with what distinguishes them too."""
-    names = [(runs[0].method, own_setting(runs, found)) for runs in found]
+    names = [(runs[0].method, distinguishing_overrides(runs, found)) for runs in found]
     result = []
     for (method, own), runs in zip(names, found, strict=True):
         unique = own if names.count((method, own)) == 1 else runs[0].folder.name
@@ -172,12 +180,12 @@ def labelled(found: Sequence[list[Run]]) -> list[Group]:
     return result
 
 
-def own_setting(runs: Sequence[Run], found: Sequence[list[Run]]) -> str:
+def distinguishing_overrides(runs: Sequence[Run], found: Sequence[list[Run]]) -> str:
     """What was typed for a group, but not for all others of its method."""
     common = frozenset.intersection(
-        *(setting(other[0].overrides) for other in found if other[0].method == runs[0].method)
+        *(without_seed(other[0].overrides) for other in found if other[0].method == runs[0].method)
     )
-    own = setting(runs[0].overrides) - common
+    own = without_seed(runs[0].overrides) - common
     return " ".join(override for override in runs[0].overrides if override in own)
 
 
@@ -187,7 +195,7 @@ def mean_images(group: Group) -> Images:
     Raises:
         InputError: they were not scored on the same images.
     """
-    first, *others = [(run, images_of(run, run.method)) for run in group.finished]
+    first, *others = [(run, psnr_of_images(run, run.method)) for run in group.finished]
     for run, images in others:
         check_same_images(first[0].folder.name, first[1], run.folder.name, images)
     every = [first[1], *(images for _, images in others)]
@@ -205,7 +213,9 @@ def check_same_images(one: str, images: Images, other: str, others: Images) -> N
         raise InputError(f"{one} and {other} differ in the test images: their scores cannot be paired")
 
 
-def difference(images: dict[str, Images], label: str, reference: str | None, level: float) -> Interval | None:
+def difference_to_reference(
+    images: dict[str, Images], label: str, reference: str | None, level: float
+) -> Interval | None:
     """Of an entry to the reference; None for the reference itself, and where a perfect image has no finite score."""
     if reference not in images or label == reference:
         return None
@@ -217,17 +227,17 @@ def difference(images: dict[str, Images], label: str, reference: str | None, lev
     return paired_bootstrap(pairs[:, 0], pairs[:, 1], np.random.default_rng(0))  # the same interval at every call
 
 
-def entry(study: Study, group: Group, images: dict[str, Images], reference: str | None) -> Entry:
+def method_entry(study: Study, group: Group, images: dict[str, Images], reference: str | None) -> Entry:
     """What the runs of a group came to."""
     runs, method = group.finished, group.runs[0].method
-    waiting = sum(setting(job) == setting(group.runs[0].overrides) for job in study.waiting)
-    rows = [rows_of(run, method) for run in runs]
+    waiting = sum(without_seed(job) == without_seed(group.runs[0].overrides) for job in study.waiting)
+    rows = [scores_by_level(run, method) for run in runs]
     scores = {}
     for level in rows[0] if rows else ():
         scores[level] = Score(
             [row[level]["psnr_rgb"] for row in rows],
             spread([row[level]["ssim_rgb"] for row in rows]),
-            difference(images, group.label, reference, level),
+            difference_to_reference(images, group.label, reference, level),
         )
     errors = [[level["kernel_error"] for level in row.values() if "kernel_error" in level] for row in rows]
     speeds = [speed for run in runs if (speed := throughput(run)) is not None]
@@ -249,7 +259,9 @@ def entry(study: Study, group: Group, images: dict[str, Images], reference: str 
 def bicubic_entry(run: Run, images: dict[str, Images], reference: str | None) -> Entry:
     """Bicubic upscaling, as any run scored it."""
     scores = {
-        level: Score([row["psnr_rgb"]], spread([row["ssim_rgb"]]), difference(images, "bicubic", reference, level))
-        for level, row in rows_of(run, "bicubic").items()
+        level: Score(
+            [row["psnr_rgb"]], spread([row["ssim_rgb"]]), difference_to_reference(images, "bicubic", reference, level)
+        )
+        for level, row in scores_by_level(run, "bicubic").items()
     }
     return Entry("bicubic", "bicubic", FINISHED, 1, 1, BICUBIC, scores, None, None, [])

@@ -1,8 +1,10 @@
 """Weights on disk: read checkpoints and safetensors files back into networks, export one as the other."""
 
 import json
+import os
 import pickle
 import zipfile
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -11,11 +13,13 @@ import torch
 from safetensors import SafetensorError, safe_open
 from torch import Tensor, nn
 
-from arcsr_lightning.errors import InputError
+from arcsr_lightning.errors import InputError, first_line
 from arcsr_lightning.files import write_aside
-from arcsr_lightning.launch import USER_ERRORS, build_network, explain
+from arcsr_lightning.parts import OWN_MODULES, TRUSTED_MODULES, build_network
 
 PREFIX = "network."  # of the network's keys in a Lightning checkpoint
+NEEDED = ("model", "method", "scale", "kernel_size")  # of a configuration, to rebuild its network and to describe it
+DEPTH, WIDTH = 64, 10_000  # more levels of a configuration, or entries in one of them, are no run's
 
 
 class Saved(NamedTuple):
@@ -31,7 +35,8 @@ def load_model(path: str | Path) -> nn.Module:
     EMA weights where there are any: a run that keeps them saves them as the checkpoint's weights.
 
     Raises:
-        InputError: the file is missing, is no checkpoint, or names parts from outside this package.
+        InputError: the file is missing, is no checkpoint, or names parts from outside this package and the modules in
+            the environment variable ``ARCSR_TRUSTED_MODULES``.
     """
     return build_saved(read_saved(path), path)
 
@@ -40,14 +45,20 @@ def build_saved(saved: Saved, path: str | Path) -> nn.Module:
     """The network of what was read from ``path``, in eval mode, on the CPU.
 
     Raises:
-        InputError: it names parts from outside this package, or its weights do not fit its configuration.
+        InputError: it names parts that are not trusted, or its weights do not fit its configuration.
     """
     try:
-        network = build_network(saved.config["model"])
-    except USER_ERRORS as error:
-        raise InputError(f"{path}: {explain(error) or first_line(error)}") from error
+        network = build_network(saved.config["model"], trusted_modules())
+    except InputError as error:
+        raise InputError(f"{path}: {error}") from error
     load_weights(network, saved, path)
     return network.eval()
+
+
+def trusted_modules() -> tuple[str, ...]:
+    """Where the class paths of a file may lead: this package's parts, and what ``ARCSR_TRUSTED_MODULES`` names."""
+    named = (name.strip() for name in os.environ.get(TRUSTED_MODULES, "").split(","))
+    return (*OWN_MODULES, *(name for name in named if name))
 
 
 def find_weights(weights: str, log_dir: str | Path) -> Path:
@@ -74,21 +85,44 @@ def read_saved(path: str | Path) -> Saved:
     if not path.is_file():
         raise InputError(f"{path}: no such file; give a checkpoint (.ckpt) or an export (.safetensors)")
     saved = read_safetensors(path) if path.suffix == ".safetensors" else read_checkpoint(path)
-    weights = saved.weights and all(isinstance(value, Tensor) for value in saved.weights.values())
-    if not (weights and isinstance(saved.config, dict) and "model" in saved.config):
-        raise InputError(f"{path}: not a checkpoint of this package (no network or no configuration in it)")
+    if not (saved.weights and all(map(is_dense, saved.weights.values()))):
+        raise InputError(f"{path}: not a checkpoint of this package (no network in it)")
     if not is_plain(saved.config):
         raise InputError(f"{path}: not a checkpoint of this package (its configuration is not resolved, plain data)")
+    if not isinstance(saved.config, dict) or any(key not in saved.config for key in NEEDED):
+        raise InputError(f"{path}: not a checkpoint of this package (its configuration lacks {', '.join(NEEDED)})")
     return saved
 
 
-def is_plain(node: Any) -> bool:
-    """Whether ``node`` is dicts, lists and scalars only, with no interpolation left that could build something else."""
+def is_dense(value: Any) -> bool:
+    """Whether ``value`` is an ordinary tensor of numbers in memory."""
+    dense = isinstance(value, Tensor) and value.layout == torch.strided and value.device.type == "cpu"
+    return dense and not value.is_quantized
+
+
+def is_plain(config: Any) -> bool:
+    """Whether ``config`` is dicts, lists and scalars only, with no interpolation left that could build something else.
+
+    Level by level and within bounds: a file may hold data that contain themselves.
+    """
+    level = [config]
+    for _ in range(DEPTH):
+        if not all(map(is_plain_node, level)):
+            return False
+        level = [child for node in level for child in children_of(node)]
+        if not level or len(level) > WIDTH:
+            return not level
+    return False
+
+
+def is_plain_node(node: Any) -> bool:
     if isinstance(node, dict):
-        return all(map(is_plain, node.values()))
-    if isinstance(node, list):
-        return all(map(is_plain, node))
-    return "${" not in node if isinstance(node, str) else node is None or isinstance(node, bool | int | float)
+        return all(isinstance(key, str) for key in node)
+    return "${" not in node if isinstance(node, str) else node is None or isinstance(node, list | bool | int | float)
+
+
+def children_of(node: Any) -> Iterable[Any]:
+    return node.values() if isinstance(node, dict) else node if isinstance(node, list) else ()
 
 
 def read_checkpoint(path: Path) -> Saved:
@@ -106,6 +140,7 @@ def read_checkpoint(path: Path) -> Saved:
         LookupError,
         TypeError,
         ValueError,
+        RecursionError,
     ) as error:
         raise InputError(f"{path}: not a checkpoint of this package, or a damaged one ({first_line(error)})") from error
     return Saved(weights, config)
@@ -117,7 +152,7 @@ def read_safetensors(path: Path) -> Saved:
             metadata = file.metadata() or {}
         weights = safetensors.torch.load_file(path)
         config = json.loads(metadata.get("config", "{}"))
-    except (SafetensorError, OSError, ValueError) as error:
+    except (SafetensorError, OSError, ValueError, RecursionError) as error:
         raise InputError(f"{path}: not a safetensors file, or a damaged one ({first_line(error)})") from error
     return Saved(weights, config)
 
@@ -151,9 +186,5 @@ def export(checkpoint: str | Path, output: str | Path) -> None:
     """Write a checkpoint's network as ``.safetensors``, its configuration in the metadata."""
     saved = read_saved(checkpoint)
     weights = {key: value.contiguous() for key, value in saved.weights.items()}
-    with write_aside(Path(output)) as path:
-        safetensors.torch.save_file(weights, path, metadata={"config": json.dumps(saved.config)})
-
-
-def first_line(error: BaseException) -> str:
-    return (str(error) or type(error).__name__).strip().splitlines()[0]
+    with write_aside(output) as path:  # not save_file, which leaves a file that its owner alone can read
+        path.write_bytes(safetensors.torch.save(weights, metadata={"config": json.dumps(saved.config)}))

@@ -2,11 +2,19 @@
 
 import math
 from copy import deepcopy
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
+
+
+class PartCost(NamedTuple):
+    """What a part of a network costs: numbers that train, and 1e9 multiply-accumulates for one LR image."""
+
+    name: str
+    parameters: int
+    gmacs: float
 
 
 def parameters(network: nn.Module) -> int:
@@ -16,14 +24,41 @@ def parameters(network: nn.Module) -> int:
 
 def macs(network: nn.Module, height: int = 64, width: int = 64) -> int:
     """Multiply-accumulates of convolutions and matrix products for one LR image of height x width pixels."""
-    in_place = {torch.ops.aten.addmm_: product_flops, torch.ops.aten.baddbmm_: product_flops}  # the counter lacks them
+    return _count(network, height, width).get_total_flops() // 2
+
+
+def parts(network: nn.Module, height: int = 64, width: int = 64) -> list[PartCost]:
+    """The cost of every child of a network, in their order.
+
+    What the network has and does outside of its children comes last, under the name of its class, where there is any:
+    the rows sum to ``parameters(network)`` and to ``macs(network)``.
+    """
+    root = type(network).__name__
+    counts = {name: sum(by_kind.values()) for name, by_kind in _count(network, height, width).get_flop_counts().items()}
+    rows = [
+        PartCost(name, parameters(child), counts.get(f"{root}.{name}", 0) / 2e9)
+        for name, child in network.named_children()
+    ]
+    rest = PartCost(
+        root,
+        parameters(network) - sum(row.parameters for row in rows),
+        counts.get("Global", 0) / 2e9 - sum(row.gmacs for row in rows),
+    )
+    return [*rows, rest] if rest.parameters or rest.gmacs > 1e-12 else rows
+
+
+def _count(network: nn.Module, height: int, width: int) -> FlopCounterMode:
+    in_place = {
+        torch.ops.aten.addmm_: _product_flops,
+        torch.ops.aten.baddbmm_: _product_flops,
+    }  # the counter lacks them
     network = deepcopy(network).to("meta")
     lr = torch.empty(1, 3, height, width, device="meta")
     with torch.device("meta"), torch.no_grad(), FlopCounterMode(display=False, custom_mapping=in_place) as counter:
         network.eval()(lr)
-    return counter.get_total_flops() // 2
+    return counter
 
 
-def product_flops(sums: torch.Size, left: torch.Size, right: torch.Size, **_: Any) -> int:
+def _product_flops(sums: torch.Size, left: torch.Size, right: torch.Size, **_: Any) -> int:
     """The operations of ``sums += left @ right``, from the shapes: (..., m, k) and (..., k, n)."""
     return 2 * math.prod(left) * right[-1]

@@ -4,8 +4,8 @@ from torch import Tensor
 from torchmetrics.functional.image import peak_signal_noise_ratio, structural_similarity_index_measure
 
 from arcsr_lightning.degradation import round_to_8bit
+from arcsr_lightning.scores.protocol import SSIM_SIGMA, SSIM_WINDOW
 
-SSIM_WINDOW = 11  # Gaussian, sigma 1.5
 LUMA = (65.481, 128.553, 24.966)  # BT.601, studio range, as MATLAB's rgb2ycbcr
 LUMA_OFFSET = 16.0
 
@@ -33,7 +33,14 @@ def ssim(x: Tensor, y: Tensor) -> Tensor:
             f"SSIM needs sides of at least {SSIM_WINDOW} px after the border crop, got {tuple(x.shape[-2:])}"
         )
     _, image = structural_similarity_index_measure(
-        x, y, data_range=1.0, gaussian_kernel=True, sigma=1.5, reduction="none", return_full_image=True
+        x,
+        y,
+        data_range=1.0,
+        gaussian_kernel=True,
+        kernel_size=SSIM_WINDOW,
+        sigma=SSIM_SIGMA,
+        reduction="none",
+        return_full_image=True,
     )
     margin = SSIM_WINDOW // 2
     return image[..., margin:-margin, margin:-margin].mean(dim=(1, 2, 3))
@@ -53,19 +60,6 @@ def score(sr: Tensor, hr: Tensor, border: int) -> dict[str, Tensor]:
         "ssim_rgb": ssim(sr, hr),
         "psnr_y": psnr(sr_y, hr_y),
         "ssim_y": ssim(sr_y, hr_y),
-    }
-
-
-def protocol(border: int) -> dict[str, str | int]:
-    """How ``score`` measures, in words, to stand beside every number."""
-    return {
-        "colour": "RGB, and Y of BT.601 studio range",
-        "border": border,
-        "rounding": "8 bit",
-        "data_range": 1,
-        "ssim": f"Gaussian window {SSIM_WINDOW}, sigma 1.5, valid region",
-        "average": "mean over whole images",
-        "noise": "Gaussian, sigma in 8-bit levels, added to the LR image",
     }
 
 

@@ -6,14 +6,13 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from omegaconf import DictConfig, OmegaConf
 from rich.console import Console
 from rich.table import Table
 from torch import nn
 
 from arcsr_lightning.files import write_csv, write_text
 from arcsr_lightning.scores.cost import macs, parameters
-from arcsr_lightning.scores.metrics import protocol
+from arcsr_lightning.scores.protocol import protocol
 from arcsr_lightning.scores.rows import Row, mean_scores
 
 SCORES = {"psnr_rgb": ".2f", "ssim_rgb": ".4f", "psnr_y": ".2f", "ssim_y": ".4f", "kernel_error": ".3f"}
@@ -31,42 +30,50 @@ def summary(rows: list[Row], data: str) -> list[dict[str, Any]]:
 
 
 def write_report(
-    rows: list[Row], cfg: DictConfig, network: nn.Module, trained: dict[str, Any], hardware: dict[str, Any]
+    folder: str | Path,
+    rows: list[Row],
+    method: dict[str, Any],
+    config: dict[str, Any],
+    hardware: dict[str, Any],
 ) -> None:
-    """Write metrics.json and per_image.csv into ``cfg.paths.output_dir`` and print the table.
+    """Write metrics.json and per_image.csv into ``folder`` and print the table.
 
     Args:
-        rows: ``SRModule.test_rows``.
-        cfg: the run's configuration; stored beside the numbers.
-        network: what was tested; its ``scale`` is the border cut before scoring.
-        trained: the configuration that it was trained with, plain data.
+        folder: of the run.
+        rows: the scores of every method and image.
+        method: what :func:`method_card` says of the method that was tested.
+        config: the run's configuration, resolved plain data; stored beside the numbers.
         hardware: what :func:`hardware_of` says of this process.
     """
-    folder = Path(cfg.paths.output_dir)
-    means = summary(rows, cfg.data.name)
+    means = summary(rows, config["data"]["name"])
     report = {
         "rows": [{key: json_number(value) for key, value in row.items()} for row in means],
-        "method": described(network, cfg.method, trained),
-        "config": OmegaConf.to_container(cfg, resolve=True),
-        "protocol": protocol(network.scale),
+        "method": method,
+        "config": config,
+        "protocol": protocol(config["scale"]),
         "hardware": hardware,
     }
-    write_csv(folder / "per_image.csv", rows)
-    write_text(folder / "metrics.json", json.dumps(report, indent=2) + "\n")  # last: where it is, all is
+    write_csv(Path(folder, "per_image.csv"), rows)
+    write_text(Path(folder, "metrics.json"), json.dumps(report, indent=2) + "\n")  # last: where it is, all is
     console = Console()
-    console.print(table(means, network.scale))
+    console.print(score_table(means, config["scale"]))
     console.print(f"results: {folder}", soft_wrap=True)
 
 
-def described(network: nn.Module, method: str, trained: dict[str, Any]) -> dict[str, Any]:
-    """What a reader must know of a method beside its figures: costs, supervision, schedule, deviations."""
-    card = trained.get("card", {})
+def method_card(name: str, network: nn.Module, trained: dict[str, Any]) -> dict[str, Any]:
+    """What a reader must know of a method beside its figures: costs, supervision, schedule, deviations.
+
+    Args:
+        name: of the method, in tables.
+        network: what was tested.
+        trained: the configuration that it was trained with, resolved plain data.
+    """
     return {
-        "name": method,
+        "name": name,
         "parameters": parameters(network),
         "gmacs_lr64": macs(network) / 1e9,
         "batch_size": trained["data"]["batch_size"],
-    } | card
+    } | (trained.get("card") or {})
 
 
 def hardware_of(device: torch.device, devices: int) -> dict[str, Any]:
@@ -80,18 +87,18 @@ def json_number(value: Any) -> Any:
     return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
-def table(means: list[dict[str, Any]], border: int) -> Table:
+def score_table(means: list[dict[str, Any]], border: int) -> Table:
     """The means as a table for a terminal."""
-    result = Table(
+    table = Table(
         title=f"{means[0]['data']}, {means[0]['images']} test images",
         caption=f"PSNR in dB; 8-bit, {border} px border cut, mean over images",
     )
-    result.add_column("noise", justify="right")
-    result.add_column("method", no_wrap=True)
+    table.add_column("noise", justify="right")
+    table.add_column("method", no_wrap=True)
     scores = {name: form for name, form in SCORES.items() if any(name in row for row in means)}
     for name in scores:
-        result.add_column(name.replace("_", " "), justify="right")  # may wrap
+        table.add_column(name.replace("_", " "), justify="right")  # may wrap
     for row in means:
         cells = [format(row[name], form) if name in row else "-" for name, form in scores.items()]
-        result.add_row(f"{row['noise_level']:g}", row["method"], *cells)
-    return result
+        table.add_row(f"{row['noise_level']:g}", row["method"], *cells)
+    return table

@@ -8,7 +8,7 @@ import pytest
 
 from arcsr_lightning.results import compare
 from arcsr_lightning.results.runs import read_study
-from arcsr_lightning.results.sections import sections
+from arcsr_lightning.results.sections import study_sections
 
 
 def lines(table: list[list[str]]) -> dict[str, list[str]]:
@@ -49,7 +49,7 @@ def test_a_table_has_a_line_per_method_bicubic_first_and_no_blank(study, tables)
 
 def test_scores_stand_beside_the_papers_with_spread_and_difference(study, tables):
     gopro, _, reds, _ = map(lines, tables(compare(study).read_text()))
-    (section, _) = sections(read_study(study))
+    (section, _) = study_sections(read_study(study))
     arcsr = next(entry for entry in section.entries if entry.label == "arcsr").scores[0.0]
     assert gopro["arcsr"][:6] == ["2", f"{arcsr.psnr.mean:.2f} ± 0.07", "24.33", "0.7050 ± 0.0071", "0.73", "-"]
     assert gopro["dasr"][0] == "1 of 3"

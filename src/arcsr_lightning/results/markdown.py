@@ -1,12 +1,11 @@
-"""results.md and the CSV files: what was reached, by what means, at what cost, and what is missing."""
+"""results.md: what was reached, by what means, at what cost, and what is missing."""
 
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Any
 
-from arcsr_lightning.files import markdown_table, write_csv, write_text
-from arcsr_lightning.results.paper import ABLATIONS, Figures, published
-from arcsr_lightning.results.runs import FINISHED, WAITING, Row, Run, Study, rows_of, throughput
+from arcsr_lightning.files import markdown_table
+from arcsr_lightning.results.csv_rows import cost_columns
+from arcsr_lightning.results.runs import FINISHED, WAITING, Study
 from arcsr_lightning.results.sections import Entry, Section
 from arcsr_lightning.results.statistics import Interval, Spread
 
@@ -14,38 +13,28 @@ NOTES = "## Methods"  # the heading of what is too long for a terminal
 NONE = "-"
 
 
-def write(folder: Path, study: Study, sections: Sequence[Section]) -> None:
-    """Write results.csv, results_means.csv and results.md into ``folder``."""
-    write_csv(folder / "results.csv", run_rows(study))
-    write_csv(folder / "results_means.csv", [row for section in sections for row in mean_rows(section)])
-    write_text(folder / "results.md", markdown(study, sections))
-
-
-# ---------------------------------------------------------------- Markdown
-
-
-def markdown(study: Study, sections: Sequence[Section]) -> str:
+def results_markdown(study: Study, sections: Sequence[Section]) -> str:
     """The tables of all data sets, what is not finished, and what must be known of the methods."""
     parts = [f"# {study.name}"]
     scored = [section for section in sections if section.levels]
     if scored:
-        parts += [legend(scored), "![PSNR of every method](results.png)"]
+        parts += [legend_text(scored), "![PSNR of every method](results.png)"]
     for section in sections:
         parts += [
-            heading(section),
+            heading_text(section),
             markdown_table(score_cells(section)),
             *([markdown_table(cost_cells(section))] if section.levels else []),
         ]
-    missing = unfinished(study)
+    missing = unfinished_lines(study)
     if missing:
         parts += ["## Not finished", "\n".join(missing)]
     cards = {entry.method: entry.card for section in sections for entry in section.entries if entry.card}
     if cards:
-        parts += [NOTES, "\n".join(explained(method, card) for method, card in cards.items())]
+        parts += [NOTES, "\n".join(method_note(method, card) for method, card in cards.items())]
     return "\n\n".join(parts) + "\n"
 
 
-def legend(sections: Sequence[Section]) -> str:
+def legend_text(sections: Sequence[Section]) -> str:
     """What the figures are, for all sections."""
     protocol = "; ".join(f"{key} {value}" for key, value in sections[0].runs[0].report["protocol"].items())
     sentences = [
@@ -73,7 +62,7 @@ def paper_sentence(sections: Sequence[Section]) -> str:
     )
 
 
-def heading(section: Section) -> str:
+def heading_text(section: Section) -> str:
     """The data set, and whether all methods saw the same of it."""
     if not section.runs:
         return f"## {section.data}\n\nNo run is finished."
@@ -94,8 +83,8 @@ def heading(section: Section) -> str:
 def samples_seen(config: dict[str, Any]) -> dict[str, Any]:
     """What decides, for a given seed, which samples a training sees in which order."""
     elsewhere = ("second_crop", "store", "seed")
-    train = {key: value for key, value in config["data"]["train"].items() if key not in elsewhere}
-    return {"train": train, "batch_size": config["data"]["batch_size"], "steps": config["trainer"]["max_steps"]}
+    train = {key: value for key, value in (config["data"].get("train") or {}).items() if key not in elsewhere}
+    return {"train": train, "batch_size": config["data"]["batch_size"], "steps": config["trainer"].get("max_steps")}
 
 
 def score_cells(section: Section) -> list[list[str]]:
@@ -108,7 +97,7 @@ def score_cells(section: Section) -> list[list[str]]:
     lines = [header]
     for entry in section.entries:
         scores = [cell for level in section.levels for cell in level_cells(section, entry, level)]
-        lines.append([name(entry), seeds(entry), *scores])
+        lines.append([method_cell(entry), seeds_cell(entry), *scores])
     return lines
 
 
@@ -121,7 +110,9 @@ def level_cells(section: Section, entry: Entry, level: float) -> list[str]:
     score, paper = entry.scores.get(level), section.paper(entry.method, level)
     papers = [f"{paper.psnr:.2f}", f"{paper.ssim:.2f}"] if paper else [NONE, NONE]
     psnr, ssim, difference = (
-        (shown(score.psnr, ".2f"), shown(score.ssim, ".4f"), interval(score.difference)) if score else [entry.state] * 3
+        (spread_cell(score.psnr, ".2f"), spread_cell(score.ssim, ".4f"), interval_cell(score.difference))
+        if score
+        else [entry.state] * 3
     )
     scores = [psnr, papers[0], ssim, papers[1]] if paper_has(section, level) else [psnr, ssim]
     return scores + ([difference] if section.reference else [])
@@ -132,28 +123,32 @@ def cost_cells(section: Section) -> list[list[str]]:
     lines = [["method", "parameters", "GMACs", "kernel error", "images/s", "learnt from", "steps"]]
     for entry in section.entries:
         if not entry.card:
-            lines.append([name(entry), *[entry.state] * 6])
+            lines.append([method_cell(entry), *[entry.state] * 6])
             continue
-        cost = costs(entry.card)
-        speed = f"{shown(entry.images_per_s, '.1f')} ({devices(entry)})" if entry.images_per_s else NONE
-        figures = [f"{cost['parameters'] / 1e6:.2f} M", f"{cost['gmacs_lr64']:.2f}", shown(entry.kernel_error, ".3f")]
-        lines.append([name(entry), *figures, speed, cost["learnt_from"], cost["steps"]])
+        cost = cost_columns(entry.card)
+        speed = f"{spread_cell(entry.images_per_s, '.1f')} ({devices_text(entry)})" if entry.images_per_s else NONE
+        figures = [
+            f"{cost['parameters'] / 1e6:.2f} M",
+            f"{cost['gmacs_lr64']:.2f}",
+            spread_cell(entry.kernel_error, ".3f"),
+        ]
+        lines.append([method_cell(entry), *figures, speed, cost["learnt_from"], cost["steps"]])
     return lines
 
 
-def name(entry: Entry) -> str:
+def method_cell(entry: Entry) -> str:
     """The method, and whether its figures may be compared."""
     return entry.label if entry.card.get("comparable", True) else f"{entry.label}, not comparable"
 
 
-def seeds(entry: Entry) -> str:
+def seeds_cell(entry: Entry) -> str:
     """How many there are, and how many there should be."""
     if entry.method == "bicubic":
         return NONE
     return str(entry.planned) if entry.finished == entry.planned else f"{entry.finished} of {entry.planned}"
 
 
-def devices(entry: Entry) -> str:
+def devices_text(entry: Entry) -> str:
     """What the trainings ran on."""
     return ", ".join(
         (f"{one['devices']} × " if one["devices"] > 1 else "")
@@ -163,18 +158,18 @@ def devices(entry: Entry) -> str:
     )
 
 
-def shown(value: Spread | None, form: str) -> str:
+def spread_cell(value: Spread | None, form: str) -> str:
     """``mean ± std``, the mean alone, or that there is none."""
     if value is None:
         return NONE
     return f"{value.mean:{form}}" + (f" ± {value.std:{form}}" if value.std is not None else "")
 
 
-def interval(value: Interval | None) -> str:
+def interval_cell(value: Interval | None) -> str:
     return f"{value.mean:+.2f} [{value.low:+.2f}, {value.high:+.2f}]" if value else NONE
 
 
-def unfinished(study: Study) -> list[str]:
+def unfinished_lines(study: Study) -> list[str]:
     """A line for every job without figures: what it was to be, and what became of it."""
     every = [frozenset(overrides) for overrides in (*study.waiting, *(run.overrides for run in study.runs))]
     common = frozenset.intersection(*every) if len(every) > 1 else frozenset()
@@ -187,79 +182,14 @@ def unfinished(study: Study) -> list[str]:
     return lines + [line(overrides, WAITING, "") for overrides in study.waiting]
 
 
-def explained(method: str, card: dict[str, Any]) -> str:
+def method_note(method: str, card: dict[str, Any]) -> str:
     """The note on a method, in sentences."""
     deviations = [sentence.rstrip(".") for sentence in card.get("deviations") or []]
     parts = [
-        card.get("publication"),
-        f"Represents {card['represents']}" if "represents" in card else None,
-        card.get("note"),
-        "Unlike the publication: " + "; ".join(deviations) if deviations else None,
+        card.get("publication") or "",
+        f"Represents {card['represents']}" if card.get("represents") else "",
+        card.get("note") or "",
+        "Unlike the publication: " + "; ".join(deviations) if deviations else "",
     ]
-    sentences = [part.strip().rstrip(".") for part in parts if part]
+    sentences = [sentence for part in parts if (sentence := part.strip().rstrip("."))]
     return f"- **{method}**: " + ". ".join(part[0].upper() + part[1:] for part in sentences) + "."
-
-
-# ---------------------------------------------------------------- CSV
-
-
-def costs(card: dict[str, Any]) -> Row:
-    """What a method's figures were bought with."""
-    schedule = card.get("schedule") or []
-    return {
-        "parameters": card["parameters"],
-        "gmacs_lr64": round(card["gmacs_lr64"], 3),
-        "learnt_from": " + ".join(card.get("supervision") or []) or "nothing",
-        "steps": " + ".join(f"{stage['stage'] or ''} {stage['steps']}".strip() for stage in schedule) or "none",
-        "batch_size": card["batch_size"] if schedule else None,
-    }
-
-
-def run_rows(study: Study) -> list[Row]:
-    """A row per finished run and noise level, and one for every other job, with its state and reason."""
-    ablations = {run.data for run in study.runs if run.method in ABLATIONS}
-    rows: list[Row] = []
-    for run in study.runs:
-        job = {"data": run.data, "method": run.method, "seed": run.seed, "overrides": " ".join(run.overrides)}
-        if run.state == FINISHED:
-            rows += [job | {"state": run.state} | row for row in finished_rows(run, run.data in ablations)]
-        else:
-            rows.append(job | {"state": run.state, "reason": run.reason})
-    return rows + [{"overrides": " ".join(overrides), "state": WAITING} for overrides in study.waiting]
-
-
-def finished_rows(run: Run, ablations: bool) -> list[Row]:
-    """A row per noise level: scores, the paper's, costs."""
-    rows = []
-    for level, row in rows_of(run, run.method).items():
-        paper = published(run.method, run.data, run.report["config"]["scale"], level, ablations)
-        speed = {"images_per_s": throughput(run)} | run.report["hardware"]
-        rows.append(row | paper_columns(paper) | costs(run.report["method"]) | speed)
-    return rows
-
-
-def mean_rows(section: Section) -> list[Row]:
-    """The tables of a section, a row per method and noise level; one with its state where nothing is finished."""
-    rows: list[Row] = []
-    for entry in section.entries:
-        job = {"data": section.data, "method": entry.label, "seeds": entry.finished, "planned": entry.planned}
-        if not entry.scores:
-            rows.append(job | {"state": entry.state})
-        for level, score in entry.scores.items():
-            row = job | {"state": entry.state, "noise_level": level}
-            row |= spread_columns("psnr", score.psnr) | spread_columns("ssim", score.ssim)
-            row |= paper_columns(section.paper(entry.method, level))
-            if score.difference:
-                ends = {"low": score.difference.low, "high": score.difference.high}
-                row |= {"reference": section.reference, "difference": score.difference.mean} | ends
-            row |= spread_columns("kernel_error", entry.kernel_error)
-            rows.append(row | spread_columns("images_per_s", entry.images_per_s) | costs(entry.card))
-    return rows
-
-
-def paper_columns(figures: Figures | None) -> Row:
-    return {"paper_psnr": figures.psnr, "paper_ssim": figures.ssim} if figures else {}
-
-
-def spread_columns(name: str, value: Spread | None) -> Row:
-    return {name: value.mean, f"{name}_std": value.std} if value else {}

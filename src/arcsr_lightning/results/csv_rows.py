@@ -1,0 +1,70 @@
+"""The rows of results.csv and results_means.csv: the figures of a study as plain numbers."""
+
+from typing import Any
+
+from arcsr_lightning.results.paper import ABLATIONS, Figures, published
+from arcsr_lightning.results.runs import FINISHED, WAITING, Run, Study, scores_by_level, throughput
+from arcsr_lightning.results.sections import Section
+from arcsr_lightning.results.statistics import Spread
+
+
+def run_rows(study: Study) -> list[dict[str, Any]]:
+    """A row per finished run and noise level, and one for every other job, with its state and reason."""
+    ablations = {run.data for run in study.runs if run.method in ABLATIONS}
+    rows: list[dict[str, Any]] = []
+    for run in study.runs:
+        job = {"data": run.data, "method": run.method, "seed": run.seed, "overrides": " ".join(run.overrides)}
+        if run.state == FINISHED:
+            rows += [job | {"state": run.state} | row for row in finished_rows(run, run.data in ablations)]
+        else:
+            rows.append(job | {"state": run.state, "reason": run.reason})
+    return rows + [{"overrides": " ".join(overrides), "state": WAITING} for overrides in study.waiting]
+
+
+def finished_rows(run: Run, ablations: bool) -> list[dict[str, Any]]:
+    """A row per noise level: scores, the paper's, costs."""
+    rows = []
+    for level, row in scores_by_level(run, run.method).items():
+        paper = published(run.method, run.data, run.report["config"]["scale"], level, ablations)
+        speed = {"images_per_s": throughput(run)} | run.report["hardware"]
+        rows.append(row | paper_columns(paper) | cost_columns(run.report["method"]) | speed)
+    return rows
+
+
+def mean_rows(section: Section) -> list[dict[str, Any]]:
+    """The tables of a section, a row per method and noise level; one with its state where nothing is finished."""
+    rows: list[dict[str, Any]] = []
+    for entry in section.entries:
+        job = {"data": section.data, "method": entry.label, "seeds": entry.finished, "planned": entry.planned}
+        if not entry.scores:
+            rows.append(job | {"state": entry.state})
+        for level, score in entry.scores.items():
+            row = job | {"state": entry.state, "noise_level": level}
+            row |= spread_columns("psnr", score.psnr) | spread_columns("ssim", score.ssim)
+            row |= paper_columns(section.paper(entry.method, level))
+            if score.difference:
+                ends = {"low": score.difference.low, "high": score.difference.high}
+                row |= {"reference": section.reference, "difference": score.difference.mean} | ends
+            row |= spread_columns("kernel_error", entry.kernel_error)
+            rows.append(row | spread_columns("images_per_s", entry.images_per_s) | cost_columns(entry.card))
+    return rows
+
+
+def cost_columns(card: dict[str, Any]) -> dict[str, Any]:
+    """What a method's figures were bought with."""
+    schedule = card.get("schedule") or []
+    return {
+        "parameters": card["parameters"],
+        "gmacs_lr64": round(card["gmacs_lr64"], 3),
+        "learnt_from": " + ".join(card.get("supervision") or []) or "nothing",
+        "steps": " + ".join(f"{stage.get('stage') or ''} {stage['steps']}".strip() for stage in schedule) or "none",
+        "batch_size": card["batch_size"] if schedule else None,
+    }
+
+
+def paper_columns(figures: Figures | None) -> dict[str, Any]:
+    return {"paper_psnr": figures.psnr, "paper_ssim": figures.ssim} if figures else {}
+
+
+def spread_columns(name: str, value: Spread | None) -> dict[str, Any]:
+    return {name: value.mean, f"{name}_std": value.std} if value else {}
