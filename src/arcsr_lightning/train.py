@@ -14,7 +14,6 @@ from torch import nn
 from arcsr_lightning import launch
 from arcsr_lightning.errors import InputError
 from arcsr_lightning.files import remove_leftovers
-from arcsr_lightning.results import compare
 from arcsr_lightning.runs import resume
 from arcsr_lightning.runs.stages import Stage, plan, schedule
 from arcsr_lightning.runs.weights import export, load_weights, read_saved
@@ -136,15 +135,7 @@ def optimized(metrics: dict[str, float], name: str | None) -> float | None:
     return metrics[name]
 
 
-def tabulate(sweep: Path) -> None:
-    """Bring the table of a sweep up to date."""
-    try:
-        print(f"table of all jobs so far: {compare(sweep)}")  # noqa: T201
-    except InputError as error:  # a sweep over data sets, say
-        print(f"no table of all jobs: {error}")  # noqa: T201
-
-
-@launch.command("train", after_job=tabulate)
+@launch.command("train")
 def main(cfg: DictConfig) -> Any:
     return optimized(train(cfg), cfg.optimized_metric)
 

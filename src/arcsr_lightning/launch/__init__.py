@@ -4,6 +4,7 @@ from hydra.utils import instantiate
 
 from arcsr_lightning.launch import resolvers  # registers them
 from arcsr_lightning.launch.commands import command, compose
+from arcsr_lightning.launch.folders import FolderChoice
 from arcsr_lightning.launch.messages import USER_ERRORS, explain
 from arcsr_lightning.launch.objects import (
     build_data,
@@ -17,10 +18,13 @@ from arcsr_lightning.launch.objects import (
     prepare,
     show,
 )
+from arcsr_lightning.launch.search import SearchSeed
 from arcsr_lightning.launch.sweeps import SweepPlan
 
 __all__ = [
     "USER_ERRORS",
+    "FolderChoice",
+    "SearchSeed",
     "SweepPlan",
     "build_data",
     "build_loss",

@@ -1,6 +1,8 @@
 """What a test leaves behind: metrics.json, a row per image as CSV, and a table in the terminal."""
 
+import io
 import json
+import logging
 import math
 from pathlib import Path
 from typing import Any
@@ -15,6 +17,8 @@ from arcsr_lightning.files import write_csv, write_text
 from arcsr_lightning.scores.cost import macs, parameters
 from arcsr_lightning.scores.metrics import protocol
 from arcsr_lightning.scores.rows import Row, mean_scores
+
+log = logging.getLogger(__name__)
 
 SCORES = {"psnr_rgb": ".2f", "ssim_rgb": ".4f", "psnr_y": ".2f", "ssim_y": ".4f", "kernel_error": ".3f"}
 
@@ -55,7 +59,15 @@ def write_report(
     write_text(folder / "metrics.json", json.dumps(report, indent=2) + "\n")  # last: where it is, all is
     console = Console()
     console.print(table(means, network.scale))
+    log.debug("\n%s", as_text(table(means, network.scale)))
     console.print(f"results: {folder}", soft_wrap=True)
+
+
+def as_text(rendered: Table) -> str:
+    """A table as it looks in a terminal, without colours."""
+    console = Console(file=io.StringIO(), width=120, color_system=None)
+    console.print(rendered)
+    return console.file.getvalue()
 
 
 def described(network: nn.Module, method: str, trained: dict[str, Any]) -> dict[str, Any]:
