@@ -68,7 +68,7 @@ def test_what_is_resumed_is_in_the_same_log(configure, run, tiny, tmp_path, monk
     run(train, *tiny, *SHORT, "test=false")
     (log,) = tmp_path.glob("logs/quickstart/runs/*/quickstart.log")
     run(train, *tiny, *SHORT, "test=false", "trainer.max_steps=4", "ckpt_path=last", "allow_config_change=true")
-    assert [path for path in tmp_path.rglob("*.log")] == [log]
+    assert list(tmp_path.rglob("*.log")) == [log]
     text = log.read_text()
     assert text.count("typed: ") == 2
     assert re.search(r"ckpt_path +last\n", text)

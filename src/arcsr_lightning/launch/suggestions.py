@@ -84,7 +84,8 @@ def nearest(key: str, settings: list[str]) -> str | None:
     siblings = [last_name(one) for one in settings if one.rpartition(".")[0] == parent]
     if close := get_close_matches(name, siblings, 1):
         return f"{parent}.{close[0]}" if parent else close[0]
-    return next(iter(get_close_matches(key, settings, 1, cutoff=0.75)), None)
+    elsewhere = [] if parent in settings else get_close_matches(key, settings, 1, cutoff=0.75)
+    return elsewhere[0] if elsewhere else None
 
 
 def settings_beside(key: str, config_name: str, typed: list[str]) -> list[str]:
