@@ -11,7 +11,7 @@ import pytest
 from pytorch_lightning.utilities.rank_zero import rank_zero_only
 
 from arcsr_lightning import evaluate, predict, train
-from arcsr_lightning.launch.logs import as_a_command
+from arcsr_lightning.launch.logs import as_a_command, warnings_in_the_log
 
 SHORT = ("trainer.max_steps=2", "callbacks.panel=null")
 
@@ -122,6 +122,6 @@ def test_a_command_leaves_its_host_s_logging_and_warnings_as_they_were(run, tmp_
     with pytest.raises(SystemExit):
         run(evaluate, "weights=nowhere.ckpt")
     assert state() == before
-    with as_a_command():
+    with as_a_command(), warnings_in_the_log():
         assert state() != before
     assert state() == before

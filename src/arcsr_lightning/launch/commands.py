@@ -16,7 +16,7 @@ from arcsr_lightning import CONF_DIR
 from arcsr_lightning.errors import FolderInUseError
 from arcsr_lightning.launch import environment
 from arcsr_lightning.launch.ending import end
-from arcsr_lightning.launch.logs import as_a_command, note_launch
+from arcsr_lightning.launch.logs import as_a_command, note_launch, warnings_in_the_log
 from arcsr_lightning.launch.messages import explain, line_of
 from arcsr_lightning.launch.objects import close_loggers
 from arcsr_lightning.launch.suggestions import with_suggestion
@@ -52,9 +52,10 @@ def command(config_name: str) -> Callable[[Callable[[DictConfig], Any]], Callabl
         def job(cfg: DictConfig) -> Any:
             note_launch(NAMES.get(config_name, f"arcsr-{config_name}"))
             try:
-                if HydraConfig.get().mode == RunMode.MULTIRUN:
-                    return sweep_job(config_name, task, cfg)
-                return single_job(task, cfg)
+                with warnings_in_the_log():  # here, as a cluster calls the job without the command around it
+                    if HydraConfig.get().mode == RunMode.MULTIRUN:
+                        return sweep_job(config_name, task, cfg)
+                    return single_job(task, cfg)
             finally:
                 close_loggers()
 

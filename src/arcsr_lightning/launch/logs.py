@@ -46,14 +46,24 @@ class NotForeign(logging.Filter):
 
 @contextmanager
 def as_a_command() -> Iterator[None]:
-    """Log to the terminal, until Hydra has read where else; afterwards logging and warnings are as they were.
-
-    Deprecations in other packages are left to those who can act on them.
-    """
-    before = [
-        (logger, logger.handlers[:], logger.level, logger.propagate) for logger in map(logging.getLogger, CONFIGURED)
-    ]
+    """Log to the terminal, until Hydra has read where else; afterwards logging is as it was."""
+    loggers = [logging.getLogger(name) for name in CONFIGURED]
+    before = [(logger, logger.handlers[:], logger.level, logger.propagate) for logger in loggers]
     logging.basicConfig(format="%(message)s", stream=sys.stderr, force=True)
+    try:
+        yield
+    finally:
+        for logger, handlers, level, propagate in before:
+            for handler in logger.handlers:
+                if handler not in handlers:
+                    handler.close()
+            logger.handlers, logger.propagate = handlers, propagate
+            logger.setLevel(level)
+
+
+@contextmanager
+def warnings_in_the_log() -> Iterator[None]:
+    """Log warnings as one line each; deprecations in other packages are left to those who can act on them."""
     form = warnings.formatwarning
     with warnings.catch_warnings():
         warnings.formatwarning = short_warning
@@ -65,12 +75,6 @@ def as_a_command() -> Iterator[None]:
         finally:
             logging.captureWarnings(False)
             warnings.formatwarning = form
-            for logger, handlers, level, propagate in before:
-                for handler in logger.handlers:
-                    if handler not in handlers:
-                        handler.close()
-                logger.handlers, logger.propagate = handlers, propagate
-                logger.setLevel(level)
 
 
 def short_warning(message: Warning | str, category: type[Warning], filename: str, lineno: int, line: str | None = None):
