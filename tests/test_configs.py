@@ -6,7 +6,7 @@ import pytest
 from hydra.utils import instantiate
 
 from arcsr_lightning import CONF_DIR, compose
-from arcsr_lightning.launch import build_network, build_trainer, check_parts, plain
+from arcsr_lightning.launch import as_plain_data, build_network, build_trainer, check_parts
 
 ROOTS = ["data.root=somewhere", "data.val_root=somewhere"]  # of the data sets that need one
 
@@ -36,7 +36,7 @@ def overrides_of(group: str, option: str) -> list[str]:
 def test_every_option_composes_and_resolves(group, option, monkeypatch):
     monkeypatch.setenv("ARCSR_RUN_STAMP", "now")
     cfg = compose(overrides_of(group, option))
-    assert plain(cfg)["task_name"]
+    assert as_plain_data(cfg)["task_name"]
 
 
 @pytest.mark.parametrize("group", ["model", "model/estimator", "model/restorer", "ablation"])
@@ -44,7 +44,7 @@ def test_every_model_is_built_and_holds_only_our_parts(group):
     for option in options(group):
         tiny = ["arcsr.estimator_width=4", "arcsr.estimator_levels=2", "arcsr.width=4", "arcsr.blocks=1"]
         cfg = compose([f"{group}={option}", *tiny])
-        check_parts(plain(cfg.model))
+        check_parts(as_plain_data(cfg.model))
         assert build_network(cfg.model).scale == 4
 
 
@@ -120,7 +120,7 @@ def test_scale_and_kernel_size_are_one_key_everywhere():
 
 @pytest.mark.parametrize("data", ["gopro", "reds", "folder"])
 def test_every_data_set_can_be_prepared(data):
-    cfg = plain(compose([*overrides_of("data", data)], "prepare"))
+    cfg = as_plain_data(compose([*overrides_of("data", data)], "prepare"))
     assert cfg["data"]["store"] == f"stores/{data}"
 
 

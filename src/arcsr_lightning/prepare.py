@@ -25,7 +25,7 @@ def prepare(cfg: DictConfig) -> int:
         raise InputError(
             f"data is not set; name the data set to decode: data={known.split(', ')[0]}, or another of {known}"
         )
-    data = launch.plain(cfg)["data"]
+    data = launch.as_plain_data(cfg)["data"]
     if not data["store"]:
         raise InputError("data.store=null: name the folder to write to, data.store=PATH")
     images = image_files_of(data)

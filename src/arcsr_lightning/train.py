@@ -58,7 +58,7 @@ def run(cfg: DictConfig) -> dict[str, float]:
         describe(cfg, stages, losses)
     first, ckpt_path = resume.resume_point(cfg, stages, network)
     resume.reopen(cfg)
-    launch.show(cfg)
+    launch.record_configuration(cfg)
 
     metrics: dict[str, float] = {}
     for stage, loss in list(zip(stages, losses, strict=True))[first:]:
@@ -71,7 +71,7 @@ def run(cfg: DictConfig) -> dict[str, float]:
         if stage.name:
             rank_zero_info(f"stage {stage.name}: {stage.config.trainer.max_steps} steps")
         if not ckpt_path:
-            prepared = launch.prepare(stage.config, network)
+            prepared = launch.prepare_network(stage.config, network)
             metrics |= prepared
             for logger in trainer.loggers if prepared else ():
                 logger.log_metrics(prepared, step=0)
@@ -92,7 +92,7 @@ def run(cfg: DictConfig) -> dict[str, float]:
         metrics |= scalars(trainer)
         if module.test_rows and trainer.is_global_zero and not trainer.fast_dev_run:
             hardware = hardware_of(trainer.strategy.root_device, trainer.world_size)
-            write_report(module.test_rows, cfg, network, launch.plain(cfg), hardware)
+            write_report(module.test_rows, cfg, network, launch.as_plain_data(cfg), hardware)
     return metrics
 
 

@@ -10,7 +10,7 @@ from rich.console import Console
 
 from arcsr_lightning import compose
 from arcsr_lightning.evaluate import evaluate
-from arcsr_lightning.launch import plain
+from arcsr_lightning.launch import as_plain_data
 from arcsr_lightning.networks import Bicubic
 from arcsr_lightning.scores.report import hardware_of, summary, table, write_report
 from arcsr_lightning.train import train
@@ -104,7 +104,7 @@ def test_bicubic_stands_first_at_every_noise_level():
 def test_a_perfect_image_leaves_valid_json(tmp_path):
     rows = [row("bicubic", score=20.0), row(score=math.inf)]
     cfg = compose([f"paths.output_dir={tmp_path}"])
-    write_report(rows, cfg, Bicubic(4), plain(cfg), hardware_of(torch.device("cpu"), 1))
+    write_report(rows, cfg, Bicubic(4), as_plain_data(cfg), hardware_of(torch.device("cpu"), 1))
     bicubic, perfect = strict((tmp_path / "metrics.json").read_text())["rows"]
     assert bicubic["psnr_rgb"] == 20
     assert perfect["psnr_rgb"] is None

@@ -7,6 +7,7 @@ from arcsr_lightning.launch.commands import command, compose
 from arcsr_lightning.launch.folders import FolderChoice
 from arcsr_lightning.launch.messages import USER_ERRORS, explain
 from arcsr_lightning.launch.objects import (
+    as_plain_data,
     build_data,
     build_loss,
     build_module,
@@ -14,9 +15,8 @@ from arcsr_lightning.launch.objects import (
     build_trainer,
     check_parts,
     close_loggers,
-    plain,
-    prepare,
-    show,
+    prepare_network,
+    record_configuration,
 )
 from arcsr_lightning.launch.search import SearchSeed
 from arcsr_lightning.launch.sweeps import SweepPlan
@@ -26,6 +26,7 @@ __all__ = [
     "FolderChoice",
     "SearchSeed",
     "SweepPlan",
+    "as_plain_data",
     "build_data",
     "build_loss",
     "build_module",
@@ -37,8 +38,7 @@ __all__ = [
     "compose",
     "explain",
     "instantiate",
-    "plain",
-    "prepare",
+    "prepare_network",
+    "record_configuration",
     "resolvers",
-    "show",
 ]

@@ -67,12 +67,12 @@ def job_folder(overrides: str) -> str:
     return name if len(name) <= 120 else f"{name[:111]}-{hashlib.sha256(name.encode()).hexdigest()[:8]}"
 
 
-def naming(overrides: Iterable[str], exclude_keys: Iterable[str]) -> list[str]:
+def overrides_that_name(overrides: Iterable[str], exclude_keys: Iterable[str]) -> list[str]:
     """The overrides that name a job: those of no key that makes no other training (conf/hydra/default.yaml)."""
     unnamed = tuple(f"{key}=" for key in exclude_keys)
     return [override for override in overrides if not override.startswith(unnamed)]
 
 
-def under(folder: str, name: str | None) -> str:
+def stage_path(folder: str, name: str | None) -> str:
     """``folder/name``, or ``folder`` for what has no name: the only stage of a method."""
     return f"{folder}/{name}" if name else folder

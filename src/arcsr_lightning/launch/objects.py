@@ -36,7 +36,7 @@ def build_network(model: DictConfig | dict[str, Any]) -> nn.Module:
     Raises:
         InputError: a part is not a network or block of this package; nothing was executed then.
     """
-    parts = plain(model) if isinstance(model, DictConfig) else model
+    parts = as_plain_data(model) if isinstance(model, DictConfig) else model
     check_parts(parts)
     network = instantiate(parts, _convert_="all")
     if not isinstance(network, nn.Module):
@@ -67,7 +67,7 @@ def build_loss(cfg: DictConfig) -> nn.Module:
     return instantiate(cfg.loss, _convert_="all")
 
 
-def prepare(cfg: DictConfig, network: nn.Module) -> dict[str, float]:
+def prepare_network(cfg: DictConfig, network: nn.Module) -> dict[str, float]:
     """Do with the network what a stage does before its first step, if anything; returns figures worth a record."""
     return instantiate(cfg.prepare)(network) if cfg.prepare else {}
 
@@ -80,7 +80,7 @@ def build_module(cfg: DictConfig, network: nn.Module, loss: nn.Module | None) ->
         optimizer=naming_errors("optimizer", instantiate(cfg.optimizer, _convert_="all")),
         scheduler=naming_errors("scheduler", instantiate(cfg.scheduler, _convert_="all")) if cfg.scheduler else None,
         trains=cfg.trains,
-        config=plain(cfg),
+        config=as_plain_data(cfg),
         method=cfg.method,
         compile=cfg.compile,
         channels_last=cfg.channels_last,
@@ -137,13 +137,13 @@ def close_loggers() -> None:
         sys.modules["wandb"].finish(exit_code=int(sys.exc_info()[1] is not None))
 
 
-def plain(cfg: DictConfig) -> dict[str, Any]:
+def as_plain_data(cfg: DictConfig) -> dict[str, Any]:
     """The resolved configuration as plain dicts, lists and scalars."""
     return OmegaConf.to_container(cfg, resolve=True)
 
 
 @rank_zero_only
-def show(cfg: DictConfig) -> None:
+def record_configuration(cfg: DictConfig) -> None:
     """Save the composed configuration in the run's folder, and say what matters most of it; ``print_config``: all."""
     write_text(Path(cfg.paths.output_dir) / "config.yaml", OmegaConf.to_yaml(cfg, resolve=True))
     if cfg.print_config:

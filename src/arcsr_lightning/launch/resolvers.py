@@ -12,7 +12,7 @@ from omegaconf import DictConfig, ListConfig, OmegaConf
 from arcsr_lightning import CONF_DIR
 from arcsr_lightning.errors import InputError
 from arcsr_lightning.launch.environment import launch_folder
-from arcsr_lightning.launch.folders import job_folder, under
+from arcsr_lightning.launch.folders import job_folder, stage_path
 
 
 def steps(part: float, *, _root_: DictConfig) -> int:
@@ -69,7 +69,7 @@ def wandb_offline() -> bool:
 
 OmegaConf.register_new_resolver("launch_folder", launch_folder, replace=True)
 OmegaConf.register_new_resolver("job_folder", job_folder, replace=True)
-OmegaConf.register_new_resolver("under", under, replace=True)
+OmegaConf.register_new_resolver("stage_path", stage_path, replace=True)
 OmegaConf.register_new_resolver("steps", steps, replace=True)
 OmegaConf.register_new_resolver("per_node", per_node, replace=True)
 OmegaConf.register_new_resolver("gpus", gpus, replace=True)

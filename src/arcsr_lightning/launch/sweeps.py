@@ -19,7 +19,7 @@ from arcsr_lightning.errors import FolderInUseError, InputError
 from arcsr_lightning.files import write_text
 from arcsr_lightning.launch import environment
 from arcsr_lightning.launch.ending import ends_the_command
-from arcsr_lightning.launch.folders import naming, read_plan
+from arcsr_lightning.launch.folders import overrides_that_name, read_plan
 from arcsr_lightning.launch.messages import explain, line_of
 from arcsr_lightning.launch.objects import build_trainer
 from arcsr_lightning.processes import failed_first, run_alone
@@ -41,7 +41,7 @@ class SweepPlan(Callback):
         if sweeper._target_.endswith(f".{BasicSweeper.__name__}"):  # not by class: Hydra's plugins are imported twice
             swept = [f"{key}={value}" for key, value in (sweeper.params or {}).items()]
             grid = BasicSweeper.split_arguments(OverridesParser.create().parse_overrides([*swept, *typed]), None)[0]
-            jobs = [naming(job, config.hydra.job.config.override_dirname.exclude_keys) for job in grid]
+            jobs = [overrides_that_name(job, config.hydra.job.config.override_dirname.exclude_keys) for job in grid]
         path = Path(config.hydra.sweep.dir, "jobs.json")
         before = read_plan(path)["jobs"] if path.is_file() else []
         jobs = before + [job for job in jobs if job not in before]

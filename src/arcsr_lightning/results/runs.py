@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 from omegaconf import OmegaConf
 
 from arcsr_lightning.errors import InputError
-from arcsr_lightning.launch.folders import naming
+from arcsr_lightning.launch.folders import overrides_that_name
 from arcsr_lightning.scores.metrics import protocol
 
 Row = dict[str, Any]
@@ -88,7 +88,7 @@ def read_run(folder: Path) -> Run:
     config = OmegaConf.to_container(OmegaConf.load(folder / ".hydra" / "config.yaml"))
     overrides = OmegaConf.load(folder / ".hydra" / "overrides.yaml")
     hydra = OmegaConf.load(folder / ".hydra" / "hydra.yaml").hydra
-    own = tuple(naming(overrides, hydra.job.config.override_dirname.exclude_keys))
+    own = tuple(overrides_that_name(overrides, hydra.job.config.override_dirname.exclude_keys))
 
     failed, report = folder / "FAILED", folder / "metrics.json"
     over = "train" not in config or (folder / "finished.json").is_file()  # an evaluation ends with its report

@@ -13,7 +13,7 @@ from torch import nn
 
 from arcsr_lightning.errors import FolderInUseError, InputError
 from arcsr_lightning.files import write_text
-from arcsr_lightning.launch import plain
+from arcsr_lightning.launch import as_plain_data
 from arcsr_lightning.runs.settings import differences
 from arcsr_lightning.runs.stages import Stage
 from arcsr_lightning.runs.weights import load_weights, read_saved
@@ -70,7 +70,7 @@ def finished(cfg: DictConfig) -> dict[str, float] | None:
     if cfg.ckpt_path != "last" or not _finished(cfg).is_file():
         return None
     path = Path(cfg.paths.output_dir, "config.yaml")
-    changes = differences(plain(OmegaConf.load(path)), plain(cfg))
+    changes = differences(as_plain_data(OmegaConf.load(path)), as_plain_data(cfg))
     if changes:
         allow(changes, cfg, path)
         return None
@@ -118,7 +118,7 @@ def _take_up(path: Path, stage: Stage, network: nn.Module) -> None:
     """Give the network the weights of a checkpoint that ``stage`` made."""
     saved = read_saved(path)
     load_weights(network, saved, path)  # says clearly what does not fit, before Lightning tries
-    changes = differences(saved.config, plain(stage.config))
+    changes = differences(saved.config, as_plain_data(stage.config))
     if changes:
         allow(changes, stage.config, path)
 
