@@ -6,7 +6,7 @@ import pytest
 from hydra.utils import instantiate
 
 from arcsr_lightning import CONF_DIR, compose
-from arcsr_lightning.launch import build_trainer, plain
+from arcsr_lightning.launch import as_plain_data, build_trainer
 from arcsr_lightning.parts import OWN_MODULES, build_network
 
 ROOTS = ["data.root=somewhere", "data.val_root=somewhere"]  # of the data sets that need one
@@ -39,7 +39,7 @@ def overrides_of(group: str, option: str) -> list[str]:
 def test_every_option_composes_and_resolves(group, option, monkeypatch):
     monkeypatch.setenv("ARCSR_RUN_STAMP", "now")
     cfg = compose(overrides_of(group, option))
-    assert plain(cfg)["task_name"]
+    assert as_plain_data(cfg)["task_name"]
 
 
 @pytest.mark.parametrize("group", ["model", "model/estimator", "model/restorer", "ablation"])
@@ -47,7 +47,7 @@ def test_every_model_is_built_and_holds_only_our_parts(group):
     for option in options(group):
         tiny = ["arcsr.estimator_width=4", "arcsr.estimator_levels=2", "arcsr.width=4", "arcsr.blocks=1"]
         cfg = compose(["data=sample", f"{group}={option}", *(tiny if "arcsr" in option or group != "model" else [])])
-        assert build_network(plain(cfg.model), OWN_MODULES).scale == 4
+        assert build_network(as_plain_data(cfg.model), OWN_MODULES).scale == 4
 
 
 @pytest.mark.parametrize("group", ["degradation", "loss", "optimizer", "scheduler"])
@@ -130,7 +130,7 @@ def test_scale_and_kernel_size_are_one_key_everywhere():
 
 @pytest.mark.parametrize("data", ["gopro", "reds", "folder", "pairs"])
 def test_every_data_set_can_be_prepared(data):
-    cfg = plain(compose([*overrides_of("data", data)], "prepare"))
+    cfg = as_plain_data(compose([*overrides_of("data", data)], "prepare"))
     assert cfg["data"]["store"] == f"stores/{data}"
 
 

@@ -27,7 +27,7 @@ def evaluate(cfg: DictConfig) -> list[Row]:
     cfg.weights = str(path)
     # Test images may come without any to train on; gopro and reds test on what they validate on.
     cfg.data.test, cfg.data.train, cfg.data.val = cfg.data.test, None, None
-    launch.show(cfg)
+    launch.record_configuration(cfg)
     module = SRModule(build_saved(saved, path), method=cfg.method, channels_last=cfg.channels_last)
     trainer = launch.build_trainer(cfg)
     data = launch.build_data(cfg)

@@ -1,5 +1,6 @@
 """``arcsr-predict``: restore a picture, or a folder of them."""
 
+import logging
 from pathlib import Path
 
 import torch
@@ -14,6 +15,8 @@ from arcsr_lightning.figures.kernels import kernel_field_picture
 from arcsr_lightning.figures.style import save_figure
 from arcsr_lightning.inference import restore
 from arcsr_lightning.runs.weights import find_weights, load_model
+
+log = logging.getLogger(__name__)
 
 
 def predict(cfg: DictConfig) -> list[Path]:
@@ -30,7 +33,9 @@ def predict(cfg: DictConfig) -> list[Path]:
     with Progress() as progress:
         whole = progress.add_task("pictures", total=len(jobs))
         for source, target in jobs:
-            written += restore_file(network, source, target, cfg, progress)
+            files = restore_file(network, source, target, cfg, progress)
+            log.debug("%s: restored as %s", source, ", ".join(map(str, files)))
+            written += files
             progress.advance(whole)
     return written
 

@@ -1,14 +1,17 @@
 """``arcsr-prepare``: decode a data set once, so that a training reads only the pixels of its crops."""
 
+import logging
 from pathlib import Path
 from typing import Any
 
 from omegaconf import DictConfig
 from rich.progress import Progress
 
-from arcsr_lightning import launch
+from arcsr_lightning import CONF_DIR, launch
 from arcsr_lightning.data.store import write_store
 from arcsr_lightning.errors import InputError
+
+log = logging.getLogger(__name__)
 
 
 def prepare(cfg: DictConfig) -> int:
@@ -17,7 +20,12 @@ def prepare(cfg: DictConfig) -> int:
     Raises:
         InputError: a file or setting is at fault. Frames written before are kept, and not written again.
     """
-    data = launch.plain(cfg)["data"]
+    if "train" not in cfg.data:
+        known = ", ".join(sorted(path.stem for path in (CONF_DIR / "data").glob("*.yaml")))
+        raise InputError(
+            f"data is not set; name the data set to decode: data={known.split(', ')[0]}, or another of {known}"
+        )
+    data = launch.as_plain_data(cfg)["data"]
     if not data["store"]:
         raise InputError("data.store=null: name the folder to write to, data.store=PATH")
     images = image_files_of(data)
@@ -46,7 +54,9 @@ def image_files_of(data: dict[str, Any]) -> set[Path]:
 @launch.command("prepare")
 def main(cfg: DictConfig) -> None:
     written = prepare(cfg)
-    print(f"{cfg.data.store}: complete, {written} frames written now; train with data.store={cfg.data.store}")  # noqa: T201
+    line = f"{cfg.data.store}: complete, {written} frames written now; train with data.store={cfg.data.store}"
+    log.debug(line)
+    print(line)  # noqa: T201
 
 
 if __name__ == "__main__":

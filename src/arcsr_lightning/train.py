@@ -15,12 +15,16 @@ from arcsr_lightning import launch
 from arcsr_lightning.data import SRDataModule
 from arcsr_lightning.errors import InputError
 from arcsr_lightning.files import remove_leftovers
-from arcsr_lightning.results import compare
 from arcsr_lightning.runs import resume
 from arcsr_lightning.runs.stages import Stage, schedule_of, stages_of
 from arcsr_lightning.runs.weights import export, load_weights, read_saved
 from arcsr_lightning.scores.report import hardware_of, method_card, write_report
 from arcsr_lightning.training.module import SRModule
+
+WHAT_TO_TYPE = (
+    "type experiment=quickstart for a small training on built-in photographs, data=folder data.root=PATH "
+    "data.val_root=PATH for your own images, or another of: --help"
+)
 
 
 class Workbench(NamedTuple):
@@ -45,6 +49,8 @@ def train(cfg: DictConfig) -> dict[str, float]:
         FloatingPointError: the loss stopped being finite.
         ChildProcessError: a data worker died.
     """
+    if "data" not in cfg:
+        raise InputError(f"data is not set; {WHAT_TO_TYPE}")
     with resume.alone_in(cfg.paths.output_dir):
         remove_leftovers(cfg.paths.output_dir)
         metrics = resume.finished(cfg)
@@ -105,7 +111,7 @@ def fit_stage(stage: Stage, bench: Workbench, ckpt_path: Path | None) -> dict[st
     module, data, trainer = bench
     if stage.name:
         rank_zero_info(f"stage {stage.name}: {stage.config.trainer.max_steps} steps")
-    prepared = {} if ckpt_path else launch.prepare(stage.config, module.network)
+    prepared = {} if ckpt_path else launch.prepare_network(stage.config, module.network)
     for logger in trainer.loggers if prepared else ():
         logger.log_metrics(prepared, step=0)
     with data.naming_dead_workers(), warnings.catch_warnings():
@@ -121,7 +127,7 @@ def score(cfg: DictConfig, bench: Workbench) -> dict[str, float]:
         trainer.test(module, data, verbose=False)
     if module.test_rows and trainer.is_global_zero and not trainer.fast_dev_run:
         hardware = hardware_of(trainer.strategy.root_device, trainer.world_size)
-        config = launch.plain(cfg)
+        config = launch.as_plain_data(cfg)
         card = method_card(cfg.method, module.network, config)
         write_report(cfg.paths.output_dir, module.test_rows, card, config, hardware)
     return scalars(trainer)
@@ -138,7 +144,7 @@ def set_up(stage: Stage, network: nn.Module, loss: nn.Module | None = None) -> W
 def begin(cfg: DictConfig) -> None:
     """Say what is about to be done; from here on the folder holds a run that is not over."""
     resume.reopen(cfg)
-    launch.show(cfg)
+    launch.record_configuration(cfg)
 
 
 def seed(cfg: DictConfig) -> None:
@@ -180,15 +186,7 @@ def optimized(metrics: dict[str, float], name: str | None) -> float | None:
     return metrics[name]
 
 
-def tabulate(sweep: Path) -> None:
-    """Bring the table of a sweep up to date."""
-    try:
-        print(f"table of all jobs so far: {compare(sweep)}")  # noqa: T201
-    except InputError as error:  # a sweep over data sets, say
-        print(f"no table of all jobs: {error}")  # noqa: T201
-
-
-@launch.command("train", after_job=tabulate)
+@launch.command("train")
 def main(cfg: DictConfig) -> Any:
     return optimized(train(cfg), cfg.optimized_metric)
 

@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from arcsr_lightning import CONF_DIR, compose, evaluate, predict, train
-from arcsr_lightning.launch import build_loss, build_network, plain
+from arcsr_lightning.launch import as_plain_data, build_loss, build_network
 from arcsr_lightning.runs.stages import stages_of
 from arcsr_lightning.runs.weights import read_saved
 
@@ -204,5 +204,5 @@ def test_every_stage_has_a_loss_and_parts_that_exist(method):
     for stage in stages:
         assert build_loss(stage.config).supervision
         assert set(stage.config.trains or ()) <= set(children)
-        assert plain(stage.config)["card"]["deviations"]
+        assert as_plain_data(stage.config)["card"]["deviations"]
     assert all(before.first_step < after.first_step for before, after in pairwise(stages))

@@ -10,7 +10,7 @@ import pytest
 import torch
 
 from arcsr_lightning import train
-from arcsr_lightning.launch import plain
+from arcsr_lightning.launch import as_plain_data
 from arcsr_lightning.launch.folders import job_folder
 from arcsr_lightning.runs import resume
 from arcsr_lightning.runs.weights import read_saved
@@ -19,7 +19,7 @@ from arcsr_lightning.runs.weights import read_saved
 
 
 def changes(configure, folder, *overrides):
-    return resume.differences(plain(configure(folder)), plain(configure(folder, *overrides)))
+    return resume.differences(as_plain_data(configure(folder)), as_plain_data(configure(folder, *overrides)))
 
 
 def test_what_decides_the_training_is_compared(configure, tmp_path):

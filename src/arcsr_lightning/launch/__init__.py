@@ -4,23 +4,28 @@ from hydra.utils import instantiate
 
 from arcsr_lightning.launch import resolvers  # registers them
 from arcsr_lightning.launch.commands import command, compose
+from arcsr_lightning.launch.folders import FolderChoice
 from arcsr_lightning.launch.messages import USER_ERRORS, explain
 from arcsr_lightning.launch.objects import (
+    as_plain_data,
     build_data,
     build_loss,
     build_module,
     build_network,
     build_trainer,
     close_loggers,
-    plain,
-    prepare,
-    show,
+    prepare_network,
+    record_configuration,
 )
+from arcsr_lightning.launch.search import SearchSeed
 from arcsr_lightning.launch.sweeps import SweepPlan
 
 __all__ = [
     "USER_ERRORS",
+    "FolderChoice",
+    "SearchSeed",
     "SweepPlan",
+    "as_plain_data",
     "build_data",
     "build_loss",
     "build_module",
@@ -31,8 +36,7 @@ __all__ = [
     "compose",
     "explain",
     "instantiate",
-    "plain",
-    "prepare",
+    "prepare_network",
+    "record_configuration",
     "resolvers",
-    "show",
 ]

@@ -1,10 +1,9 @@
 """Commands: from what is typed to a configuration, and from an error to one line."""
 
-import os
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import Any
 
 import hydra
 from hydra.core.global_hydra import GlobalHydra
@@ -16,12 +15,17 @@ from pytorch_lightning.utilities.rank_zero import rank_zero_only
 
 from arcsr_lightning import CONF_DIR
 from arcsr_lightning.errors import FolderInUseError
-from arcsr_lightning.launch.folders import stamp
+from arcsr_lightning.launch import environment
+from arcsr_lightning.launch.ending import end
+from arcsr_lightning.launch.logs import as_a_command, note_launch, warnings_in_the_log
 from arcsr_lightning.launch.messages import explain, line_of
 from arcsr_lightning.launch.objects import close_loggers
+from arcsr_lightning.launch.suggestions import with_suggestion
 from arcsr_lightning.launch.sweeps import sweep_job
 from arcsr_lightning.processes import end_with_parent, failed_first
 from arcsr_lightning.runs.settings import check_read
+
+NAMES = {"evaluate": "arcsr-eval"}  # commands that are not called like their configuration
 
 
 def compose(overrides: list[str] | None = None, config_name: str = "train") -> DictConfig:
@@ -53,14 +57,11 @@ def check_typed(config_name: str, cfg: DictConfig, typed: Sequence[str]) -> None
         check_read(cfg, {override.package or override.key_or_group: override.input_line for override in overrides})
 
 
-def command(
-    config_name: str, after_job: Callable[[Path], Any] | None = None
-) -> Callable[[Callable[[DictConfig], Any]], Callable[[], Any]]:
+def command(config_name: str) -> Callable[[Callable[[DictConfig], Any]], Callable[[], Any]]:
     """Turn ``task(cfg)`` into a command line: Hydra composes its configuration, bad input ends in one clear line.
 
     With ``HYDRA_FULL_ERROR=1`` in the environment it ends in a traceback. What fails leaves the line in a file FAILED
-    in its folder, the first that fails where a run has several processes. After every job of a sweep ``after_job`` gets
-    the sweep's folder.
+    in its folder, the first that fails where a run has several processes.
     """
 
     def decorate(task: Callable[[DictConfig], Any]) -> Callable[[], Any]:
@@ -69,26 +70,26 @@ def command(
             return task(cfg)
 
         def job(cfg: DictConfig) -> Any:
+            note_launch(NAMES.get(config_name, f"arcsr-{config_name}"))
             try:
-                if HydraConfig.get().mode == RunMode.MULTIRUN:
-                    return sweep_job(config_name, checked_task, cfg, after_job)
-                return single_job(checked_task, cfg)
+                with warnings_in_the_log():  # here, as a cluster calls the job without the command around it
+                    if HydraConfig.get().mode == RunMode.MULTIRUN:
+                        return sweep_job(config_name, checked_task, cfg)
+                    return single_job(checked_task, cfg)
             finally:
                 close_loggers()
 
         def main() -> Any:
-            # All ranks and all jobs of one launch share one folder name.
-            os.environ.setdefault("ARCSR_RUN_STAMP", stamp())
-            os.environ.setdefault("ARCSR_TRACEBACK", os.environ.get("HYDRA_FULL_ERROR", "0"))
-            os.environ["HYDRA_FULL_ERROR"] = "1"  # Hydra hands its errors to us
-            if rank_zero_only.rank or "ARCSR_JOB" in os.environ:
+            environment.begin_launch()
+            if rank_zero_only.rank or environment.is_a_job_apart():
                 end_with_parent()
-            try:
-                return hydra.main(version_base="1.3", config_path=str(CONF_DIR), config_name=config_name)(job)()
-            except Exception as error:
-                if rank_zero_only.rank and explain(error):  # before the run began: all processes fail of the same
-                    sys.exit(1)
-                end(error)
+            with as_a_command():
+                try:
+                    return hydra.main(version_base="1.3", config_path=str(CONF_DIR), config_name=config_name)(job)()
+                except Exception as error:
+                    if rank_zero_only.rank and explain(error):  # before the run began: all processes fail of the same
+                        sys.exit(1)
+                    end(with_suggestion(error, config_name, sys.argv[1:]))
 
         return main
 
@@ -116,11 +117,3 @@ def pin_folder() -> None:
     config = HydraConfig.instance().cfg.hydra
     with read_write(config):
         config.run.dir = config.runtime.output_dir
-
-
-def end(error: Exception) -> NoReturn:
-    """Leave with one line about an error of the user's; a fault of ours, or a wanted traceback, is raised again."""
-    if explain(error) is None or os.environ["ARCSR_TRACEBACK"] != "0":
-        raise error
-    print(f"error: {explain(error)}", file=sys.stderr)
-    sys.exit(1)

@@ -2,48 +2,61 @@
 
 import hashlib
 import json
-import os
 import re
-from datetime import datetime
 from pathlib import Path
+from typing import Any
 
+from hydra.experimental.callback import Callback
 from omegaconf import DictConfig
 
-
-def stamp() -> str:
-    """The name of a new run's folder, the same in all processes that the scheduler starts for it at once."""
-    if int(os.environ.get("SLURM_NTASKS", "1")) > 1 and "SLURM_PROCID" in os.environ:  # srun arcsr-train
-        return "slurm-{SLURM_JOB_ID}.{SLURM_STEP_ID}".format(**os.environ)
-    return f"{datetime.now():%Y-%m-%d_%H-%M-%S-%f}"[:-3]  # milliseconds, as a loop in a shell starts many at once
+from arcsr_lightning.errors import InputError
+from arcsr_lightning.launch import environment
+from arcsr_lightning.launch.ending import ends_the_command
 
 
-def run_folder(log_dir: str, task_name: str, ckpt_path: str | None) -> str:
-    """A new folder for a new run; with ``ckpt_path=last`` the newest run of this task that can go on."""
-    runs = Path(log_dir) / task_name / "runs"
-    if ckpt_path == "last":
-        checkpoints = sorted(runs.glob("*/checkpoints/**/last.ckpt"), key=lambda path: path.stat().st_mtime)
-        if checkpoints:
-            return str(runs / checkpoints[-1].relative_to(runs).parts[0])
-    return str(runs / os.environ["ARCSR_RUN_STAMP"])
+class FolderChoice(Callback):
+    """Chooses the folder of an earlier run or sweep where the command goes on with it; decided once, before it runs."""
+
+    @ends_the_command
+    def on_run_start(self, config: DictConfig, **kwargs: Any) -> None:
+        if config.get("ckpt_path") == "last" and (name := newest_unfinished_run(task_folder(config) / "runs")):
+            environment.go_on_in(name)
+
+    @ends_the_command
+    def on_multirun_start(self, config: DictConfig, **kwargs: Any) -> None:
+        newest = max((task_folder(config) / "multiruns").glob("*/jobs.json"), default=None)
+        typed = list(config.hydra.overrides.task)
+        if newest and (config.get("ckpt_path") == "last" or is_unfinished(newest, typed)):
+            environment.go_on_in(newest.parent.name)
 
 
-def sweep_folder(log_dir: str, task_name: str, ckpt_path: str | None, *, _root_: DictConfig) -> str:
-    """A new folder for a new sweep, or the newest sweep of this task where this one goes on with it.
+def task_folder(config: DictConfig) -> Path:
+    """Where all runs and sweeps of a task lie."""
+    return Path(config.paths.log_dir, config.task_name)
 
-    That is where it was typed as that one was and something of that one is missing, or, with ``ckpt_path=last``, in any
-    case: jobs that are not among its jobs are added then.
+
+def newest_unfinished_run(runs: Path) -> str | None:
+    """The name of the folder in ``runs`` with the newest checkpoint to go on from."""
+    checkpoints = sorted(runs.glob("*/checkpoints/**/last.ckpt"), key=lambda path: path.stat().st_mtime)
+    return checkpoints[-1].relative_to(runs).parts[0] if checkpoints else None
+
+
+def read_plan(path: Path) -> dict[str, Any]:
+    """What a sweep was typed as, and its jobs, from its jobs.json.
+
+    Raises:
+        InputError: the file holds no such thing.
     """
-    sweeps = Path(log_dir) / task_name / "multiruns"
-    if "ARCSR_SWEEP" not in os.environ:  # decided once for all jobs and processes
-        newest = max(sweeps.glob("*/jobs.json"), default=None)
-        going_on = newest and (ckpt_path == "last" or is_unfinished(newest, list(_root_.hydra.overrides.task)))
-        os.environ["ARCSR_SWEEP"] = newest.parent.name if going_on else os.environ["ARCSR_RUN_STAMP"]
-    return str(sweeps / os.environ["ARCSR_SWEEP"])
+    try:
+        plan = json.loads(path.read_text(encoding="utf-8"))
+        return {"typed": list(plan["typed"]), "jobs": list(plan["jobs"])}
+    except (ValueError, TypeError, KeyError) as error:
+        raise InputError(f"{path}: not the plan of a sweep; remove the file to start a new sweep") from error
 
 
 def is_unfinished(plan: Path, typed: list[str]) -> bool:
     """Whether a sweep was typed like this, and not all of its jobs are finished."""
-    planned = json.loads(plan.read_text(encoding="utf-8"))
+    planned = read_plan(plan)
     return planned["typed"] == typed and len(planned["jobs"]) > len(list(plan.parent.glob("*/finished.json")))
 
 
@@ -53,6 +66,6 @@ def job_folder(overrides: str) -> str:
     return name if len(name) <= 120 else f"{name[:111]}-{hashlib.sha256(name.encode()).hexdigest()[:8]}"
 
 
-def under(folder: str, name: str | None) -> str:
+def stage_path(folder: str, name: str | None) -> str:
     """``folder/name``, or ``folder`` for what has no name: the only stage of a method."""
     return f"{folder}/{name}" if name else folder

@@ -3,7 +3,7 @@
 import re
 
 from hydra.errors import HydraException, InstantiationException
-from omegaconf.errors import OmegaConfBaseException
+from omegaconf.errors import MissingMandatoryValue, OmegaConfBaseException
 from pytorch_lightning.utilities.exceptions import MisconfigurationException
 from torch.linalg import LinAlgError
 
@@ -19,28 +19,57 @@ USER_ERRORS = (
     OmegaConfBaseException,
     MisconfigurationException,
 )
-EXTRAS = {  # what finds no plugin of Hydra's, and the extra that brings it
-    "hydra/launcher/submitit_slurm": ("cluster=slurm", "cluster"),
-    "hydra/sweeper/optuna": ("hparams_search=optuna", "sweep"),
+REFUSALS = (ValueError, TypeError, LookupError)  # how functions that know no settings say what they cannot take
+EXTRAS = {  # words of the error where packages are missing, what was typed then, and the extra that brings them
+    "Could not find 'hydra/launcher/submitit_slurm'": ("cluster=slurm", "cluster"),
+    "Could not find 'hydra/sweeper/optuna'": ("hparams_search=optuna", "sweep"),
+    "Neither `tensorboard` nor `tensorboardX`": ("logger=tensorboard", "tensorboard"),
 }
 
 
 def explain(error: BaseException) -> str | None:
     """One line for an error that is about the user's input, None for any other."""
-    if isinstance(error, InstantiationException) and error.__cause__ is not None:
-        cause = error.__cause__
-        return str(cause) if isinstance(cause, ValueError | TypeError) else explain(cause)
+    if missing := missing_extra(str(error)):
+        return missing
+    if isinstance(error, InstantiationException):
+        return explain_instantiation(error)
+    if isinstance(error, MissingMandatoryValue):
+        return explain_missing(str(error))
     if isinstance(error, USER_ERRORS):
         text = str(error).rsplit(f"{type(error).__name__}: ", 1)[-1]  # a data worker sends its whole traceback along
-        text = text.split("Config search path")[0].split("\n    full_key")[0]
-        for plugin, (setting, extra) in EXTRAS.items():
-            if f"Could not find '{plugin}'" in text:
-                return f'{setting} needs more packages; pip install "arcsr-lightning[{extra}]"'
-        if missing := re.search(r"Missing mandatory value: (\S+)", text):
-            key = missing[1]
-            return f"{key} is not set; give {key}=VALUE" + (", or data.root=PATH" if key.startswith("paths.") else "")
-        return " ".join(text.split()) or type(error).__name__
+        head, _, rest = text.split("Config search path")[0].partition("\n    full_key: ")
+        key = rest.split("\n")[0]
+        line = " ".join(head.split())
+        return (f"{key}: {line}" if key.isidentifier() or "." in key else line) or type(error).__name__
     return explain_cluster(error)
+
+
+def missing_extra(text: str) -> str | None:
+    """What to install, where an error says that optional packages are missing."""
+    for words, (setting, extra) in EXTRAS.items():
+        if words in text:
+            return f'{setting} needs more packages; pip install "arcsr-lightning[{extra}]"'
+    return None
+
+
+def explain_missing(text: str) -> str:
+    """One line for a setting without a value."""
+    key = re.search(r"Missing mandatory value: (\S+)", text)[1]
+    return f"{key} is not set; give {key}=VALUE" + (", or data.root=PATH" if key.startswith("paths.") else "")
+
+
+def explain_instantiation(error: InstantiationException) -> str | None:
+    """One line for an object that could not be made of its settings, which names them; None for a fault of ours."""
+    text, cause = str(error), error.__cause__
+    if isinstance(cause, USER_ERRORS):
+        return explain(cause)  # names its setting
+    key = (re.search(r"full_key: (\S+)", text) or [None, "?"])[1]
+    if unknown := re.match(r"Error locating target '([^']+)'", text):
+        return f"{key}._target_={unknown[1]}: there is no such class or function"
+    if target := re.match(r"Error in call to target '([^']+)'", text):
+        name = target[1].rpartition(".")[2]
+        return f"{key}: {name} refuses these settings: {cause}" if isinstance(cause, REFUSALS) else None
+    return " ".join(text.split()) if cause is None else explain(cause)
 
 
 def explain_cluster(error: BaseException) -> str | None:

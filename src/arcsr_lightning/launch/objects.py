@@ -1,12 +1,15 @@
 """Configurations as objects: networks, losses, data, trainers."""
 
+import logging
 import sys
 import warnings
+from collections.abc import Callable
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import pytorch_lightning as pl
+import torch
 from hydra.utils import instantiate
 from omegaconf import DictConfig, OmegaConf
 from pytorch_lightning.callbacks import Checkpoint
@@ -18,8 +21,13 @@ from torch import nn
 
 from arcsr_lightning import parts
 from arcsr_lightning.data import SRDataModule
+from arcsr_lightning.errors import InputError
 from arcsr_lightning.files import write_text
+from arcsr_lightning.launch.messages import REFUSALS
 from arcsr_lightning.training.module import SRModule
+
+T = TypeVar("T")
+log = logging.getLogger(__name__)
 
 
 def build_network(model: DictConfig | dict[str, Any]) -> nn.Module:
@@ -28,7 +36,7 @@ def build_network(model: DictConfig | dict[str, Any]) -> nn.Module:
     Raises:
         InputError: there is no such class, a setting does not fit it, or it is no network.
     """
-    return parts.build_network(plain(model) if isinstance(model, DictConfig) else model)
+    return parts.build_network(as_plain_data(model) if isinstance(model, DictConfig) else model)
 
 
 def build_loss(cfg: DictConfig) -> nn.Module:
@@ -36,7 +44,7 @@ def build_loss(cfg: DictConfig) -> nn.Module:
     return instantiate(cfg.loss, _convert_="all")
 
 
-def prepare(cfg: DictConfig, network: nn.Module) -> dict[str, float]:
+def prepare_network(cfg: DictConfig, network: nn.Module) -> dict[str, float]:
     """Do with the network what a stage does before its first step, if anything; returns figures worth a record."""
     return instantiate(cfg.prepare)(network) if cfg.prepare else {}
 
@@ -46,14 +54,30 @@ def build_module(cfg: DictConfig, network: nn.Module, loss: nn.Module | None) ->
     return SRModule(
         network,
         loss=loss,
-        optimizer=instantiate(cfg.optimizer),
-        scheduler=instantiate(cfg.scheduler) if cfg.scheduler else None,
+        optimizer=naming_errors("optimizer", instantiate(cfg.optimizer, _convert_="all")),
+        scheduler=naming_errors("scheduler", instantiate(cfg.scheduler, _convert_="all")) if cfg.scheduler else None,
         trains=cfg.trains,
-        config=plain(cfg),
+        config=as_plain_data(cfg),
         method=cfg.method,
         compile=cfg.compile,
         channels_last=cfg.channels_last,
     )
+
+
+def naming_errors(key: str, make: Callable[..., T]) -> Callable[..., T]:
+    """``make``, whose errors name the settings that it was made of.
+
+    Raises:
+        InputError: ``make`` refuses its settings.
+    """
+
+    def made(*args: Any) -> T:
+        try:
+            return make(*args)
+        except REFUSALS as error:
+            raise InputError(f"{key}: {error}") from error
+
+    return made
 
 
 def build_data(cfg: DictConfig, first_step: int = 0) -> SRDataModule:
@@ -79,11 +103,12 @@ def build_trainer(cfg: DictConfig) -> pl.Trainer:
         [instantiate(node) for node in (nodes or {}).values() if node and "_target_" in node]
         for nodes in (cfg.get("callbacks"), cfg.get("logger"), cfg.trainer.get("plugins"))
     )
-    if cfg.trainer.devices == cfg.trainer.num_nodes == 1:
-        warnings.filterwarnings("ignore", "The `srun` command is available")  # one process needs none
     trainer = instantiate(cfg.trainer, plugins=None, _partial_=True, _convert_="all")
     keeps = any(isinstance(callback, Checkpoint) for callback in callbacks)  # else Lightning adds one of its own
-    return trainer(callbacks=callbacks, logger=loggers, plugins=plugins, enable_checkpointing=keeps)
+    with warnings.catch_warnings():
+        if cfg.trainer.devices == cfg.trainer.num_nodes == 1:
+            warnings.filterwarnings("ignore", "The `srun` command is available")  # one process needs none
+        return trainer(callbacks=callbacks, logger=loggers, plugins=plugins, enable_checkpointing=keeps)
 
 
 def close_loggers() -> None:
@@ -92,18 +117,50 @@ def close_loggers() -> None:
         sys.modules["wandb"].finish(exit_code=int(sys.exc_info()[1] is not None))
 
 
-def plain(cfg: DictConfig) -> dict[str, Any]:
+def as_plain_data(cfg: DictConfig) -> dict[str, Any]:
     """The resolved configuration as plain dicts, lists and scalars."""
     return OmegaConf.to_container(cfg, resolve=True)
 
 
 @rank_zero_only
-def show(cfg: DictConfig) -> None:
-    """Print the composed configuration as a tree and save it in the run's folder."""
-    tree = Tree("configuration", guide_style="dim")
-    for name, node in cfg.items():
-        text = OmegaConf.to_yaml(node, resolve=True) if OmegaConf.is_config(node) else str(node)
-        tree.add(str(name)).add(Syntax(text.rstrip(), "yaml", background_color="default"))
-    if cfg.print_config:
-        Console().print(tree)
+def record_configuration(cfg: DictConfig) -> None:
+    """Save the composed configuration in the run's folder, and say what matters most of it; ``print_config``: all."""
     write_text(Path(cfg.paths.output_dir) / "config.yaml", OmegaConf.to_yaml(cfg, resolve=True))
+    if cfg.print_config:
+        tree = Tree("configuration", guide_style="dim")
+        for name, node in cfg.items():
+            text = OmegaConf.to_yaml(node, resolve=True) if OmegaConf.is_config(node) else str(node)
+            tree.add(str(name)).add(Syntax(text.rstrip(), "yaml", background_color="default"))
+        Console().print(tree)
+    for name, value in essentials(cfg).items():
+        log.info("%-14s %s", name, value)
+
+
+def essentials(cfg: DictConfig) -> dict[str, Any]:
+    """The settings of a training or an evaluation that its user looks for first."""
+    lines = {
+        "task": cfg.task_name,
+        "folder": cfg.paths.output_dir,
+        "method": cfg.method,
+        "data": f"{cfg.data.name}, noise {', '.join(map(str, cfg.data.noise_levels))}",
+        "scale": f"{cfg.scale}, kernel_size {cfg.kernel_size}",
+        "seed": cfg.seed,
+        "device": f"{device_name(cfg.trainer.accelerator)}, {cfg.precision}",
+    }
+    if cfg.trainer.devices != 1 or cfg.trainer.num_nodes != 1:
+        lines["processes"] = f"{cfg.trainer.devices} on each of {cfg.trainer.num_nodes} machines"
+    if cfg.get("train"):
+        stages = cfg.card.schedule or []
+        lines["steps"] = cfg.trainer.max_steps
+        lines |= {f"  {one.stage}": f"{one.steps}, lr {one.lr:g}" for one in stages if one.stage}
+        lines["batch_size"] = cfg.data.batch_size
+        if len(stages) <= 1:
+            lines["lr"] = f"{cfg.optimizer.lr:g}"
+    return lines | {key: cfg[key] for key in ("weights", "ckpt_path") if cfg.get(key)}
+
+
+def device_name(accelerator: str) -> str:
+    """What the computations run on."""
+    if accelerator in ("auto", "gpu", "cuda") and torch.cuda.is_available():
+        return torch.cuda.get_device_name()
+    return f"{accelerator}, {torch.get_num_threads()} threads" if accelerator in ("auto", "cpu") else accelerator

@@ -1,18 +1,18 @@
-"""What configurations can compute: ``${name:argument,...}``."""
+"""What configurations can compute: ``${name:argument,...}``. Nothing here writes, and only W&B's key is read."""
 
 import hashlib
 import netrc
 import os
-import sqlite3
-from contextlib import closing
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
 from omegaconf import DictConfig, ListConfig, OmegaConf
 
+from arcsr_lightning import CONF_DIR
 from arcsr_lightning.errors import InputError
-from arcsr_lightning.launch.folders import job_folder, run_folder, sweep_folder, under
+from arcsr_lightning.launch.environment import launch_folder
+from arcsr_lightning.launch.folders import job_folder, stage_path
 
 
 def steps(part: float, *, _root_: DictConfig) -> int:
@@ -48,21 +48,9 @@ def all_tags(own: list[str], *more: str) -> list[str]:
     return list(dict.fromkeys([*own, *more]))
 
 
-def trials(storage: str | None) -> int:
-    """How many trials the studies in the database ``sqlite:///PATH`` have made so far; 0 for any other storage.
-
-    Raises:
-        InputError: the file is no such database.
-    """
-    path = Path((storage or "").removeprefix("sqlite:///"))
-    if not path.is_file():
-        return 0
-    try:
-        with closing(sqlite3.connect(path)) as database:
-            return database.execute("SELECT count(*) FROM trials").fetchone()[0]
-    except sqlite3.DatabaseError as error:
-        line = f"{path}: not a study ({error}); remove it, or give hydra.sweeper.storage=sqlite:///PATH"
-        raise InputError(line) from error
+def options(group: str) -> str:
+    """The options of a configuration group, for the help of a command."""
+    return ", ".join(sorted(path.stem for path in (CONF_DIR / group).glob("*.yaml")))
 
 
 def wandb_offline() -> bool:
@@ -79,15 +67,14 @@ def wandb_offline() -> bool:
         return True
 
 
-OmegaConf.register_new_resolver("run_folder", run_folder, replace=True)
-OmegaConf.register_new_resolver("sweep_folder", sweep_folder, replace=True)
+OmegaConf.register_new_resolver("launch_folder", launch_folder, replace=True)
 OmegaConf.register_new_resolver("job_folder", job_folder, replace=True)
-OmegaConf.register_new_resolver("under", under, replace=True)
+OmegaConf.register_new_resolver("stage_path", stage_path, replace=True)
 OmegaConf.register_new_resolver("steps", steps, replace=True)
 OmegaConf.register_new_resolver("per_node", per_node, replace=True)
 OmegaConf.register_new_resolver("gpus", gpus, replace=True)
 OmegaConf.register_new_resolver("folder_name", lambda folder: Path(folder).name, replace=True)
 OmegaConf.register_new_resolver("run_id", run_id, replace=True)
 OmegaConf.register_new_resolver("all_tags", all_tags, replace=True)
-OmegaConf.register_new_resolver("trials", trials, replace=True)
+OmegaConf.register_new_resolver("options", options, replace=True)
 OmegaConf.register_new_resolver("wandb_offline", wandb_offline, replace=True)

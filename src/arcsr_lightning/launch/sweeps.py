@@ -1,9 +1,8 @@
 """The jobs of a sweep: planned, run one by one, each with a failure of its own."""
 
 import json
-import os
+import logging
 import sys
-import traceback
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -18,10 +17,15 @@ from pytorch_lightning.utilities.rank_zero import rank_zero_only
 
 from arcsr_lightning.errors import FolderInUseError, InputError
 from arcsr_lightning.files import write_text
+from arcsr_lightning.launch import environment
+from arcsr_lightning.launch.ending import ends_the_command
+from arcsr_lightning.launch.folders import read_plan
 from arcsr_lightning.launch.messages import explain, line_of
 from arcsr_lightning.launch.objects import build_trainer
 from arcsr_lightning.processes import failed_first, run_alone
 from arcsr_lightning.runs.jobs import naming_overrides
+
+log = logging.getLogger(__name__)
 
 
 class SweepPlan(Callback):
@@ -30,6 +34,7 @@ class SweepPlan(Callback):
     A sweeper that decides on its jobs as it goes leaves none there.
     """
 
+    @ends_the_command
     def on_multirun_start(self, config: DictConfig, **kwargs: Any) -> None:
         typed = list(config.hydra.overrides.task)
         sweeper = config.hydra.sweeper
@@ -39,34 +44,27 @@ class SweepPlan(Callback):
             grid = BasicSweeper.split_arguments(OverridesParser.create().parse_overrides([*swept, *typed]), None)[0]
             jobs = [naming_overrides(job, config.hydra.job.config.override_dirname.exclude_keys) for job in grid]
         path = Path(config.hydra.sweep.dir, "jobs.json")
-        before = json.loads(path.read_text(encoding="utf-8"))["jobs"] if path.is_file() else []
+        before = read_plan(path)["jobs"] if path.is_file() else []
         jobs = before + [job for job in jobs if job not in before]
         write_text(path, json.dumps({"typed": typed, "jobs": jobs}, indent=1) + "\n")
 
 
-def sweep_job(
-    config_name: str, task: Callable[[DictConfig], Any], cfg: DictConfig, after: Callable[[Path], Any] | None
-) -> Any:
+def sweep_job(config_name: str, task: Callable[[DictConfig], Any], cfg: DictConfig) -> Any:
     """Run one job of a sweep, which goes on with the others where it fails."""
-    first_rank = rank_zero_only.rank == 0
     folder = Path(cfg.paths.output_dir)
     if "ckpt_path" in cfg and (cfg.ckpt_path is None or (folder / "checkpoints").is_dir()):
         cfg.ckpt_path = "last"  # a job that is run again, by a cluster or by hand, goes on
     failed = folder / "FAILED"
-    if first_rank:
+    if rank_zero_only.rank == 0:
         failed.unlink(missing_ok=True)
     try:
         return run_apart(config_name, cfg) if starts_processes(cfg) else task(cfg)
     except Exception as error:
         line = line_of(error)
-        if explain(error) is None or os.environ["ARCSR_TRACEBACK"] != "0":
-            traceback.print_exc()
+        fault = explain(error) is None or environment.wants_traceback()
         if not isinstance(error, FolderInUseError) and failed_first(failed, line):
-            print(f"failed: {folder}: {line}", file=sys.stderr)
+            log.error("failed: %s: %s", folder, line, exc_info=fault)
         raise InputError(f"{folder}: {line}; the same command typed again does only what is missing") from error
-    finally:
-        if after and first_rank:
-            after(Path(HydraConfig.get().sweep.dir))
 
 
 def starts_processes(cfg: DictConfig) -> bool:
@@ -97,7 +95,7 @@ def run_apart(config_name: str, cfg: DictConfig) -> float | None:
     if cfg.get("ckpt_path"):
         pinned.append(f'ckpt_path="{cfg.ckpt_path}"')
     command = [sys.executable, "-m", f"arcsr_lightning.{config_name}", *own, *typed, *pinned]
-    status = run_alone(command, os.environ | {"ARCSR_JOB": "1"})
+    status = run_alone(command, environment.of_a_job_apart())
     if status:
         failed = folder / "FAILED"
         line = failed.read_text(encoding="utf-8").strip() if failed.is_file() else f"its process ended with {status}"

@@ -13,7 +13,7 @@ from torch import nn
 
 from arcsr_lightning.errors import FolderInUseError, InputError
 from arcsr_lightning.files import write_text
-from arcsr_lightning.launch import plain
+from arcsr_lightning.launch import as_plain_data
 from arcsr_lightning.runs.settings import differences
 from arcsr_lightning.runs.stages import Stage
 from arcsr_lightning.runs.weights import load_weights, read_saved
@@ -70,9 +70,9 @@ def finished(cfg: DictConfig) -> dict[str, float] | None:
     if cfg.ckpt_path != "last" or not _finished(cfg).is_file():
         return None
     path = Path(cfg.paths.output_dir, "config.yaml")
-    before = plain(OmegaConf.load(path))
+    before = as_plain_data(OmegaConf.load(path))
     check_unchanged(before, cfg, path)
-    return None if differences(before, plain(cfg)) else json.loads(_finished(cfg).read_text(encoding="utf-8"))
+    return None if differences(before, as_plain_data(cfg)) else json.loads(_finished(cfg).read_text(encoding="utf-8"))
 
 
 def _finished(cfg: DictConfig) -> Path:
@@ -131,7 +131,7 @@ def check_unchanged(before: Mapping[str, Any], cfg: DictConfig, path: Path) -> N
     Raises:
         InputError: some have, and ``cfg.allow_config_change`` does not allow it.
     """
-    changes = differences(before, plain(cfg))
+    changes = differences(before, as_plain_data(cfg))
     if not changes:
         return
     listed = ", ".join(f"{key} {old} -> {new}" for key, (old, new) in list(changes.items())[:SHOWN])

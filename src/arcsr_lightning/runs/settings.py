@@ -97,8 +97,8 @@ def check_read(cfg: DictConfig, typed: Mapping[str, str]) -> None:
             raise InputError(f"{text}: every stage of method={cfg.method} has its own; set {', '.join(places)}")
         if root not in READ and isinstance(composed.get(root), Mapping):
             raise InputError(
-                f"{text}: no part of this configuration reads {root} (method={cfg.method}, data={cfg.data.name}); "
-                "leave it out"
+                f"{text}: no part of this configuration reads {root} "
+                f"(method={cfg.method}, data={composed.get('data', {}).get('name')}); leave it out"
             )
 
 

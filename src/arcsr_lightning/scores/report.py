@@ -1,6 +1,8 @@
 """What a test leaves behind: metrics.json, a row per image as CSV, and a table in the terminal."""
 
+import io
 import json
+import logging
 import math
 from pathlib import Path
 from typing import Any
@@ -14,6 +16,8 @@ from arcsr_lightning.files import write_csv, write_text
 from arcsr_lightning.scores.cost import macs, parameters
 from arcsr_lightning.scores.protocol import protocol
 from arcsr_lightning.scores.rows import Row, mean_scores
+
+log = logging.getLogger(__name__)
 
 SCORES = {"psnr_rgb": ".2f", "ssim_rgb": ".4f", "psnr_y": ".2f", "ssim_y": ".4f", "kernel_error": ".3f"}
 
@@ -56,8 +60,17 @@ def write_report(
     write_csv(Path(folder, "per_image.csv"), rows)
     write_text(Path(folder, "metrics.json"), json.dumps(report, indent=2) + "\n")  # last: where it is, all is
     console = Console()
-    console.print(score_table(means, config["scale"]))
+    table = score_table(means, config["scale"])
+    console.print(table)
+    log.debug("\n%s", as_text(table))
     console.print(f"results: {folder}", soft_wrap=True)
+
+
+def as_text(rendered: Table) -> str:
+    """A table as it looks in a terminal, without colours."""
+    console = Console(file=io.StringIO(), width=120, color_system=None)
+    console.print(rendered)
+    return console.file.getvalue()
 
 
 def method_card(name: str, network: nn.Module, trained: dict[str, Any]) -> dict[str, Any]:

@@ -17,7 +17,7 @@ from arcsr_lightning import CONF_DIR, train
 
 pytest.importorskip("hydra_plugins.hydra_submitit_launcher", reason='needs "arcsr-lightning[cluster]"')
 
-SLURM = Path(__file__).parent / "slurm"
+SLURM = Path(__file__).parents[1] / "slurm"
 STEPS = 40
 SWEEP = (
     "cluster=slurm",

@@ -1,0 +1,34 @@
+"""How a command ends that cannot go on."""
+
+import functools
+import logging
+from collections.abc import Callable
+from typing import Any, NoReturn
+
+from arcsr_lightning.launch import environment
+from arcsr_lightning.launch.messages import explain
+
+log = logging.getLogger(__name__)
+
+
+def end(error: Exception) -> NoReturn:
+    """Leave with one line about an error of the user's; with a traceback for a fault of ours, or where it is wanted."""
+    line = explain(error)
+    if line is None or environment.wants_traceback():
+        log.error("error: %s", line or "this is a fault of arcsr-lightning", exc_info=error)
+    else:
+        log.error("error: %s", line)
+    raise SystemExit(1) from error
+
+
+def ends_the_command(method: Callable[..., None]) -> Callable[..., None]:
+    """Let an error in a Hydra callback end the command; Hydra itself would warn and go on."""
+
+    @functools.wraps(method)
+    def checked(*args: Any, **kwargs: Any) -> None:
+        try:
+            method(*args, **kwargs)
+        except Exception as error:
+            end(error)
+
+    return checked

@@ -1,0 +1,130 @@
+"""What was probably meant, where a setting, a group or an option was typed that does not exist."""
+
+import re
+from difflib import get_close_matches
+from typing import Any
+
+import hydra
+from hydra.core.global_hydra import GlobalHydra
+from hydra.errors import HydraException
+from omegaconf import DictConfig, OmegaConf
+from omegaconf.errors import OmegaConfBaseException
+
+from arcsr_lightning import CONF_DIR
+from arcsr_lightning.errors import InputError
+from arcsr_lightning.launch.messages import missing_extra
+
+LISTED = 12  # names that one line can take
+
+
+def with_suggestion(error: Exception, config_name: str, typed: list[str]) -> Exception:
+    """The error with a better line, if it is Hydra's about a name that does not exist; else the error itself.
+
+    Args:
+        error: what composing the configuration raised.
+        config_name: ``train``, ``evaluate``, ``predict`` or ``prepare``.
+        typed: what was typed after the command's name.
+    """
+    text = str(error) if isinstance(error, HydraException) and not missing_extra(str(error)) else ""
+    line = None
+    if part := re.search(r"Could not override '(model/\w+)'\. No match in the defaults list", text):
+        line = not_of_this_model(part[1], typed)
+    elif unknown := re.search(r"Could not (?:override|delete from config\.) '([^']+)'", text):
+        line = no_such_setting(unknown[1], config_name, typed)
+    elif option := re.search(r"Could not find '([^']+)'\s+Available options in '([^']+)':(.*)", text, re.DOTALL):
+        line = no_such_option(
+            option[1].rpartition("/")[2], option[2], option[3].partition("Config search path")[0].split()
+        )
+    if line is None:
+        return error
+    better = InputError(line)
+    better.__cause__ = error
+    return better
+
+
+def not_of_this_model(part: str, typed: list[str]) -> str:
+    """A part of ArcSR was chosen for another model."""
+    ablation = next((one for one in typed if one.startswith("ablation=")), None)
+    model = next((one for one in typed if one.startswith("model=")), "the other model=")
+    if ablation or not any(one.startswith(f"{part}=") for one in typed):
+        return f"{ablation or 'ablation'}: ablations are ArcSR's; leave out {model}"
+    return f"{part}: a part of ArcSR; leave out {model}"
+
+
+def no_such_option(option: str, group: str, options: list[str]) -> str:
+    """An option that its group does not have."""
+    close = get_close_matches(option, options, 1)
+    meant = f"did you mean {group}={close[0]}? " if close else ""
+    return f"{group}/{option}: no such option; {meant}{group} is one of {', '.join(options)}"
+
+
+def no_such_setting(key: str, config_name: str, typed: list[str]) -> str:
+    """A setting, or group, that the configuration does not have."""
+    settings = settings_beside(key, config_name, typed)
+    if meant := nearest(key, settings):
+        return f"{key}: no such setting; did you mean {meant}?"
+    parent = key.rpartition(".")[0]
+    siblings = sorted(last_name(one) for one in settings if one.rpartition(".")[0] == parent)
+    if parent and 0 < len(siblings) <= LISTED:
+        return f"{key}: no such setting; {parent} has {', '.join(siblings)}"
+    return f"{key}: no such setting; --help shows what there is, and +{key}=VALUE adds it all the same"
+
+
+def last_name(key: str) -> str:
+    return key.rpartition(".")[2]
+
+
+def nearest(key: str, settings: list[str]) -> str | None:
+    """The setting that ``key`` was probably meant to be: the same name elsewhere, a similar one at its place, or a
+    similar one anywhere."""
+    name, parent = last_name(key), key.rpartition(".")[0]
+    same = [one for one in settings if last_name(one) == name]
+    if same:
+        return min(same, key=lambda one: (one.split(".")[0] != key.split(".")[0], one.count("."), one))
+    siblings = [last_name(one) for one in settings if one.rpartition(".")[0] == parent]
+    if close := get_close_matches(name, siblings, 1):
+        return f"{parent}.{close[0]}" if parent else close[0]
+    elsewhere = [] if parent in settings else get_close_matches(key, settings, 1, cutoff=0.75)
+    return elsewhere[0] if elsewhere else None
+
+
+def settings_beside(key: str, config_name: str, typed: list[str]) -> list[str]:
+    """All settings, dotted, and all groups of the configuration that was typed, but for what is wrong with it."""
+    others = [one for one in typed if "=" in one and not one.startswith("-") and name_of(one) != key]
+    groups = config_groups()
+    for overrides in (others, [one for one in others if name_of(one) in groups and "," not in one], []):
+        config = composed(config_name, overrides)
+        if config is not None:
+            keys = dotted(OmegaConf.to_container(config, resolve=False))
+            # Hydra's own settings have the names of many things; they are meant only where they are typed.
+            return [*groups, *(one for one in keys if key.startswith("hydra") or not one.startswith("hydra"))]
+    return groups
+
+
+def name_of(override: str) -> str:
+    return override.partition("=")[0].lstrip("+~")
+
+
+def config_groups() -> list[str]:
+    folders = {path.parent.relative_to(CONF_DIR).as_posix() for path in CONF_DIR.rglob("*.yaml")}
+    return sorted(folders - {".", "hydra"})
+
+
+def composed(config_name: str, overrides: list[str]) -> DictConfig | None:
+    """A configuration with Hydra's part; None where the overrides are at fault."""
+    GlobalHydra.instance().clear()
+    try:
+        with hydra.initialize_config_dir(str(CONF_DIR), version_base="1.3"):
+            return hydra.compose(config_name, overrides, return_hydra_config=True)
+    except (HydraException, OmegaConfBaseException):
+        return None
+
+
+def dotted(node: Any, prefix: str = "") -> list[str]:
+    """The dotted names of everything below a node."""
+    if not isinstance(node, dict):
+        return []
+    names = []
+    for key, child in node.items():
+        names += [f"{prefix}{key}", *dotted(child, f"{prefix}{key}.")]
+    return names

@@ -1,0 +1,107 @@
+"""Which folder a command works in, decided once, and what the environment has to do with it."""
+
+import json
+import os
+import re
+
+import pytest
+from hydra import compose as hydra_compose
+from hydra import initialize_config_dir
+
+from arcsr_lightning import CONF_DIR, evaluate, train
+from arcsr_lightning.launch import FolderChoice, environment
+from arcsr_lightning.launch.folders import job_folder
+
+
+@pytest.fixture
+def chosen(tmp_path, monkeypatch):
+    """``chosen(way, *typed)``: the folder, below ``tmp_path``, of a launch at the time "now"."""
+
+    def choose(way, *typed):
+        monkeypatch.setenv("ARCSR_RUN_STAMP", "now")
+        with initialize_config_dir(str(CONF_DIR), version_base="1.3"):
+            cfg = hydra_compose("train", [f"paths.log_dir={tmp_path}", *typed], return_hydra_config=True)
+        getattr(FolderChoice(), f"on_{way}_start")(cfg)
+        before = dict(os.environ)
+        folder = cfg.hydra.run.dir if way == "run" else cfg.hydra.sweep.dir
+        assert dict(os.environ) == before  # resolving only reads
+        return os.path.relpath(folder, tmp_path)
+
+    return choose
+
+
+def a_run(folder, name, time):
+    path = folder / "train/runs" / name / "checkpoints/stage/last.ckpt"
+    path.parent.mkdir(parents=True)
+    path.touch()
+    os.utime(path, (time, time))
+
+
+def a_sweep(folder, name, typed, jobs, finished):
+    path = folder / "train/multiruns" / name
+    for number in range(finished):
+        (path / str(number)).mkdir(parents=True)
+        (path / str(number) / "finished.json").touch()
+    path.mkdir(parents=True, exist_ok=True)
+    (path / "jobs.json").write_text(json.dumps({"typed": typed, "jobs": [[str(job)] for job in range(jobs)]}))
+
+
+def test_a_run_has_a_folder_of_its_own_until_it_is_to_go_on(chosen, tmp_path):
+    assert chosen("run", "ckpt_path=last") == "train/runs/now"  # nothing to go on with
+    a_run(tmp_path, "b", time=1)
+    a_run(tmp_path, "a", time=2)
+    assert chosen("run") == "train/runs/now"
+    assert chosen("run", "ckpt_path=last") == "train/runs/a"
+    assert chosen("run", "ckpt_path=last", "task_name=other") == "other/runs/now"
+
+
+def test_a_sweep_goes_on_where_the_same_was_typed_and_something_is_missing(chosen, tmp_path):
+    typed = [f"paths.log_dir={tmp_path}", "seed=0"]
+    a_sweep(tmp_path, "1", typed, jobs=2, finished=1)
+    assert chosen("multirun", "seed=0") == "train/multiruns/1"
+    assert chosen("multirun", "seed=1") == "train/multiruns/now"
+    a_sweep(tmp_path, "2", typed, jobs=2, finished=2)
+    assert chosen("multirun", "seed=0") == "train/multiruns/now"
+    assert chosen("multirun", "seed=0", "ckpt_path=last") == "train/multiruns/2"
+
+
+@pytest.mark.parametrize("text", ["", '{"typed": [], "jo', "[]", "{}", "null"])
+def test_a_plan_that_is_damaged_is_named(run, tmp_path, text, monkeypatch, capsys):
+    plan = tmp_path / "logs/eval/multiruns/1/jobs.json"
+    plan.parent.mkdir(parents=True)
+    plan.write_text(text)
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(SystemExit) as ended:
+        run(evaluate, "-m", "seed=0,1")
+    assert ended.value.code == 1
+    line = "error: logs/eval/multiruns/1/jobs.json: not the plan of a sweep; remove the file to start a new sweep\n"
+    assert capsys.readouterr().err == line
+
+
+def test_processes_that_slurm_starts_agree_on_a_name(monkeypatch):
+    monkeypatch.delenv("SLURM_NTASKS", raising=False)
+    assert environment.new_folder_name() != environment.new_folder_name() or len(environment.new_folder_name()) == 23
+    for name, value in {"NTASKS": "2", "PROCID": "1", "JOB_ID": "17", "STEP_ID": "3"}.items():
+        monkeypatch.setenv(f"SLURM_{name}", value)
+    assert environment.new_folder_name() == "slurm-17.3"
+
+
+def test_variables_are_known_to_one_module():
+    for path in (CONF_DIR.parent / "src").rglob("*.py"):
+        if path.name != "environment.py":
+            assert not re.search("ARCSR_(RUN_STAMP|TRACEBACK|JOB)", path.read_text("utf-8")), path
+
+
+def test_long_names_of_jobs_stay_apart():
+    long = "a" * 200
+    assert job_folder(long + "1") != job_folder(long + "2")
+    assert len(job_folder(long)) == 120
+    assert job_folder("model-arcsr_seed-1") == "model-arcsr_seed-1"
+
+
+def test_what_a_user_names_is_the_folder(run, tiny, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(SystemExit):
+        run(train, *tiny, "weights=nowhere.ckpt", "ckpt_path=last", "hydra.run.dir=mine")
+    assert (tmp_path / "mine/FAILED").is_file()
+    assert not (tmp_path / "logs").exists()

@@ -1,0 +1,51 @@
+"""--help of every command: what to type, in a screen."""
+
+import re
+
+import pytest
+
+from arcsr_lightning import CONF_DIR, compose, evaluate, predict, prepare, train
+from arcsr_lightning.launch.suggestions import config_groups
+
+COMMANDS = {"arcsr-train": train, "arcsr-eval": evaluate, "arcsr-predict": predict, "arcsr-prepare": prepare}
+
+
+@pytest.fixture(params=COMMANDS)
+def shown(request, run, tmp_path, monkeypatch, capsys):
+    """(name of a command, its configuration's name, its help)."""
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(SystemExit) as ended:
+        run(COMMANDS[request.param], "--help")
+    assert ended.value.code == 0
+    assert not list(tmp_path.iterdir())
+    return request.param, COMMANDS[request.param].__name__.rsplit(".")[-1], capsys.readouterr().out
+
+
+def test_it_says_what_to_type_in_a_screen(shown):
+    name, _, text = shown
+    assert text.startswith(f"{name}: ")
+    assert len(re.findall(rf"^  {name} ?", text, re.MULTILINE)) >= 2
+    assert len(text.splitlines()) < 45
+
+
+def test_what_it_names_is_there(shown):
+    _, config_name, text = shown
+    for group, options in re.findall(r"^  ([a-z_]+) +((?:\w+, )*\w+)(?: \(.*)?$", text.partition("Set with")[0], re.M):
+        assert options.split(", ") == sorted(path.stem for path in (CONF_DIR / group).glob("*.yaml"))
+    data = ["data=folder"] if config_name != "predict" else []
+    cfg = compose(data, config_name)
+    settings = text.partition("Set with")[2].partition("\n\n")[0].partition("\n")[2]
+    for setting in re.findall(r"(?:^|  )([a-z_]+(?:\.[a-z_]+)*)(?==|  |$)", settings, re.MULTILINE):
+        node = cfg
+        for part in setting.split("."):
+            assert part in node.keys(), setting  # noqa: SIM118, as a missing value is not in it
+            node = node._get_node(part)
+
+
+def test_no_group_of_the_training_is_missing(run, capsys):
+    with pytest.raises(SystemExit):
+        run(train, "--help")
+    text = capsys.readouterr().out
+    for group in config_groups():
+        if "/" not in group and group not in ("paths", "local"):
+            assert re.search(rf"^  {group} ", text, re.MULTILINE), group

@@ -1,0 +1,132 @@
+"""What a mistake on the command line is answered with: one line that names it and says what was probably meant."""
+
+import pytest
+from lightning_fabric.loggers import tensorboard
+
+from arcsr_lightning import evaluate, predict, prepare, train
+from arcsr_lightning.launch import build_data, build_loss, build_module, build_network, build_trainer, compose
+from arcsr_lightning.launch.messages import explain
+from arcsr_lightning.launch.suggestions import nearest
+
+
+@pytest.fixture
+def line(run, tmp_path, monkeypatch, capsys):
+    """``line(command, *typed)``: the one line on standard error that the command ends with."""
+    monkeypatch.chdir(tmp_path)
+
+    def complaint(command, *typed):
+        with pytest.raises(SystemExit) as ended:
+            run(command, *typed)
+        assert ended.value.code == 1
+        (one,) = capsys.readouterr().err.strip().splitlines()
+        return one
+
+    return complaint
+
+
+@pytest.mark.parametrize(
+    ("command", "typed", "meant"),
+    [
+        (train, "trainer.max_step=4", "trainer.max_steps"),
+        (train, "trainer.max_stps=4", "trainer.max_steps"),
+        (train, "max_steps=4", "trainer.max_steps"),
+        (train, "data.patch_size=64", "data.train.patch_size"),
+        (train, "lr=1e-3", "optimizer.lr"),
+        (train, "modell=rrdb", "model"),
+        (train, "modell/estimator=conv", "model/estimator"),
+        (train, "experimant=quickstart", "experiment"),
+        (train, "~callbacks.pannel", "callbacks.panel"),
+        (train, "hydra.sweeper.parms=null", "hydra.sweeper.params"),
+        (train, "trainer.plugins.checkpoint_io.on_dsk_full=stop", "trainer.plugins.checkpoint_io.on_disk_full"),
+        (evaluate, "weight=latest", "weights"),
+        (predict, "inputs=a.png", "input"),
+        (prepare, "num_worker=2", "num_workers"),
+        (prepare, "dta=gopro", "data"),
+    ],
+)
+def test_a_typo_is_answered_with_what_was_meant(line, command, typed, meant):
+    key = typed.lstrip("~").partition("=")[0]
+    assert line(command, typed) == f"error: {key}: no such setting; did you mean {meant}?"
+
+
+def test_the_settings_are_those_of_the_configuration_that_was_typed(line):
+    assert "did you mean rrdb.blocks?" in line(train, "model=rrdb", "rrdb.block=2")
+    assert "did you mean data.root?" in line(prepare, "data=folder", "data.rot=x")
+    assert "did you mean trainer.max_steps?" in line(
+        train, "trainer.max_step=4", "data.bach_size=2"
+    )  # the first of two
+    assert "did you mean trainer.max_steps?" in line(train, "-m", "seed=0,1", "trainer.max_step=4")
+
+
+def test_a_name_like_no_other_is_answered_with_what_there_is(line):
+    assert line(train, "optimizer.quux=1").endswith(
+        "optimizer.quux: no such setting; optimizer has _partial_, _target_, betas, lr"
+    )
+    assert "--help shows what there is" in line(train, "quux=1")
+
+
+def test_the_same_name_in_the_same_part_comes_first():
+    settings = ["seed", "data", "data.train", "data.train.seed", "optimizer.lr"]
+    assert nearest("data.seed", settings) == "data.train.seed"
+    assert nearest("model.seed", settings) == "seed"
+    assert nearest("optimiser.lrs", settings) == "optimizer.lr"
+    assert nearest("nothing", settings) is None
+
+
+def test_an_option_that_does_not_exist_is_answered_with_those_that_do(line):
+    assert line(train, "model=rrdbb").startswith(
+        "error: model/rrdbb: no such option; did you mean model=rrdb? model is one of arcsr, bicubic,"
+    )
+    assert "Config search path" not in line(train, "model=rrdbb")
+
+
+@pytest.mark.parametrize("ablation", ["full", "no_dmconv", "no_kernel"])
+@pytest.mark.parametrize("way", [(), ("-m", "seed=0,1")])
+def test_ablations_are_arcsr_s(line, ablation, way):
+    said = line(train, *way, f"ablation={ablation}", "model=rrdb")
+    assert said == f"error: ablation={ablation}: ablations are ArcSR's; leave out model=rrdb"
+
+
+def test_parts_are_arcsr_s(line):
+    assert line(train, "model/estimator=conv", "model=rrdb") == (
+        "error: model/estimator: a part of ArcSR; leave out model=rrdb"
+    )
+
+
+@pytest.mark.parametrize("logger", ["tensorboard", "many"])
+def test_a_missing_logger_says_what_to_install(logger, monkeypatch):
+    monkeypatch.setattr(tensorboard, "_TENSORBOARD_AVAILABLE", False)
+    monkeypatch.setattr(tensorboard, "_TENSORBOARDX_AVAILABLE", False, raising=False)
+    monkeypatch.setenv("WANDB_MODE", "disabled")
+    cfg = compose([f"logger={logger}"])
+    with pytest.raises(Exception, match="tensorboard") as raised:
+        build_trainer(cfg)
+    assert explain(raised.value) == (
+        'logger=tensorboard needs more packages; pip install "arcsr-lightning[tensorboard]"'
+    )
+
+
+@pytest.mark.parametrize(
+    ("typed", "key"),
+    [
+        ("optimizer.betas=[0.9]", "optimizer"),
+        ("optimizer.lr=-1", "optimizer"),
+        ("optimizer.lr=abc", "optimizer"),
+        ("optimizer._target_=torch.optim.Foo", "optimizer._target_=torch.optim.Foo"),
+        ("scheduler=multistep scheduler.milestones=3", "scheduler"),
+        ("arcsr.width=abc", "restorer"),
+        ("data.train.patch_size=abc", "data.train"),
+        ("degradation.blur.coverage=0.3", "data.train.degradation.blur"),
+        ("callbacks.ema.decay=abc", "callbacks.ema"),
+    ],
+)
+def test_a_value_that_is_refused_is_named(tiny, typed, key):
+    def build():
+        cfg = compose([*tiny, *typed.split()])
+        build_module(cfg, build_network(cfg.model), build_loss(cfg)).configure_optimizers()
+        build_data(cfg).make_train()
+        build_trainer(cfg)
+
+    with pytest.raises(Exception, match=".") as raised:
+        build()
+    assert (explain(raised.value) or "").startswith(f"{key}: "), raised.value
