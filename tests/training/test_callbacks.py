@@ -10,8 +10,8 @@ from PIL import Image
 from arcsr_lightning.blocks import OrdinaryConv, dm_block
 from arcsr_lightning.networks import ArcSR, KernelEstimator, Restoration, Restorer
 from arcsr_lightning.train import train
-from arcsr_lightning.training import callbacks
-from arcsr_lightning.training.callbacks import GpuMemory, KernelField, Offsets, Panel, Throughput
+from arcsr_lightning.training import pictures as callbacks
+from arcsr_lightning.training.pictures import GpuMemory, KernelField, Offsets, Panel, Throughput
 
 SHORT = ("trainer.max_steps=2", "callbacks.ema=null")
 
