@@ -75,7 +75,7 @@ def build_module(cfg: DictConfig, network: nn.Module, loss: nn.Module | None) ->
         trains=cfg.trains,
         config=plain(cfg),
         method=cfg.method,
-        compile=cfg.compile,
+        compiled=cfg.compile,
         channels_last=cfg.channels_last,
     )
 
