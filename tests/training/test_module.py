@@ -258,9 +258,7 @@ def test_a_network_of_the_users_own_trains_and_is_scored(configure, tmp_path):
 @pytest.mark.parametrize("call", ["fit", "test"])
 def test_a_network_that_returns_anything_but_a_restoration_is_refused(configure, tmp_path, call):
     cfg = configure(tmp_path)
-    with pytest.raises(
-        InputError, match="model: Plain returns a Tensor; a network returns arcsr_lightning.networks.Re"
-    ):
+    with pytest.raises(InputError, match="Plain returns a Tensor; a network returns arcsr_lightning.networks.Re"):
         getattr(build_trainer(cfg), call)(of(Plain()), build_data(cfg))
 
 

@@ -153,7 +153,7 @@ def test_a_training_and_its_test_leave_the_hosts_handlers_as_they_were(configure
 def test_importing_changes_nothing_in_the_host_and_does_not_bring_wandb():
     code = """
 import os, signal, sys
-import matplotlib.figure, pytorch_lightning.loggers, torch.distributed, torchmetrics.functional.image
+import matplotlib.figure, pytorch_lightning.loggers, torch.distributed, arcsr_lightning.data
 def state():
     return {n: signal.getsignal(n) for n in signal.valid_signals()}, dict(os.environ)
 before = state()
