@@ -11,7 +11,7 @@ from pathlib import Path
 
 from pytorch_lightning.utilities.rank_zero import rank_zero_only
 
-# What ends a run: the process decides when (training.survival), its data workers wait for that.
+# What ends a run: the process decides when (training.signals), its data workers wait for that.
 SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGUSR1, signal.SIGUSR2)
 
 

@@ -21,7 +21,7 @@ def told(tiny, tmp_path_factory):
     """(standard output, standard error, log) of a training, typed in an empty folder."""
     folder = tmp_path_factory.mktemp("told")
     (folder / "talker.py").write_text(
-        "import warnings\nfrom arcsr_lightning.training.callbacks import Throughput\n\nclass Talker(Throughput):\n"
+        "import warnings\nfrom arcsr_lightning.training.progress import Throughput\n\nclass Talker(Throughput):\n"
         "    def __init__(self):\n        warnings.warn('this is going to be removed', FutureWarning)\n"
         "        warnings.warn('the disk is slow')\n"
     )

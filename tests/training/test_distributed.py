@@ -2,13 +2,16 @@
 
 import csv
 import os
+import signal
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 import torch
 
 from arcsr_lightning.train import train
+from tests.training.interruptions import PATIENCE, last_step, wait_for
 
 STEPS = ("trainer.max_steps=4", "scheduler=multistep", "scheduler.milestones=[1,3]")
 
@@ -90,3 +93,24 @@ def test_two_processes_go_on_with_the_run_of_one_in_its_folder(type_in, configur
     assert done.returncode == 0, done.stderr
     assert list(folder.parent.iterdir()) == [folder]
     assert_same(folder, alone, first_step=2)
+
+
+@pytest.mark.slow
+def test_a_signal_to_any_process_of_a_run_ends_them_all_after_the_same_step(tiny, tmp_path):
+    folder, log = tmp_path / "run", tmp_path / "log"
+    endless = ("trainer.max_steps=1000000", "trainer.val_check_interval=500000", "callbacks.last.every_n_train_steps=5")
+    command = [sys.executable, "-m", "arcsr_lightning.train", *tiny, "trainer=ddp_cpu", *endless]
+    with log.open("w") as output:
+        run = subprocess.Popen([*command, f"hydra.run.dir={folder}"], stdout=output, stderr=output)
+    try:
+        wait_for(folder / "checkpoints/last.ckpt")
+        (other,) = (
+            int(path.parent.name)
+            for path in Path("/proc").glob("[0-9]*/environ")
+            if f"PPid:\t{run.pid}\n" in (path.parent / "status").read_text() and b"LOCAL_RANK=1" in path.read_bytes()
+        )
+        os.kill(other, signal.SIGTERM)
+        assert run.wait(PATIENCE) == 128 + signal.SIGTERM
+    finally:
+        run.kill()
+    assert f"stopped by SIGTERM after step {last_step(folder)}; go on with ckpt_path=last" in log.read_text()

@@ -3,11 +3,16 @@
 import csv
 import json
 import math
+from functools import partial
 
 import pytest
 import torch
+import torch.nn.functional as F
+from torch import nn
 
 from arcsr_lightning import compose, load_model
+from arcsr_lightning.errors import InputError
+from arcsr_lightning.launch import build_data, build_trainer
 from arcsr_lightning.losses import RestorationLoss
 from arcsr_lightning.networks import Bicubic, Restoration
 from arcsr_lightning.runs.weights import read_saved
@@ -214,3 +219,53 @@ def test_a_network_without_estimator_trains(configure, tmp_path):
     assert not any("kernel" in name for name in metrics)
     rows = json.loads((tmp_path / "metrics.json").read_text())["rows"]
     assert {row["method"] for row in rows} == {"bicubic", "arcsr_no_kernel"}
+
+
+# ---------------------------------------------------------------- a network of the user's own
+
+
+class Own(nn.Module):
+    """A network that this package does not know."""
+
+    scale = 4
+
+    def __init__(self):
+        super().__init__()
+        self.convolution = nn.Conv2d(3, 48, 3, padding=1)
+
+    def forward(self, lr):
+        return Restoration(F.pixel_shuffle(self.convolution(lr), 4))
+
+
+class Plain(Own):
+    def forward(self, lr):
+        return super().forward(lr).sr
+
+
+def of(network):
+    return SRModule(network, RestorationLoss(), partial(torch.optim.Adam, lr=1e-3), method="own")
+
+
+def test_a_network_of_the_users_own_trains_and_is_scored(configure, tmp_path):
+    cfg = configure(tmp_path, "trainer.max_steps=2", panel=True)
+    trainer, data, module = build_trainer(cfg), build_data(cfg), of(Own())
+    before = module.network.convolution.weight.clone()
+    trainer.fit(module, data)
+    trainer.test(module, data, verbose=False)
+    assert not torch.equal(module.network.convolution.weight, before)
+    assert {row["method"] for row in module.test_rows} == {"own", "bicubic"}
+    best = torch.load(trainer.checkpoint_callback.best_model_path, weights_only=True)["state_dict"]
+    Own().load_state_dict({name.removeprefix("network."): value for name, value in best.items()})
+    assert not module.network._forward_hooks
+
+
+@pytest.mark.parametrize("call", ["fit", "test"])
+def test_a_network_that_returns_anything_but_a_restoration_is_refused(configure, tmp_path, call):
+    cfg = configure(tmp_path)
+    with pytest.raises(InputError, match="Plain returns a Tensor; a network returns arcsr_lightning.networks.Re"):
+        getattr(build_trainer(cfg), call)(of(Plain()), build_data(cfg))
+
+
+def test_a_network_without_scale_is_refused():
+    with pytest.raises(InputError, match="model: Conv2d has no scale"):
+        SRModule(nn.Conv2d(3, 3, 1))

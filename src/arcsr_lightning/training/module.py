@@ -15,24 +15,29 @@ from arcsr_lightning.scores.rows import Row, gather_rows, mean_scores, rows_of
 
 
 class SRModule(pl.LightningModule):
-    """Trains, validates and tests a network that returns ``Restoration``.
-
-    Args:
-        network: has ``scale``.
-        loss: called with (network, batch), returns the terms by name, ``loss`` among them; None to test only.
-        optimizer: called with all parameters that train, returns the optimiser; None to test only.
-        trains: the children of the network that train, by name; the others are frozen. None: all of it.
-        scheduler: called with the optimiser, returns a scheduler that is stepped after every optimiser step; or None.
-        config: plain data that describes the run; kept in every checkpoint, where ``load_model`` finds the network.
-        method: the name of the network in tables.
-        compile: train the network through ``torch.compile``; validation and test run it as it is.
-        channels_last: lay out weights and images channels-last.
+    """Trains, validates and tests a network.
 
     Validation and test score the network, and bicubic upscaling of the same LR images beside it. ``val/psnr``,
     ``val/ssim``, ``val/psnr_y``, ``val/ssim_y`` are means over all images and noise levels; the same stand for each
     level under ``val/noise<level>/``, and ``kernel_error`` where the true kernels are known. A test leaves a row per
     method and image in ``test_rows``, on every rank. Terms of the loss are logged under ``train/``, as means over the
     samples of all processes.
+
+    Args:
+        network: any module with an integer ``scale`` that turns LR images, (B, 3, H, W), RGB in [0, 1], into a
+            ``networks.Restoration``.
+        loss: called with (network, batch), returns the terms by name, ``loss`` among them; None to test only.
+        optimizer: called with all parameters that train, returns the optimiser; None to test only.
+        scheduler: called with the optimiser, returns a scheduler that is stepped after every optimiser step; or None.
+        trains: the children of the network that train, by name; the others are frozen. None: all of it.
+        config: plain data that describes the run; kept in every checkpoint, where ``load_model`` finds the network.
+        method: the name of the network in tables.
+        compiled: train the network through ``torch.compile``; validation and test run it as it is.
+        channels_last: lay out weights and images channels-last.
+
+    Raises:
+        InputError: the network has no ``scale``, or no part of a name in ``trains``; or, with the first batch, it
+            returns anything but a ``Restoration``.
     """
 
     def __init__(
@@ -44,10 +49,12 @@ class SRModule(pl.LightningModule):
         trains: Sequence[str] | None = None,
         config: dict[str, Any] | None = None,
         method: str = "arcsr",
-        compile: bool = False,
+        compiled: bool = False,
         channels_last: bool = False,
     ) -> None:
         super().__init__()
+        if not isinstance(getattr(network, "scale", None), int):
+            raise InputError(f"model: {type(network).__name__} has no scale; give it the attribute, an integer")
         # Only plain data goes into the checkpoint: anything else could not be loaded with weights_only=True.
         self.save_hyperparameters({"config": config or {}, "method": method})
         self.memory_format = torch.channels_last if channels_last else torch.contiguous_format
@@ -60,12 +67,20 @@ class SRModule(pl.LightningModule):
         self.val_rows: list[Row] = []
         self.test_rows: list[Row] = []
         freeze_all_but(network, trains)
-        if compile:
+        if compiled:
             network.compile()
 
     def forward(self, lr: Tensor) -> Restoration:
         # Not through __call__, which may be compiled: every size of a whole image would be compiled anew.
-        return self.network.forward(lr.contiguous(memory_format=self.memory_format))
+        restored = self.network.forward(lr.contiguous(memory_format=self.memory_format))
+        require_restoration(self.network, None, restored)
+        return restored
+
+    def on_fit_start(self) -> None:
+        self.output_check = self.network.register_forward_hook(require_restoration)  # losses call the network
+
+    def on_fit_end(self) -> None:
+        self.output_check.remove()
 
     def training_step(self, batch: dict[str, Any], batch_idx: int) -> Tensor:
         lr = batch["lr"].contiguous(memory_format=self.memory_format)
@@ -139,8 +154,25 @@ class SRModule(pl.LightningModule):
         }
 
 
+def require_restoration(network: nn.Module, inputs: Any, output: Any) -> None:
+    """Check what a network has returned; a forward hook.
+
+    Raises:
+        InputError: it is no ``Restoration``.
+    """
+    if not isinstance(output, Restoration):
+        raise InputError(
+            f"model: {type(network).__name__} returns a {type(output).__name__}; a network returns "
+            "arcsr_lightning.networks.Restoration(sr), with the kernels that it estimates, if any, as kernel="
+        )
+
+
 def freeze_all_but(network: nn.Module, trains: Sequence[str] | None) -> None:
-    """Let the named children of a network train, all of them for None, and nothing else change.
+    """Let the named children of a network train, and nothing else of it change.
+
+    Args:
+        network: parameters of its own, outside all children, are frozen too.
+        trains: names of children; None: all of the network trains.
 
     Raises:
         InputError: the network has no such child.

@@ -1,4 +1,4 @@
-"""What callbacks draw and measure, and what the loggers get of it."""
+"""What pictures show, and which loggers get them."""
 
 import csv
 from types import SimpleNamespace
@@ -10,75 +10,10 @@ from PIL import Image
 from arcsr_lightning.blocks import OrdinaryConv, dm_block
 from arcsr_lightning.networks import ArcSR, KernelEstimator, Restoration, Restorer
 from arcsr_lightning.train import train
-from arcsr_lightning.training import callbacks
-from arcsr_lightning.training.callbacks import GpuMemory, KernelField, Offsets, Panel, Throughput
+from arcsr_lightning.training import pictures
+from arcsr_lightning.training.pictures import KernelFieldPictures, OffsetPictures, PanelPictures
 
 SHORT = ("trainer.max_steps=2", "callbacks.ema=null")
-
-
-# ---------------------------------------------------------------- throughput
-
-
-def test_throughput_is_images_per_second_of_training(monkeypatch):
-    clock, logged = [0.0], []
-    monkeypatch.setattr(callbacks.time, "perf_counter", lambda: clock[0])
-    trainer = SimpleNamespace(world_size=2, global_step=0, log_every_n_steps=2)
-    module = SimpleNamespace(log=lambda name, value: logged.append((name, value)))
-    callback = Throughput()
-    callback.on_train_start(trainer, module)
-    for _ in range(4):
-        clock[0] += 0.5
-        trainer.global_step += 1
-        callback.on_train_batch_end(trainer, module, None, {"lr": torch.zeros(3, 3, 4, 4)}, 0)
-        if trainer.global_step == 2:
-            clock[0] += 100  # of validation
-            callback.on_validation_end(trainer, module)
-    assert logged == [("train/images_per_s", 2 * 2 * 3 / 1.0)] * 2
-
-
-def test_throughput_counts_all_batches_of_an_accumulated_step(monkeypatch):
-    clock, logged = [0.0], []
-    monkeypatch.setattr(callbacks.time, "perf_counter", lambda: clock[0])
-    trainer = SimpleNamespace(world_size=1, global_step=0, log_every_n_steps=1)
-    module = SimpleNamespace(log=lambda name, value: logged.append(value))
-    callback = Throughput()
-    callback.on_train_start(trainer, module)
-    for batch in range(6):
-        clock[0] += 1
-        trainer.global_step = (batch + 1) // 3
-        callback.on_train_batch_end(trainer, module, None, {"lr": torch.zeros(2, 3, 4, 4)}, batch)
-    assert logged == [2.0, 2.0]
-
-
-def test_throughput_and_learning_rate_are_in_the_csv(trained):
-    with (trained / "csv/version_0/metrics.csv").open() as file:
-        rows = list(csv.DictReader(file))
-    speeds = [float(row["train/images_per_s"]) for row in rows if row["train/images_per_s"]]
-    rates = [float(row["lr-Adam"]) for row in rows if row["lr-Adam"]]
-    assert len(speeds) == len(rates) == 4
-    assert min(speeds) > 0
-    assert rates[0] == 1e-3
-    assert rates == sorted(rates, reverse=True)
-
-
-# ---------------------------------------------------------------- GPU memory
-
-
-def test_gpu_memory_is_the_peak_since_it_was_last_logged(monkeypatch):
-    peak, logged = [7], []
-    monkeypatch.setattr(torch.cuda, "max_memory_allocated", lambda device: peak[0] * 2**30)
-    monkeypatch.setattr(torch.cuda, "reset_peak_memory_stats", lambda device: peak.__setitem__(0, 0))
-    trainer = SimpleNamespace(global_step=0, log_every_n_steps=2)
-    module = SimpleNamespace(
-        device=torch.device("cuda"), log=lambda name, value, **how: logged.append((name, value, how["reduce_fx"]))
-    )
-    callback = GpuMemory()
-    callback.on_train_start(trainer, module)  # what came before the training does not count
-    for gib in (3, 2, 1, 1.5):
-        trainer.global_step += 1
-        peak[0] = max(peak[0], gib)
-        callback.on_train_batch_end(trainer, module, None, {}, 0)
-    assert logged == [("gpu/memory_gib", 3, "max"), ("gpu/memory_gib", 1.5, "max")]
 
 
 # ---------------------------------------------------------------- panel
@@ -96,13 +31,13 @@ def test_gpu_memory_is_the_peak_since_it_was_last_logged(monkeypatch):
     ],
 )
 def test_the_panel_takes_images_from_all_over_the_loaders(batches, images, expected):
-    panel = Panel("images", images)
+    panel = PanelPictures("images", images)
     assert [panel.chosen(batches, loader) for loader in range(len(batches))] == expected
 
 
 def test_the_panel_shows_the_chosen_images_with_their_scores(configure, tmp_path, monkeypatch):
-    drawn, draw = [], callbacks.panel
-    monkeypatch.setattr(callbacks, "panel", lambda rows, *rest: (drawn.append(list(rows)), draw(rows, *rest))[1])
+    drawn, draw = [], pictures.panel
+    monkeypatch.setattr(pictures, "panel", lambda rows, *rest: (drawn.append(list(rows)), draw(rows, *rest))[1])
     others = ("callbacks.kernel_field=null", "callbacks.offsets=null")
     train(configure(tmp_path, *SHORT, *others, "panel_images=2", panel=True))
     validation, test = drawn
@@ -130,9 +65,9 @@ def drawn(monkeypatch):
     """``drawn(callback, network, batch, ...)``: what a callback draws, as the arguments of its figure, and publishes of
     one validation batch."""
     got = []
-    monkeypatch.setattr(callbacks, "kernel_field_picture", lambda *arguments: arguments)
-    monkeypatch.setattr(callbacks, "offsets_picture", lambda *arguments: arguments)
-    monkeypatch.setattr(callbacks, "publish", lambda trainer, key, figure, path: got.append((key, path.name, *figure)))
+    monkeypatch.setattr(pictures, "kernel_field_picture", lambda *arguments: arguments)
+    monkeypatch.setattr(pictures, "offsets_picture", lambda *arguments: arguments)
+    monkeypatch.setattr(pictures, "publish", lambda trainer, key, figure, path: got.append((key, path.name, *figure)))
     trainer = SimpleNamespace(is_global_zero=True, fast_dev_run=False, sanity_checking=False, global_step=30)
 
     def validate(callback, network, batch, batch_idx=0, dataloader_idx=0):
@@ -166,19 +101,19 @@ def arcsr(**estimator):
 def test_the_kernel_field_drawn_is_that_of_the_first_image(drawn, batch):
     truth = torch.rand(2, 9, 9, 11)
     ((key, file, kernel, image, caption, true),), restored = drawn(
-        KernelField("images"), arcsr(), batch | {"kernel": truth}
+        KernelFieldPictures("images"), arcsr(), batch | {"kernel": truth}
     )
     assert (key, file, caption) == ("val/kernel_field", "kernel_field_0000030.png", "a, noise 10, step 30")
     torch.testing.assert_close((kernel, image, true), (restored.kernel[0], restored.sr[0], truth[0]))
 
 
 def test_an_unknown_true_kernel_is_not_drawn(drawn, batch):
-    ((*_, truth),), _ = drawn(KernelField("images"), arcsr(), batch)
+    ((*_, truth),), _ = drawn(KernelFieldPictures("images"), arcsr(), batch)
     assert truth is None
 
 
 def test_a_network_without_kernels_has_no_kernel_field(drawn, batch):
-    assert drawn(KernelField("images"), lambda lr: Restoration(lr), batch)[0] == []
+    assert drawn(KernelFieldPictures("images"), lambda lr: Restoration(lr), batch)[0] == []
 
 
 def test_the_offsets_drawn_are_those_that_the_last_dmconv_used(drawn, batch, monkeypatch):
@@ -188,7 +123,7 @@ def test_the_offsets_drawn_are_those_that_the_last_dmconv_used(drawn, batch, mon
         "deform_conv2d",
         lambda x, offset, *rest, **how: (used.append(offset), convolve(x, offset, *rest, **how))[1],
     )
-    ((key, file, offset, image, _),), _ = drawn(Offsets("images"), arcsr(), batch)
+    ((key, file, offset, image, _),), _ = drawn(OffsetPictures("images"), arcsr(), batch)
     assert (key, file) == ("val/offsets", "offsets_0000030.png")
     assert used[-1].shape[-2:] == (10, 12)
     torch.testing.assert_close((offset, image), (used[-1][0, :, :9, :11], batch["lr"][0]))
@@ -196,18 +131,18 @@ def test_the_offsets_drawn_are_those_that_the_last_dmconv_used(drawn, batch, mon
 
 def test_drawing_offsets_leaves_the_network_as_it_was(drawn, batch):
     network = arcsr()
-    drawn(Offsets("images"), network, batch)
+    drawn(OffsetPictures("images"), network, batch)
     assert not any(layer._forward_hooks for layer in network.modules())
 
 
 @pytest.mark.parametrize("where", [(1, 0), (0, 1)])
-@pytest.mark.parametrize("kind", [KernelField, Offsets])
+@pytest.mark.parametrize("kind", [KernelFieldPictures, OffsetPictures])
 def test_other_images_than_the_first_are_not_drawn(drawn, batch, kind, where):
     assert drawn(kind("images"), arcsr(), batch, *where)[0] == []
 
 
 def test_a_network_without_dmconvs_has_no_offsets(drawn, batch):
-    assert drawn(Offsets("images"), arcsr(convolution=OrdinaryConv), batch)[0] == []
+    assert drawn(OffsetPictures("images"), arcsr(convolution=OrdinaryConv), batch)[0] == []
 
 
 # ---------------------------------------------------------------- loggers

@@ -1,13 +1,10 @@
-"""Callbacks that Lightning does not ship: progress in steps, throughput, GPU memory, pictures, the final table."""
+"""Pictures of a validation or test: the panel, the kernel field and the offsets of one image."""
 
-import time
 from pathlib import Path
 from typing import Any
 
 import pytorch_lightning as pl
-import torch
 from matplotlib.figure import Figure
-from pytorch_lightning.callbacks import RichProgressBar
 from pytorch_lightning.loggers import TensorBoardLogger, WandbLogger
 from torch import Tensor, nn
 from torch.utils.hooks import RemovableHandle
@@ -18,77 +15,18 @@ from arcsr_lightning.figures.offsets import offsets_picture
 from arcsr_lightning.figures.panel import PanelRow, panel_picture
 from arcsr_lightning.figures.style import save_figure
 from arcsr_lightning.networks import Restoration
-from arcsr_lightning.scores.report import json_number, summary
 from arcsr_lightning.scores.rows import Row
 from arcsr_lightning.training.module import SRModule
 
 
-class Progress(RichProgressBar):
-    """Lightning's progress bar for a training that is one pass of steps, not a number of epochs."""
+class PanelPictures(pl.Callback):
+    """Draws bicubic | SR | ground truth | kernels of some images of a validation or test, a row each.
 
-    def _get_train_description(self, current_epoch: int) -> str:
-        return "Training  "  # as long as "Validation": no flicker
-
-    def get_metrics(self, trainer: pl.Trainer, module: pl.LightningModule) -> dict[str, Any]:
-        return {name: value for name, value in super().get_metrics(trainer, module).items() if name != "v_num"}
-
-
-class Throughput(pl.Callback):
-    """Logs ``train/images_per_s``: images of all ranks trained on per second, since the step it was last logged at."""
-
-    def on_train_start(self, trainer: pl.Trainer, module: SRModule) -> None:
-        self.restart(trainer)
-
-    def on_train_batch_end(
-        self, trainer: pl.Trainer, module: SRModule, outputs: Any, batch: dict[str, Any], batch_idx: int
-    ) -> None:
-        self.images += len(batch["lr"]) * trainer.world_size
-        if is_logged(trainer, self.step):
-            module.log("train/images_per_s", self.images / (time.perf_counter() - self.since))
-            self.restart(trainer)
-
-    def on_validation_end(self, trainer: pl.Trainer, module: SRModule) -> None:
-        self.restart(trainer)  # validation time is not training time
-
-    def restart(self, trainer: pl.Trainer) -> None:
-        self.images, self.step, self.since = 0, trainer.global_step, time.perf_counter()
-
-
-class GpuMemory(pl.Callback):
-    """Logs ``gpu/memory_gib``: the most memory that tensors took, in GiB, on the GPU that had most of it in use, since
-    the step it was last logged at; nothing where there is no GPU."""
-
-    def on_train_start(self, trainer: pl.Trainer, module: SRModule) -> None:
-        self.restart(trainer, module.device)
-
-    def on_train_batch_end(
-        self, trainer: pl.Trainer, module: SRModule, outputs: Any, batch: dict[str, Any], batch_idx: int
-    ) -> None:
-        if module.device.type == "cuda" and is_logged(trainer, self.step):
-            peak = torch.cuda.max_memory_allocated(module.device) / 2**30
-            module.log("gpu/memory_gib", peak, reduce_fx="max", sync_dist=True)
-            self.restart(trainer, module.device)
-
-    def restart(self, trainer: pl.Trainer, device: torch.device) -> None:
-        self.step = trainer.global_step
-        if device.type == "cuda":
-            torch.cuda.reset_peak_memory_stats(device)
-
-
-def is_logged(trainer: pl.Trainer, since: int) -> bool:
-    """Whether Lightning logs at this step, and it is a later one: accumulated batches share a step."""
-    every = trainer.log_every_n_steps
-    return bool(every) and trainer.global_step > since and trainer.global_step % every == 0
-
-
-class Panel(pl.Callback):
-    """Draws bicubic | SR | ground truth | kernels of some images of a validation or test.
+    W&B and TensorBoard get the picture too.
 
     Args:
         folder: where ``panel.png`` of a test and ``val_<step>.png`` of a validation go.
         images: rows of the picture.
-
-    W&B and TensorBoard get the picture too.
     """
 
     def __init__(self, folder: str, images: int = 3) -> None:
@@ -154,9 +92,14 @@ class Panel(pl.Callback):
         publish(trainer, key, panel_picture(self.rows, caption, module.method), self.folder / name)
 
 
-class KernelField(pl.Callback):
-    """Draws the kernel field that the network estimates for the first validation image, beside the true one where that
-    is known, as ``kernel_field_<step>.png`` in ``folder``, for W&B and for TensorBoard."""
+class KernelFieldPictures(pl.Callback):
+    """Draws the kernel field that the network estimates for the first validation image, beside the true one if known.
+
+    W&B and TensorBoard get the picture too. There is none of a network that estimates no kernels.
+
+    Args:
+        folder: where ``kernel_field_<step>.png`` goes.
+    """
 
     def __init__(self, folder: str) -> None:
         self.folder = Path(folder)
@@ -171,11 +114,14 @@ class KernelField(pl.Callback):
         publish(trainer, "val/kernel_field", figure, self.folder / f"kernel_field_{trainer.global_step:07d}.png")
 
 
-class Offsets(pl.Callback):
-    """Draws where the last DMconv of the network reads in the first validation image, as ``offsets_<step>.png`` in
-    ``folder``, for W&B and for TensorBoard; nothing for a network without DMconvs.
+class OffsetPictures(pl.Callback):
+    """Draws where the last DMconv of the network reads in the first validation image.
 
-    The last one works on the finest level of the estimator, so its offsets count LR pixels.
+    It works on the finest level of the estimator, so its offsets count LR pixels. W&B and TensorBoard get the picture
+    too. There is none of a network without DMconvs.
+
+    Args:
+        folder: where ``offsets_<step>.png`` goes.
     """
 
     def __init__(self, folder: str) -> None:
@@ -199,23 +145,6 @@ class Offsets(pl.Callback):
         offset = self.offset.float().cpu()[:, : lr.shape[-2], : lr.shape[-1]]  # without what the estimator pads
         figure = offsets_picture(offset, lr, f"the last DMconv; {subject(batch, trainer)}")
         publish(trainer, "val/offsets", figure, self.folder / f"offsets_{trainer.global_step:07d}.png")
-
-
-class ScoreTable(pl.Callback):
-    """Gives W&B the table that a test ends with: a row of mean scores for each method and noise level of ``data``."""
-
-    def __init__(self, data: str) -> None:
-        self.data = data
-
-    def on_test_end(self, trainer: pl.Trainer, module: SRModule) -> None:
-        loggers = [logger for logger in trainer.loggers if isinstance(logger, WandbLogger)]
-        if not (loggers and module.test_rows):
-            return
-        rows = summary(module.test_rows, self.data)
-        columns = list(dict.fromkeys(name for row in rows for name in row))
-        cells = [[json_number(row.get(name)) for name in columns] for row in rows]
-        for logger in loggers:
-            logger.log_table("test/table", columns, cells, step=trainer.global_step)
 
 
 def is_first(batch_idx: int, dataloader_idx: int) -> bool:

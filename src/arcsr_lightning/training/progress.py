@@ -1,0 +1,155 @@
+"""How a training goes, in numbers: the network it trains, its speed and memory, a line for every validation."""
+
+import logging
+import time
+from typing import Any
+
+import pytorch_lightning as pl
+import torch
+from pytorch_lightning.callbacks import RichProgressBar
+from pytorch_lightning.loggers import WandbLogger
+from torch import nn
+
+from arcsr_lightning.scores.cost import macs, parameters
+from arcsr_lightning.scores.report import json_number, summary
+from arcsr_lightning.training.module import SRModule
+
+log = logging.getLogger(__name__)
+
+VALIDATED = {"val/psnr": "{:.2f} dB", "val/ssim": "{:.4f}"}  # what the line of a validation holds, and how
+
+
+class NetworkSummary(pl.Callback):
+    """Logs the size of the network that is about to train, and of its parts."""
+
+    def on_fit_start(self, trainer: pl.Trainer, module: SRModule) -> None:
+        if trainer.is_global_zero:
+            log.info("\n".join(network_lines(module.network)))
+
+
+def network_lines(network: nn.Module) -> list[str]:
+    """Parameters of a network and its parts, all and trained ones, and what the network costs, a line each."""
+    try:
+        cost = f"{macs(network) / 1e9:.2f} GMACs for 64×64 LR pixels"
+    except (RuntimeError, NotImplementedError):  # a user's own network may need numbers to run, and not only shapes
+        cost = "GMACs unknown"
+    sizes = [
+        f"  {name}: {size_of(part)}" for name, part in network.named_children() if any(True for _ in part.parameters())
+    ]
+    return [f"{type(network).__name__}: {size_of(network)}; {cost}", *sizes]
+
+
+def size_of(part: nn.Module) -> str:
+    """The parameters of a network or a part of one, in words."""
+    trained = sum(parameter.numel() for parameter in part.parameters() if parameter.requires_grad)
+    return f"{parameters(part):,} parameters, {trained:,} of them trained"
+
+
+class ValidationLog(pl.Callback):
+    """Logs a line for every validation of a training.
+
+    It holds the step, PSNR and SSIM on RGB, the mean training loss since the line before, and the speed.
+    """
+
+    def on_train_start(self, trainer: pl.Trainer, module: SRModule) -> None:
+        self.losses, self.batches = torch.zeros((), device=module.device), 0
+
+    def on_train_batch_end(
+        self, trainer: pl.Trainer, module: SRModule, outputs: Any, batch: dict[str, Any], batch_idx: int
+    ) -> None:
+        self.losses += trainer.callback_metrics["train/loss"]  # the mean of all ranks
+        self.batches += 1
+
+    def on_validation_end(self, trainer: pl.Trainer, module: SRModule) -> None:
+        if trainer.state.fn != "fit" or trainer.sanity_checking:
+            return
+        metrics = trainer.callback_metrics
+        parts = [f"{name} {form.format(metrics[name])}" for name, form in VALIDATED.items() if name in metrics]
+        if self.batches:
+            parts.append(f"train/loss {self.losses.item() / self.batches:.5f}")
+        if "train/images_per_s" in metrics:
+            parts.append(f"{metrics['train/images_per_s']:.1f} images/s")
+        if trainer.is_global_zero:
+            log.info("step %d: %s", trainer.global_step, ", ".join(parts))
+        self.on_train_start(trainer, module)
+
+
+class Progress(RichProgressBar):
+    """Lightning's progress bar for a training that is one pass of steps, not a number of epochs."""
+
+    def _get_train_description(self, current_epoch: int) -> str:
+        return "Training  "  # as long as "Validation": no flicker
+
+    def get_metrics(self, trainer: pl.Trainer, module: pl.LightningModule) -> dict[str, Any]:
+        return {name: value for name, value in super().get_metrics(trainer, module).items() if name != "v_num"}
+
+
+class Throughput(pl.Callback):
+    """Logs ``train/images_per_s``: images of all ranks trained on per second, since the step it was last logged at."""
+
+    def on_train_start(self, trainer: pl.Trainer, module: SRModule) -> None:
+        self.restart(trainer)
+
+    def on_train_batch_end(
+        self, trainer: pl.Trainer, module: SRModule, outputs: Any, batch: dict[str, Any], batch_idx: int
+    ) -> None:
+        self.images += len(batch["lr"]) * trainer.world_size
+        if is_logged(trainer, self.step):
+            module.log("train/images_per_s", self.images / (time.perf_counter() - self.since))
+            self.restart(trainer)
+
+    def on_validation_end(self, trainer: pl.Trainer, module: SRModule) -> None:
+        self.restart(trainer)  # validation time is not training time
+
+    def restart(self, trainer: pl.Trainer) -> None:
+        self.images, self.step, self.since = 0, trainer.global_step, time.perf_counter()
+
+
+class GpuMemory(pl.Callback):
+    """Logs ``gpu/memory_gib``: the most memory that tensors took, in GiB, since the step it was last logged at.
+
+    Of several GPUs it is that of the one with most of it in use; where there is none, nothing is logged.
+    """
+
+    def on_train_start(self, trainer: pl.Trainer, module: SRModule) -> None:
+        self.restart(trainer, module.device)
+
+    def on_train_batch_end(
+        self, trainer: pl.Trainer, module: SRModule, outputs: Any, batch: dict[str, Any], batch_idx: int
+    ) -> None:
+        if module.device.type == "cuda" and is_logged(trainer, self.step):
+            peak = torch.cuda.max_memory_allocated(module.device) / 2**30
+            module.log("gpu/memory_gib", peak, reduce_fx="max", sync_dist=True)
+            self.restart(trainer, module.device)
+
+    def restart(self, trainer: pl.Trainer, device: torch.device) -> None:
+        self.step = trainer.global_step
+        if device.type == "cuda":
+            torch.cuda.reset_peak_memory_stats(device)
+
+
+def is_logged(trainer: pl.Trainer, since: int) -> bool:
+    """Whether Lightning logs at this step, and it is a later one: accumulated batches share a step."""
+    every = trainer.log_every_n_steps
+    return bool(every) and trainer.global_step > since and trainer.global_step % every == 0
+
+
+class ScoreTable(pl.Callback):
+    """Gives W&B the table that a test ends with: a row of mean scores for each method and noise level.
+
+    Args:
+        data: the name of the test images.
+    """
+
+    def __init__(self, data: str) -> None:
+        self.data = data
+
+    def on_test_end(self, trainer: pl.Trainer, module: SRModule) -> None:
+        loggers = [logger for logger in trainer.loggers if isinstance(logger, WandbLogger)]
+        if not (loggers and module.test_rows):
+            return
+        rows = summary(module.test_rows, self.data)
+        columns = list(dict.fromkeys(name for row in rows for name in row))
+        cells = [[json_number(row.get(name)) for name in columns] for row in rows]
+        for logger in loggers:
+            logger.log_table("test/table", columns, cells, step=trainer.global_step)

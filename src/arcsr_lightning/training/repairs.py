@@ -1,0 +1,50 @@
+"""What Lightning (2.6) leaves undone for a run that goes on.
+
+tests/training/test_repairs.py says when Lightning does it by itself; the callback can go then.
+"""
+
+from typing import Any
+
+import pytorch_lightning as pl
+import torch
+from pytorch_lightning.callbacks import WeightAveraging
+
+
+class KeepMetrics(pl.Callback):
+    """Keeps the metrics logged so far in every checkpoint, and gives them back to the run that goes on from it.
+
+    Lightning's checkpoints hold none. A run that goes on after its last validation logs no new ones, so that its
+    record and a sweep's objective would lack ``val/psnr``.
+    """
+
+    def __init__(self) -> None:
+        self.metrics: dict[str, torch.Tensor] = {}
+
+    def on_save_checkpoint(self, trainer: pl.Trainer, module: pl.LightningModule, checkpoint: dict[str, Any]) -> None:
+        checkpoint["metrics"] = {name: value.detach().cpu() for name, value in trainer.callback_metrics.items()}
+
+    def on_load_checkpoint(self, trainer: pl.Trainer, module: pl.LightningModule, checkpoint: dict[str, Any]) -> None:
+        self.metrics = checkpoint.get("metrics", {})
+
+    def on_fit_start(self, trainer: pl.Trainer, module: pl.LightningModule) -> None:
+        trainer.callback_metrics.update(self.metrics)  # not before, as Lightning empties them between the two
+
+
+class FinishWeightAveraging(pl.Callback):
+    """Gives the network its averaged weights where a run goes on after its last step.
+
+    Lightning does so at the end of a training, which has none where there is nothing left to train: the weights of the
+    last step would be tested.
+    """
+
+    def __init__(self) -> None:
+        self.trained = False
+
+    def on_train_start(self, trainer: pl.Trainer, module: pl.LightningModule) -> None:
+        self.trained = True
+
+    def on_fit_end(self, trainer: pl.Trainer, module: pl.LightningModule) -> None:
+        if not self.trained:
+            for callback in trainer.callbacks:
+                if isinstance(callback, WeightAveraging):
+                    callback.on_train_end(trainer, module)

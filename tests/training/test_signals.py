@@ -1,0 +1,166 @@
+"""Signals that end a training: what is saved, who else is told, and that a host's own handlers come back."""
+
+import os
+import signal
+import subprocess
+import sys
+from contextlib import nullcontext
+
+import pytest
+
+from arcsr_lightning import train
+from arcsr_lightning.training.module import SRModule
+from tests.training.interruptions import SETTINGS, assert_same_end, checkpoints, end_of, last_step, wait_for
+
+
+@pytest.fixture(autouse=True)
+def interrupts():
+    """SIGINT as in a terminal: what a shell starts in the background ignores it, and so do all its children."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
+
+
+def raised(number):
+    return lambda: signal.raise_signal(number)
+
+
+def handlers():
+    return {number: signal.getsignal(number) for number in signal.valid_signals()}
+
+
+# ---------------------------------------------------------------- what a signal does
+
+
+@pytest.mark.parametrize(
+    ("number", "batch"),
+    [(signal.SIGTERM, 2), (signal.SIGINT, 3)],  # a validation follows the latter, hence it is taken again
+)
+def test_a_signal_to_the_run_and_its_workers_saves_the_step_at_hand(start, whole, tmp_path, at_batch, number, batch):
+    folder, held, go = tmp_path / "run", tmp_path / "held", tmp_path / "go"
+    at_batch({batch: lambda: (held.touch(), wait_for(go))})
+    process = start(folder, "data.num_workers=1")
+    wait_for(held)
+    os.killpg(process, number)
+    go.touch()
+    output = folder.with_suffix(".log")
+    assert end_of(process) == 128 + number, output.read_text()
+    assert f"stopped by {number.name} after step 3; go on with ckpt_path=last" in output.read_text()
+    assert last_step(folder) == 3
+    at_batch({})
+    assert end_of(start(folder)) == 0, output.read_text()
+    assert_same_end(folder, whole[0])
+
+
+def test_a_signal_in_a_validation_ends_it_and_it_is_run_again(configure, tmp_path, monkeypatch):
+    settings = (*SETTINGS, "+optimizer.maximize=true")  # the first validation is the best
+    train.train(configure(tmp_path / "whole", *settings))
+    healthy, calls = SRModule.validation_step, []
+
+    def step(self, *args):
+        calls.append(args)
+        if len(calls) == 2:
+            signal.raise_signal(signal.SIGUSR1)
+        return healthy(self, *args)
+
+    monkeypatch.setattr(SRModule, "validation_step", step)
+    with pytest.raises(SystemExit) as end:
+        train.train(configure(tmp_path / "cut", *settings))
+    assert (end.value.code, len(calls)) == (128 + signal.SIGUSR1, 2)
+    train.train(configure(tmp_path / "cut", *settings, "ckpt_path=last"))
+    assert "checkpoints/best_0000002.ckpt" in checkpoints(tmp_path / "cut")
+    assert_same_end(tmp_path / "cut", tmp_path / "whole")
+
+
+def test_a_handler_that_was_there_before_is_called_once_all_is_saved(configure, tmp_path, at_batch):
+    steps = []
+    before = signal.signal(signal.SIGUSR2, lambda *_: steps.append(last_step(tmp_path)))
+    try:
+        at_batch({2: raised(signal.SIGUSR2)})
+        train.train(configure(tmp_path, *SETTINGS, "trainer.val_check_interval=6"))
+    finally:
+        signal.signal(signal.SIGUSR2, before)
+    assert (steps, last_step(tmp_path)) == ([3], 6)
+
+
+def test_a_second_interrupt_does_not_wait(configure, tmp_path, at_batch):
+    at_batch({2: lambda: (signal.raise_signal(signal.SIGINT), signal.raise_signal(signal.SIGINT))})
+    with pytest.raises(SystemExit) as end:
+        train.train(configure(tmp_path, *SETTINGS, "trainer.val_check_interval=6"))
+    assert (end.value.code, last_step(tmp_path)) == (130, 2)
+
+
+def test_a_signal_ends_a_whole_sweep(run, tiny, tmp_path, at_batch, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    at_batch({1: raised(signal.SIGTERM)})
+    with pytest.raises(SystemExit) as end:
+        run(train, "-m", *tiny, *SETTINGS, "seed=0,1")
+    assert end.value.code == 143
+    assert len(list(tmp_path.glob("logs/*/multiruns/*/*/config.yaml"))) == 1
+
+
+def test_a_signal_within_accumulated_batches_waits_for_their_step(configure, tmp_path, at_batch):
+    settings = (*SETTINGS, "trainer.accumulate_grad_batches=2", "trainer.max_steps=4")
+    settings += ("trainer.val_check_interval=7", "callbacks.last.every_n_train_steps=4")  # within the last step
+    train.train(configure(tmp_path / "whole", *settings))
+    at_batch({2: raised(signal.SIGTERM)})
+    with pytest.raises(SystemExit):
+        train.train(configure(tmp_path / "cut", *settings))
+    assert last_step(tmp_path / "cut") == 2
+    train.train(configure(tmp_path / "cut", *settings, "ckpt_path=last"))
+    assert_same_end(tmp_path / "cut", tmp_path / "whole")
+
+
+def test_a_signal_that_is_ignored_stays_ignored(configure, tmp_path, at_batch):
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # as nohup and a shell's background do
+    at_batch({2: raised(signal.SIGINT)})
+    train.train(configure(tmp_path, *SETTINGS, "trainer.val_check_interval=6"))
+    assert last_step(tmp_path) == 6
+
+
+def test_a_signal_ends_a_run_without_last_checkpoint(configure, tmp_path, at_batch, caplog):
+    at_batch({2: raised(signal.SIGTERM)})
+    settings = [setting for setting in SETTINGS if not setting.startswith("callbacks.last")]
+    with caplog.at_level("INFO"), pytest.raises(SystemExit) as end:
+        train.train(configure(tmp_path, *settings, "trainer.val_check_interval=6", "callbacks.last=null"))
+    assert end.value.code == 143
+    assert "stopped by SIGTERM at step 3; callbacks.last=null keeps nothing to go on with" in caplog.messages
+    assert checkpoints(tmp_path) == {}
+
+
+# ---------------------------------------------------------------- guests
+
+
+def broken():
+    raise RuntimeError("broken")
+
+
+@pytest.mark.parametrize(
+    ("action", "end"), [(lambda: None, None), (broken, RuntimeError), (raised(signal.SIGTERM), SystemExit)]
+)
+def test_a_training_and_its_test_leave_the_hosts_handlers_as_they_were(configure, tmp_path, at_batch, action, end):
+    mine = signal.signal(signal.SIGUSR1, lambda *_: None)
+    try:
+        before = handlers()
+        at_batch({1: action})
+        with pytest.raises(end) if end else nullcontext():
+            train.train(configure(tmp_path, *SETTINGS[:-1], "trainer.max_steps=2"))
+        assert handlers() == before
+    finally:
+        signal.signal(signal.SIGUSR1, mine)
+
+
+def test_importing_changes_nothing_in_the_host_and_does_not_bring_wandb():
+    code = """
+import os, signal, sys
+import matplotlib.figure, pytorch_lightning.loggers, torch.distributed, arcsr_lightning.data
+def state():
+    return {n: signal.getsignal(n) for n in signal.valid_signals()}, dict(os.environ)
+before = state()
+import arcsr_lightning.training.checkpoints, arcsr_lightning.training.module, arcsr_lightning.training.pictures
+import arcsr_lightning.training.progress, arcsr_lightning.training.repairs, arcsr_lightning.training.signals
+assert state() == before
+assert "wandb" not in sys.modules
+"""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
