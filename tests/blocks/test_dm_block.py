@@ -79,7 +79,7 @@ def test_a_dmconv_starts_anew_by_he_with_offsets_at_zero_and_a_gain_for_what_it_
     layer = DMConv(64, 1)
     for parameter in layer.parameters():
         nn.init.constant_(parameter, 7.0)  # whatever it learnt
-    layer.reset_parameters(gain)
+    layer.initialise(gain)
     hidden, _, offsets = layer.offset
     assert not offsets.weight.any()
     assert not any(convolution.bias.any() for convolution in (hidden, offsets, layer.deform, layer.fuse))
@@ -90,8 +90,9 @@ def test_a_dmconv_starts_anew_by_he_with_offsets_at_zero_and_a_gain_for_what_it_
 def test_an_ordinary_convolution_starts_anew_by_he_with_the_gain():
     torch.manual_seed(0)
     layer = OrdinaryConv(64, 0)
+    layer.initialise()
     assert weights_of([layer]).std() == pytest.approx(1, rel=0.03)
-    layer.reset_parameters(0.25)
+    layer.initialise(0.25)
     assert weights_of([layer]).std() == pytest.approx(0.25, rel=0.03)
     assert not layer.bias.any()
 

@@ -38,14 +38,16 @@ class DMConv(nn.Module):
         )
         self.deform = nn.Conv2d(width, width, 3, padding=1)  # owns the weights that deform_conv2d applies
         self.fuse = nn.Conv2d(channels, channels, 3, padding=1)
-        self.reset_parameters()
-
-    def reset_parameters(self, gain: float = 1.0) -> None:
-        """Start anew: offsets at zero, the others by He's initialisation, the fusing convolution ``gain`` times it."""
-        for layer in self.modules():
-            if isinstance(layer, nn.Conv2d):
-                he_normal_(layer, gain if layer is self.fuse else 1.0)
         for parameter in self.offset[-1].parameters():
+            nn.init.zeros_(parameter)
+
+    def initialise(self, gain: float = 1.0) -> None:
+        """Start anew: offsets of zero, He's initialisation elsewhere, with ``gain`` for the fusing convolution."""
+        *_, last = self.offset
+        for layer in self.modules():
+            if isinstance(layer, nn.Conv2d) and layer is not last:
+                he_normal_(layer, gain if layer is self.fuse else 1.0)
+        for parameter in last.parameters():
             nn.init.zeros_(parameter)
 
     def split(self, x: Tensor) -> tuple[Tensor, Tensor]:
@@ -67,8 +69,8 @@ class OrdinaryConv(nn.Conv2d):
     def __init__(self, channels: int, quarter: int) -> None:
         super().__init__(channels, channels, 3, padding=1)
 
-    def reset_parameters(self, gain: float = 1.0) -> None:
-        """Start anew, ``gain`` times He's initialisation."""
+    def initialise(self, gain: float = 1.0) -> None:
+        """Start anew: He's initialisation, ``gain`` times."""
         he_normal_(self, gain)
 
 
@@ -89,7 +91,8 @@ class DMBlock(nn.Module):
     def __init__(self, channels: int, convolution: Callable[[int, int], DMConv | OrdinaryConv] = DMConv) -> None:
         super().__init__()
         convolutions = [convolution(channels, quarter) for quarter in range(4)]
-        convolutions[-1].reset_parameters(gain=0.3)
+        for number, layer in enumerate(convolutions, start=1):
+            layer.initialise(gain=0.3 if number == len(convolutions) else 1.0)
         self.convolutions = nn.ModuleList(convolutions)
         self.activation = nn.ReLU(inplace=True)
 
