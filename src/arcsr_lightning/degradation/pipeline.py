@@ -69,7 +69,8 @@ class Degradation:
         Raises:
             ValueError: H or W is no multiple of ``scale``.
         """
-        drawn = self.draw(rng, *hr.shape[-2:], scale, noise_level)
+        height, width = hr.shape[-2:]
+        drawn = self.draw(rng, height, width, scale, noise_level)
         quality = None if drawn.jpeg_quality is None else drawn.jpeg_quality[None]
         kernels, masks = drawn.field
         lr = self.apply(hr[None], kernels[None], masks[None], drawn.noise[None], scale, quality)[0]
@@ -83,8 +84,10 @@ class Degradation:
         """
         field = self.blur(rng, height, width)
         noise = add_noise(torch.zeros(3, height // scale, width // scale), noise_level, rng)
-        quality = None if self.jpeg is None else torch.tensor(rng.spawn(1)[0].uniform(*self.jpeg)).float()
-        return Drawn(field, noise, quality)
+        if self.jpeg is None:
+            return Drawn(field, noise, None)
+        lowest, highest = self.jpeg
+        return Drawn(field, noise, torch.tensor(rng.spawn(1)[0].uniform(lowest, highest)).float())
 
     def apply(
         self, hr: Tensor, kernels: Tensor, masks: Tensor, noise: Tensor, scale: int, jpeg_quality: Tensor | None = None

@@ -7,7 +7,6 @@ from arcsr_lightning.launch.commands import command, compose
 from arcsr_lightning.launch.folders import FolderChoice
 from arcsr_lightning.launch.messages import USER_ERRORS, explain
 from arcsr_lightning.launch.objects import (
-    as_plain_data,
     build_data,
     build_loss,
     build_module,
@@ -19,6 +18,7 @@ from arcsr_lightning.launch.objects import (
 )
 from arcsr_lightning.launch.search import SearchSeed
 from arcsr_lightning.launch.sweeps import SweepPlan
+from arcsr_lightning.runs.settings import as_plain_data
 
 __all__ = [
     "USER_ERRORS",

@@ -24,6 +24,7 @@ from arcsr_lightning.data import SRDataModule
 from arcsr_lightning.errors import InputError
 from arcsr_lightning.files import write_text
 from arcsr_lightning.launch.messages import REFUSALS
+from arcsr_lightning.runs.settings import as_plain_data
 from arcsr_lightning.training.module import SRModule
 
 T = TypeVar("T")
@@ -115,11 +116,6 @@ def close_loggers() -> None:
     """End the W&B run of this job, so that the next one starts its own; as failed while an error is being handled."""
     if "wandb" in sys.modules:
         sys.modules["wandb"].finish(exit_code=int(sys.exc_info()[1] is not None))
-
-
-def as_plain_data(cfg: DictConfig) -> dict[str, Any]:
-    """The resolved configuration as plain dicts, lists and scalars."""
-    return OmegaConf.to_container(cfg, resolve=True)
 
 
 @rank_zero_only

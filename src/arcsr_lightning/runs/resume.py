@@ -13,8 +13,7 @@ from torch import nn
 
 from arcsr_lightning.errors import FolderInUseError, InputError
 from arcsr_lightning.files import write_text
-from arcsr_lightning.launch import as_plain_data
-from arcsr_lightning.runs.settings import differences
+from arcsr_lightning.runs.settings import as_plain_data, differences
 from arcsr_lightning.runs.stages import Stage
 from arcsr_lightning.runs.weights import load_weights, read_saved
 

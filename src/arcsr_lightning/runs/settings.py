@@ -47,6 +47,11 @@ HARMLESS = (
 )
 
 
+def as_plain_data(cfg: DictConfig) -> dict[str, Any]:
+    """The resolved configuration as plain dicts, lists and scalars."""
+    return OmegaConf.to_container(cfg, resolve=True)
+
+
 def differences(old: Mapping[str, Any], new: Mapping[str, Any]) -> dict[str, tuple[Any, Any]]:
     """Old and new values of all settings that decide what a training learns and are not the same, by dotted name."""
     before, after = (
