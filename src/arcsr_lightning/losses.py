@@ -17,21 +17,35 @@ from arcsr_lightning.networks import Restoration
 
 
 def reblur_loss(kernel: Tensor, lr: Tensor, hr: Tensor, scale: int) -> Tensor:
-    """L1 between the LR image and the shrunk HR image blurred, on the LR grid, with the estimated kernels.
-
-    Shapes: kernel (B, ks*ks, H, W), lr (B, 3, H, W), hr (B, 3, scale*H, scale*W) -> scalar.
+    """Compute L1 between the LR image and the shrunk HR image blurred, on the LR grid, with the estimated kernels.
 
     Blur and downsampling of Eq. (1) are exchanged here, which is exact where the kernels vary slowly; noise stays in
     the loss as a constant.
+
+    Args:
+        kernel: (B, ks*ks, H, W).
+        lr: (B, 3, H, W).
+        hr: (B, 3, scale*H, scale*W).
+        scale: of the HR image over the LR image.
+
+    Returns:
+        A scalar.
     """
     return F.l1_loss(apply_kernel_field(downsample(hr, scale), kernel), lr)
 
 
 def kernel_loss(estimate: Tensor, truth: Tensor) -> Tensor:
-    """Kullback-Leibler divergence of true and estimated kernels, mean over pixels: (B, ks*ks, H, W) twice -> scalar.
+    """Compute the Kullback-Leibler divergence of true and estimated kernels, mean over pixels.
 
     Kernels are distributions over taps. Their L1 distance, which tables report, has no gradient left once a softmax
     has settled on a wrong tap; this one always pulls back.
+
+    Args:
+        estimate: (B, ks*ks, H, W), non-negative, summing to one over the taps.
+        truth: as ``estimate``.
+
+    Returns:
+        A scalar.
     """
     smallest = torch.finfo(estimate.dtype).tiny
     divergence = F.kl_div(estimate.clamp_min(smallest).log(), truth, reduction="none")
@@ -45,7 +59,8 @@ class RestorationLoss(nn.Module):
         kernel_weight: of ``kernel_loss``.
         reblur_weight: of ``reblur_loss``.
 
-    Called with a network and a batch, returns the terms by name; ``loss`` is their weighted sum.
+    Returns:
+        The terms by name, for a network and a batch; ``loss`` is their weighted sum.
 
     Raises:
         InputError: a weight asks for kernels that the network or the data does not have.

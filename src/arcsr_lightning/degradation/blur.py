@@ -15,11 +15,19 @@ from arcsr_lightning.integers import ceil_div
 
 
 def apply_kernel_field(x: Tensor, kernel: Tensor) -> Tensor:
-    """Blur every channel of ``x`` with the kernel of its own pixel (Eq. (1) with a spatially varying k).
+    """Blur every channel with the kernel of its own pixel (Eq. (1) with a spatially varying k).
 
-    x (B, C, H, W), kernel (B, k*k, H, W) with odd k, cross-correlation, taps row by row. Border pixels repeat
-    outside the image, so kernels that sum to one keep constants. Returns (B, C, H, W). Raises ValueError where
-    the sizes do not match.
+    Border pixels repeat outside the image, so kernels that sum to one keep constants.
+
+    Args:
+        x: (B, C, H, W).
+        kernel: (B, k*k, H, W), odd k.
+
+    Returns:
+        (B, C, H, W).
+
+    Raises:
+        ValueError: the sizes do not match.
     """
     size = math.isqrt(kernel.shape[1])
     if size * size != kernel.shape[1] or size % 2 == 0:
@@ -36,9 +44,15 @@ def apply_kernel_field(x: Tensor, kernel: Tensor) -> Tensor:
 
 
 def apply_blended_kernels(x: Tensor, kernels: Tensor, masks: Tensor) -> Tensor:
-    """``apply_kernel_field(x, dense_field(kernels, masks))`` as M convolutions, blended by the masks.
+    """Compute ``apply_kernel_field(x, dense_field(kernels, masks))`` as M convolutions, blended by the masks.
 
-    x (B, C, H, W), kernels (B, M, k, k) with odd k, masks (B, M, H, W). Returns (B, C, H, W).
+    Args:
+        x: (B, C, H, W).
+        kernels: (B, M, k, k), odd k.
+        masks: (B, M, H, W).
+
+    Returns:
+        (B, C, H, W).
     """
     padded = F.pad(x, [kernels.shape[-1] // 2] * 4, mode="replicate")
     # One convolution per sample, colours as its batch: three times faster than one grouped convolution.
@@ -49,22 +63,37 @@ def apply_blended_kernels(x: Tensor, kernels: Tensor, masks: Tensor) -> Tensor:
 
 
 def dense_field(kernels: Tensor, masks: Tensor) -> Tensor:
-    """The kernel of every pixel, ``k(p) = sum_m masks[m, p] * kernels[m]``.
+    """Blend the kernel of every pixel, ``k(p) = sum_m masks[m, p] * kernels[m]``.
 
-    kernels (B, M, k, k), masks (B, M, H, W). Returns (B, k*k, H, W).
+    Args:
+        kernels: (B, M, k, k).
+        masks: (B, M, H, W).
+
+    Returns:
+        (B, k*k, H, W).
     """
     return torch.einsum("bmt,bmhw->bthw", kernels.flatten(2), masks)
 
 
 def lr_field(kernels: Tensor, masks: Tensor, scale: int, kernel_size: int) -> Tensor:
-    """A blended HR kernel field (as in ``dense_field``) on the LR grid, with taps in LR pixels.
+    """Bring a blended HR kernel field to the LR grid, with taps in LR pixels.
 
     A tap at HR offset d goes bilinearly to the LR taps around d / scale, and an LR pixel takes the mean field of
     its scale x scale HR pixels. Sums and centroids are kept; sharing a tap bilinearly widens the kernel by a variance
     of at most 1/4 LR px² per axis. It is the blur alone: the filter of the downsampler is not in it, so blurring a
-    downsampled sharp image with this field matches the degraded image only for content that is smooth at LR. Returns
-    (B, kernel_size**2, H/scale, W/scale). Raises ValueError if H or W is no multiple of ``scale``, or if
-    ``kernel_size`` is even or cannot hold the HR kernels.
+    downsampled sharp image with this field matches the degraded image only for content that is smooth at LR.
+
+    Args:
+        kernels: (B, M, k, k), taps in HR pixels.
+        masks: (B, M, H, W).
+        scale: of the HR image over the LR image.
+        kernel_size: odd, in LR pixels.
+
+    Returns:
+        (B, kernel_size**2, H/scale, W/scale).
+
+    Raises:
+        ValueError: H or W is no multiple of ``scale``; ``kernel_size`` is even or cannot hold the HR kernels.
     """
     height, width = masks.shape[-2:]
     if height % scale or width % scale:
@@ -74,10 +103,21 @@ def lr_field(kernels: Tensor, masks: Tensor, scale: int, kernel_size: int) -> Te
 
 
 def hr_taps_field(kernels: Tensor, masks: Tensor, scale: int, kernel_size: int) -> Tensor:
-    """A blended HR kernel field (as in ``dense_field``) on the LR grid, with taps in HR pixels.
+    """Bring a blended HR kernel field to the LR grid, with taps in HR pixels.
 
-    An LR pixel takes the mean field of its scale x scale HR pixels; kernels are zero-padded to ``kernel_size``. Returns
-    (B, kernel_size**2, H/scale, W/scale). Raises ValueError if ``kernel_size`` is even or smaller than the kernels.
+    An LR pixel takes the mean field of its scale x scale HR pixels; kernels are zero-padded to ``kernel_size``.
+
+    Args:
+        kernels: (B, M, k, k), taps in HR pixels.
+        masks: (B, M, H, W).
+        scale: of the HR image over the LR image.
+        kernel_size: odd, in HR pixels.
+
+    Returns:
+        (B, kernel_size**2, H/scale, W/scale).
+
+    Raises:
+        ValueError: ``kernel_size`` is even or smaller than the kernels.
     """
     size = kernels.shape[-1]
     if kernel_size % 2 == 0 or kernel_size < size:
@@ -89,9 +129,18 @@ def hr_taps_field(kernels: Tensor, masks: Tensor, scale: int, kernel_size: int) 
 
 
 def to_lr_taps(field: Tensor, scale: int, kernel_size: int) -> Tensor:
-    """Turn HR-pixel taps into LR-pixel taps, as ``lr_field`` does: (B, k*k, H, W) -> (B, kernel_size**2, H, W).
+    """Turn HR-pixel taps into LR-pixel taps, as ``lr_field`` does.
 
-    Raises ValueError if ``kernel_size`` is even or cannot hold the HR kernels.
+    Args:
+        field: (B, k*k, H, W), taps in HR pixels.
+        scale: of the HR image over the LR image.
+        kernel_size: odd, in LR pixels.
+
+    Returns:
+        (B, kernel_size**2, H, W).
+
+    Raises:
+        ValueError: ``kernel_size`` is even or cannot hold the HR kernels.
     """
     radius = math.isqrt(field.shape[1]) // 2
     splat = splat_matrix(radius, scale, kernel_size).to(field)
@@ -99,9 +148,18 @@ def to_lr_taps(field: Tensor, scale: int, kernel_size: int) -> Tensor:
 
 
 def splat_matrix(radius: int, scale: int, kernel_size: int) -> Tensor:
-    """How the taps of an HR axis share themselves among the taps of an LR axis: (kernel_size, 2 * radius + 1).
+    """Compute how the taps of an HR axis share themselves among the taps of an LR axis.
 
-    Raises ValueError if ``kernel_size`` is even or cannot hold the HR kernels.
+    Args:
+        radius: of the HR kernels, in HR pixels.
+        scale: of the HR image over the LR image.
+        kernel_size: odd, in LR pixels.
+
+    Returns:
+        (kernel_size, 2 * radius + 1).
+
+    Raises:
+        ValueError: ``kernel_size`` is even or cannot hold the HR kernels.
     """
     smallest = 2 * ceil_div(radius, scale) + 1
     if kernel_size % 2 == 0 or kernel_size < smallest:

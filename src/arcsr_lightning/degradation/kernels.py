@@ -10,11 +10,18 @@ from arcsr_lightning.errors import check_odd
 
 
 def gaussian_kernel(kernel_size: int, sigma_x: float, sigma_y: float, angle: float = 0.0) -> Tensor:
-    """Gaussian sampled at pixel centres, (kernel_size, kernel_size), summing to one.
+    """Sample a Gaussian at pixel centres.
 
-    ``sigma_x`` and ``sigma_y`` are the standard deviations in pixels along the two principal axes; ``angle``
-    (radians) turns the first one from the image's x axis towards its y axis, which points down.
-    Raises ValueError for an even kernel size or a sigma that is not positive.
+    Args:
+        kernel_size: odd.
+        sigma_x, sigma_y: standard deviations along the two principal axes, in pixels.
+        angle: turns the first axis from the image's x axis towards its y axis, which points down, in radians.
+
+    Returns:
+        (kernel_size, kernel_size), summing to one.
+
+    Raises:
+        ValueError: an even kernel size, or a sigma that is not positive.
     """
     check_odd(kernel_size)
     if min(sigma_x, sigma_y) <= 0:
@@ -36,10 +43,19 @@ def path_length(trajectory: np.ndarray) -> np.ndarray:
 def random_trajectory(
     rng: np.random.Generator, length: float, bend: float = 1.0, steps: int = 256, waves: int = 6
 ) -> np.ndarray:
-    """Smooth random path of one exposure, (steps, 2) as (y, x) at equal times, centred at its mean.
+    """Draw the smooth random path of one exposure.
 
-    The velocity is a random cosine series over the exposure whose wave j has weight ``bend / j``, so direction and
-    speed both vary; ``bend=0`` is a straight line at constant speed. ``length`` is that of the path, in pixels.
+    The velocity is a random cosine series over the exposure, so direction and speed both vary.
+
+    Args:
+        rng: source of the path.
+        length: of the path, in pixels.
+        bend: wave j of the series has weight ``bend / j``; 0 is a straight line at constant speed.
+        steps: points of the path.
+        waves: of the series.
+
+    Returns:
+        (steps, 2) as (y, x) in pixels at equal times, centred at its mean.
     """
     time = np.linspace(0.0, 1.0, steps)
     order = np.arange(1, waves + 1)
@@ -51,11 +67,17 @@ def random_trajectory(
 
 
 def motion_kernel(trajectory: np.ndarray, kernel_size: int) -> Tensor:
-    """Time spent at each pixel along a path (T, 2) of (y, x) pixels from the centre.
+    """Measure the time that a path spends at each pixel; every point goes bilinearly to its four neighbours.
 
-    Every point goes bilinearly to its four neighbours, so the kernel (kernel_size, kernel_size) is never
-    negative, sums to one and has its centroid at the mean of the points. Raises ValueError for an even kernel size or a
-    path that leaves the window.
+    Args:
+        trajectory: (T, 2) as (y, x) in pixels from the centre, at equal times.
+        kernel_size: odd.
+
+    Returns:
+        (kernel_size, kernel_size), non-negative, summing to one, its centroid at the mean of the points.
+
+    Raises:
+        ValueError: an even kernel size, or a path that leaves the window.
     """
     check_odd(kernel_size)
     radius = kernel_size // 2

@@ -6,9 +6,18 @@ from torch import Tensor
 
 
 def add_noise(x: Tensor, noise_level: float, rng: np.random.Generator) -> Tensor:
-    """``x`` (values in [0, 1]) plus white Gaussian noise of standard deviation ``noise_level`` / 255.
+    """Add white Gaussian noise; nothing is clipped.
 
-    ``noise_level`` is in 8-bit levels; 0 returns ``x``. Nothing is clipped. Raises ValueError if negative.
+    Args:
+        x: values in [0, 1].
+        noise_level: standard deviation in 8-bit levels; 0 returns ``x``.
+        rng: source of the noise.
+
+    Returns:
+        Of the shape of ``x``.
+
+    Raises:
+        ValueError: a negative noise level.
     """
     if noise_level < 0:
         raise ValueError(f"noise_level must be 0 or more, got {noise_level}")

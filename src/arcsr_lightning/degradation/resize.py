@@ -6,10 +6,17 @@ from torch import Tensor
 
 
 def downsample(x: Tensor, scale: int) -> Tensor:
-    """Antialiased bicubic downsampling, (..., H, W) -> (..., H/scale, W/scale), for 3 or 4 dimensions.
+    """Shrink by antialiased bicubic interpolation.
 
-    Bicubic weights overshoot: the result of an image in [0, 1] may leave [0, 1] a little. Raises ValueError if H
-    or W is no multiple of ``scale``.
+    Args:
+        x: (..., H, W), 3 or 4 dimensions.
+        scale: 1 or more.
+
+    Returns:
+        (..., H/scale, W/scale). Bicubic weights overshoot: the result of an image in [0, 1] may leave it a little.
+
+    Raises:
+        ValueError: H or W is no multiple of ``scale``.
     """
     height, width = x.shape[-2:]
     if height % scale or width % scale:
@@ -18,7 +25,15 @@ def downsample(x: Tensor, scale: int) -> Tensor:
 
 
 def upsample(x: Tensor, scale: int) -> Tensor:
-    """Bicubic upsampling, (..., H, W) -> (..., H*scale, W*scale), 3 or 4 dimensions; may overshoot [0, 1]."""
+    """Enlarge by bicubic interpolation.
+
+    Args:
+        x: (..., H, W), 3 or 4 dimensions.
+        scale: 1 or more.
+
+    Returns:
+        (..., H*scale, W*scale); the result of an image in [0, 1] may leave it a little.
+    """
     height, width = x.shape[-2:]
     return _resize(x, height * scale, width * scale, margin=4, margin_out=4 * scale)
 

@@ -15,17 +15,23 @@ _CELL = 48  # the least side of one kernel in a grid, in pixels of the picture
 
 
 def grid_pixels(height: int, width: int, rows: int, cols: int) -> tuple[np.ndarray, np.ndarray]:
-    """The pixels in the middle of ``rows`` x ``cols`` equal cells of an image: (their y, their x)."""
+    """Return the pixels in the middle of ``rows`` x ``cols`` equal cells of an image: (their y, their x)."""
     y = ((np.arange(rows) + 0.5) * height / rows).astype(int)
     x = ((np.arange(cols) + 0.5) * width / cols).astype(int)
     return y, x
 
 
 def kernel_grid_picture(kernel: Tensor, rows: int, cols: int) -> np.ndarray:
-    """The kernels at the pixels of ``grid_pixels``, where they are in the image, with thin white lines between.
+    """Draw the kernels at the pixels of ``grid_pixels``, where they are in the image, with thin white lines between.
 
-    kernel (ks*ks, H, W), taps row-major. Each is shown from black (zero or less) to white (its own largest tap), so
-    that shapes compare and levels do not. Returns RGB uint8.
+    Each is shown from black (zero or less) to white (its own largest tap), so that shapes compare and levels do not.
+
+    Args:
+        kernel: (ks*ks, H, W), taps row-major.
+        rows, cols: cells of the grid.
+
+    Returns:
+        RGB, uint8.
     """
     taps, height, width = kernel.shape
     side = round(taps**0.5)
@@ -40,12 +46,17 @@ def kernel_grid_picture(kernel: Tensor, rows: int, cols: int) -> np.ndarray:
 
 
 def kernel_moments(kernel: Tensor, floor: float = 0.1) -> tuple[Tensor, Tensor, Tensor]:
-    """Extent, direction and directedness of each kernel of (ks*ks, H, W), each (H, W).
+    """Measure extent, direction and directedness of every kernel.
 
-    The extent is the root mean square distance of a kernel's mass from its centroid, in pixels of its own grid; the
-    direction is that of its longer axis, in degrees counter-clockwise from the horizontal, in [0, 180); directedness
-    goes from 0 (round) to 1 (a line). Taps below ``floor`` times a kernel's largest count as zero: the faint rest that
-    an estimate leaves everywhere would otherwise outweigh the blur itself.
+    Args:
+        kernel: (ks*ks, H, W), taps row-major.
+        floor: taps below this share of a kernel's largest count as zero: the faint rest that an estimate leaves
+            everywhere would otherwise outweigh the blur itself.
+
+    Returns:
+        Each (H, W): the root mean square distance of a kernel's mass from its centroid, in pixels of its own grid; the
+        direction of its longer axis, in degrees counter-clockwise from the horizontal, in [0, 180); and how directed it
+        is, from 0 (round) to 1 (a line).
     """
     side = round(kernel.shape[0] ** 0.5)
     mass = kernel.detach().float()
@@ -61,9 +72,13 @@ def kernel_moments(kernel: Tensor, floor: float = 0.1) -> tuple[Tensor, Tensor, 
 
 
 def kernel_field_picture(kernel: Tensor, image: Tensor, caption: str = "", truth: Tensor | None = None) -> Figure:
-    """An image (3, H, W) beside its kernel field (ks*ks, h, w): kernels on a grid, blur extent, blur direction.
+    """Draw an image beside its kernel field: kernels on a grid, blur extent, blur direction.
 
-    Below those the same of ``truth``, another such field, on the same scales where it is given.
+    Args:
+        kernel: (ks*ks, h, w), taps row-major.
+        image: (3, H, W), RGB in [0, 1].
+        caption: below the picture.
+        truth: another field like ``kernel``, drawn below it on the same scales.
     """
     shape = image.shape[-2] / image.shape[-1]
     fields = {"estimated": kernel} if truth is None else {"estimated": kernel, "true": truth}

@@ -13,10 +13,14 @@ from arcsr_lightning.figures.style import TEXT, show_picture, square_cells
 
 
 def offset_moments(offset: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-    """What the taps of a deformable convolution, offset (2*taps, H, W), have in common at each pixel, each (H, W).
+    """Measure what the taps of a deformable convolution have in common at each pixel.
 
-    Their mean shift downwards and to the right, and their spread: the root mean square distance of a tap's shift from
-    that mean. All in pixels of the offsets' grid.
+    Args:
+        offset: (2*taps, H, W), (dy, dx) for each tap.
+
+    Returns:
+        Each (H, W), in pixels of the offsets' grid: the taps' mean shift downwards, that to the right, and their
+        spread, the root mean square distance of a tap's shift from the mean.
     """
     shifts = offset.detach().float().unflatten(0, (-1, 2))  # (taps, 2, H, W)
     mean = shifts.mean(0)
@@ -24,10 +28,15 @@ def offset_moments(offset: Tensor) -> tuple[Tensor, Tensor, Tensor]:
 
 
 def offsets_picture(offset: Tensor, image: Tensor, caption: str = "") -> Figure:
-    """An LR image (3, H, W) and where a deformable convolution with offset (2*taps, H, W) reads in it.
+    """Draw where a deformable convolution reads in an LR image.
 
     The mean shift of the taps as arrows, each for a cell of a grid and magnified as the key says; the same for every
     pixel, its direction as hue and its length as saturation; the spread of the taps around it.
+
+    Args:
+        offset: (2*taps, H, W), (dy, dx) for each tap.
+        image: (3, H, W), RGB in [0, 1].
+        caption: below the picture.
     """
     down, right, spread = offset_moments(offset)
     height, width = down.shape

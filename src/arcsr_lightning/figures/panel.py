@@ -33,12 +33,17 @@ class PanelRow(NamedTuple):
 def panel_picture(
     rows: Sequence[PanelRow], caption: str, method: str = "ArcSR", window: tuple[int, int] | None = (104, 156)
 ) -> Figure:
-    """Bicubic | ArcSR | ground truth | estimated kernels | true kernels, one row per image, PSNR below the pictures.
+    """Draw bicubic | restored | ground truth | estimated kernels | true kernels, one row per image, PSNR below.
 
-    Of an image larger than ``window`` (rows, columns in HR pixels; None: show all) the part of that size with the most
-    detail is shown, so that every pixel can be seen; the PSNR stays that of the image. The kernels are those at the
-    centres of a grid of cells over what is shown. A kernel column that no row fills is left out. ``method`` is the
-    title of the second column.
+    Of a large image the part with the most detail is shown, so that every pixel can be seen; the PSNR stays that of the
+    image. The kernels are those at the centres of a grid of cells over what is shown. A kernel column that no row fills
+    is left out.
+
+    Args:
+        rows: the images.
+        caption: below the picture.
+        method: title of the second column.
+        window: (rows, columns) in HR pixels that are shown at most; None shows all.
     """
     columns = ["bicubic", method, "ground truth"]
     columns += ["estimated kernels"] if any(row.kernel is not None for row in rows) else []
@@ -89,9 +94,15 @@ def shorten_name(name: str, letters: int) -> str:
 
 
 def detailed_part(image: Tensor, height: int, width: int, step: int = 12) -> tuple[slice, slice]:
-    """Where an image (3, H, W) has most detail, as the sum of its gradients: (rows, columns) of at most that size.
+    """Find where an image has most detail, as the sum of its gradients.
 
-    The part starts at multiples of ``step``: 12 suits the scales 2, 3 and 4, whose LR pixels it does not cut.
+    Args:
+        image: (3, H, W).
+        height, width: of the part, at most.
+        step: the part starts at multiples of it; 12 suits the scales 2, 3 and 4, whose LR pixels it does not cut.
+
+    Returns:
+        (rows, columns) of the part.
     """
     height, width = min(height, image.shape[-2]), min(width, image.shape[-1])
     grey = image.mean(0)

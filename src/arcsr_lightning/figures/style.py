@@ -15,7 +15,14 @@ TEXT = {"fontsize": 9, "color": "0.15"}
 
 
 def save_figure(figure: Figure, path: str | Path, dpi: int = 150, max_bytes: int = 500_000) -> None:
-    """Write ``figure`` as a PNG of at most ``max_bytes``, with fewer than ``dpi`` dots per inch where it must be."""
+    """Write a figure as a PNG.
+
+    Args:
+        figure: what is written.
+        path: of the file; its folder is made.
+        dpi: dots per inch, fewer where the file would be too large.
+        max_bytes: the largest file.
+    """
     while True:
         buffer = BytesIO()
         figure.savefig(buffer, format="png", dpi=dpi, facecolor="white", pil_kwargs={"optimize": True})

@@ -19,7 +19,14 @@ _BADGE = {"fontsize": 8, "bbox": {"boxstyle": "circle,pad=0.15", "facecolor": _M
 
 
 def degradation_picture(hr: Tensor, lr: Tensor, field: KernelField, caption: str = "") -> Figure:
-    """Eq. (1) on one image: hr (3, H, W), its kernels on a grid, the regions they are blended over, lr (3, h, w)."""
+    """Draw Eq. (1) on one image: sharp, its kernels on a grid, the regions they are blended over, degraded.
+
+    Args:
+        hr: (3, H, W), RGB in [0, 1].
+        lr: (3, h, w), the degraded image.
+        field: the kernels and masks of its blur.
+        caption: below the picture.
+    """
     shape = hr.shape[-2] / hr.shape[-1]
     rows, cols = square_cells(shape, 6)
     y, x = grid_pixels(*hr.shape[-2:], rows, cols)
@@ -40,8 +47,7 @@ def degradation_picture(hr: Tensor, lr: Tensor, field: KernelField, caption: str
 
 
 def field_parts_picture(field: KernelField, caption: str = "") -> Figure:
-    """The M kernels of a blended field, each above the mask that says where it acts; colours as in
-    ``degradation_picture``."""
+    """Draw the M kernels of a blended field, each above its mask; colours as in ``degradation_picture``."""
     count, shape = len(field.kernels), field.masks.shape[-2] / field.masks.shape[-1]
     figure = Figure(figsize=(1.6 * count, 1.6 * (1 + shape) + 0.8), layout="constrained")
     axes = figure.subplots(2, count, squeeze=False, height_ratios=(1, shape))
@@ -54,10 +60,15 @@ def field_parts_picture(field: KernelField, caption: str = "") -> Figure:
 
 
 def guided_conv_picture(weight: Tensor, guides: Mapping[str, Tensor], caption: str = "") -> Figure:
-    """What a kernel-guided convolution does with the same weights (ks, ks) under several guides (ks*ks), a row each.
+    """Draw what a kernel-guided convolution does with the same weights under several guides, a row each.
 
     Guide | weights | their product, which the pixel is convolved with | response to an impulse: the product, mirrored,
     as in any convolution network. Weights, products and responses share one scale.
+
+    Args:
+        weight: (ks, ks).
+        guides: (ks*ks,) by name.
+        caption: below the picture.
     """
     ks = weight.shape[-1]
     impulse = torch.zeros(1, 1, 2 * ks + 1, 2 * ks + 1)
@@ -84,8 +95,14 @@ def guided_conv_picture(weight: Tensor, guides: Mapping[str, Tensor], caption: s
 
 
 def impulse_picture(weight: Tensor, guides: Mapping[str, Tensor], spacing: int = 12, caption: str = "") -> Figure:
-    """Responses of one kernel-guided convolution, weight (ks, ks), to impulses ``spacing`` pixels apart, a column per
-    guide field (ks*ks, H, W)."""
+    """Draw the responses of one kernel-guided convolution to many impulses, a column per guide field.
+
+    Args:
+        weight: (ks, ks).
+        guides: (ks*ks, H, W) by name.
+        spacing: of the impulses, in pixels.
+        caption: below the picture.
+    """
     height, width = next(iter(guides.values())).shape[-2:]
     impulses = torch.zeros(1, 1, height, width)
     impulses[..., spacing // 2 :: spacing, spacing // 2 :: spacing] = 1
@@ -104,10 +121,16 @@ def impulse_picture(weight: Tensor, guides: Mapping[str, Tensor], spacing: int =
 def sampling_picture(
     image: Tensor, offsets: Mapping[str, Tensor], pixels: Sequence[tuple[int, int]], caption: str = ""
 ) -> Figure:
-    """Where a 3x3 deformable convolution reads around a few pixels (y, x) of image (3, H, W), a row per offset field.
+    """Draw where a 3x3 deformable convolution reads around a few pixels, a row per offset field.
 
-    An offset field is (2*3*3, h, w), at least as large as the image. The first column shows where the pixels are; rings
-    are the regular positions, arrows lead from them to those that are read.
+    The first column shows where the pixels are; rings are the regular positions, arrows lead from them to those that
+    are read.
+
+    Args:
+        image: (3, H, W), RGB in [0, 1].
+        offsets: (2*3*3, h, w) by name, at least as large as the image.
+        pixels: (y, x) of each.
+        caption: below the picture.
     """
     figure = Figure(figsize=(2.3 * (len(pixels) + 1.5), 2.3 * len(offsets) + 0.8), layout="constrained")
     axes = figure.subplots(len(offsets), len(pixels) + 1, squeeze=False, width_ratios=[1.5] + [1] * len(pixels))

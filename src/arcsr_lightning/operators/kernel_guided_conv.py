@@ -16,7 +16,7 @@ if torch.version.cuda is not None:  # a CPU build should not spend the time to i
     with contextlib.suppress(ImportError):
         from arcsr_lightning.operators import kernel_guided_conv_triton as _triton
 
-# Measured, and not the size of a cache: also where a core's L2 holds 1 MiB and no more, half of this takes 4 to 20 %
+# Measured, and not the size of a cache: also where a core's L2 holds 1 MiB and no more, half of this takes 4 to 21 %
 # longer, as calls weigh more than what falls out of it, and twice as much saves 3 to 9 % for twice the memory.
 CPU_STRIP_BYTES = 1 << 20
 GPU_STRIP_BYTES = 512 << 20  # many launches' worth of work, yet small beside the memory of a card

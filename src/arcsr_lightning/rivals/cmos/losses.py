@@ -16,11 +16,13 @@ from arcsr_lightning.rivals.cmos.network import CMOS
 class MapTargets:
     """The maps that an estimator should find, from a batch.
 
-    blur: "kernels" for the ``blur_amount`` of the true kernels, "sharpness" for the ``sharpness_loss_map`` of pairs.
-    semantics: "none" for class 0 everywhere, "motion" for the ``motion_class`` of the true kernels.
+    Args:
+        blur: "kernels" for the ``blur_amount`` of true kernels, "sharpness" for the ``sharpness_loss_map`` of pairs.
+        semantics: "none" for class 0 everywhere, "motion" for the ``motion_class`` of the true kernels.
 
-    Raises InputError for unknown names, motion classes without kernels, true kernels that the batch lacks, and an
-    estimator whose number of classes does not fit the semantics.
+    Raises:
+        InputError: unknown names, motion classes without kernels, true kernels that the batch lacks, or an estimator
+            whose number of classes does not fit the semantics.
     """
 
     blur: str = "kernels"
@@ -67,7 +69,8 @@ class BlurMapLoss(nn.Module):
     Args:
         blur, semantics: of ``MapTargets``.
 
-    Returns ``blur``, ``classes``, ``early_blur``, ``early_classes``, unweighted, and ``loss``.
+    Returns:
+        ``blur``, ``classes``, ``early_blur``, ``early_classes``, unweighted, and ``loss``, for a network and a batch.
 
     Raises:
         InputError: as ``MapTargets``.
@@ -97,7 +100,8 @@ class GivenMapsLoss(nn.Module):
     Args:
         blur, semantics: of ``MapTargets``.
 
-    Returns ``l1`` and ``loss``.
+    Returns:
+        ``l1`` and ``loss``, for a network and a batch.
 
     Raises:
         InputError: as ``MapTargets``.

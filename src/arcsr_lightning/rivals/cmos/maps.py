@@ -18,19 +18,37 @@ def blur_amount(kernels: Tensor, masks: Tensor) -> Tensor:
     """Standard deviation of every pixel's kernel in HR pixels, sqrt(trace(covariance) / 2).
 
     It is the sigma of an isotropic Gaussian, and length / sqrt(24) of a straight streak at constant speed: it keeps how
-    long a motion is and discards its direction. Returns (B, 1, H, W).
+    long a motion is and discards its direction.
+
+    Args:
+        kernels: (B, M, k, k), taps in HR pixels.
+        masks: (B, M, H, W).
+
+    Returns:
+        (B, 1, H, W).
     """
     yy, xx, _ = covariance(kernels, masks)
     return deviation(yy, xx)[:, None]
 
 
 def motion_class(kernels: Tensor, masks: Tensor, directions: int, static_below: float = 0.5) -> Tensor:
-    """0 where ``blur_amount`` is below ``static_below`` HR pixels, else 1 + the number of the blur's direction.
+    """Class every pixel by its blur's direction: 0 where there is hardly any blur, else 1 + the direction's number.
 
     The direction is that of the covariance's longer axis, an angle in [0, pi) from the image's x axis towards its y
     axis, which points down (as in ``gaussian_kernel``), rounded to the nearest of ``directions`` angles
-    pi * n / directions. A blur as wide as it is long has no direction and gets an arbitrary one. Returns (B, H, W),
-    int64. Raises InputError for fewer than one direction.
+    pi * n / directions. A blur as wide as it is long has no direction and gets an arbitrary one.
+
+    Args:
+        kernels: (B, M, k, k), taps in HR pixels.
+        masks: (B, M, H, W).
+        directions: how many are told apart.
+        static_below: ``blur_amount``, in HR pixels, below which a pixel counts as sharp.
+
+    Returns:
+        (B, H, W), int64.
+
+    Raises:
+        InputError: fewer than one direction.
     """
     if directions < 1:
         raise InputError(f"motion classes need one direction or more, got {directions}")
@@ -56,13 +74,19 @@ def covariance(kernels: Tensor, masks: Tensor) -> tuple[Tensor, Tensor, Tensor]:
 
 
 def sharpness_loss_map(lr: Tensor, hr: Tensor, scale: int, radius: int = 8) -> Tensor:
-    """Share of the HR image's local gradient energy that the enlarged LR image lacks, in [0, 1].
+    """Measure the share of the HR image's local gradient energy that the enlarged LR image lacks.
 
     A stand-in where the kernels are unknown, not a blur amount: it has no unit, downsampling alone makes it large in
     fine texture, noise in the LR image lowers it, and it is zero where there is nothing to blur.
 
-    lr (B, C, h, w), hr (B, C, scale*h, scale*w), both in [0, 1]; energies are means over squares of
-    2 * ``radius`` + 1 HR pixels. Returns (B, 1, scale*h, scale*w).
+    Args:
+        lr: (B, C, h, w) in [0, 1].
+        hr: (B, C, scale*h, scale*w) in [0, 1].
+        scale: of the HR image over the LR image.
+        radius: energies are means over squares of 2 * ``radius`` + 1 HR pixels.
+
+    Returns:
+        (B, 1, scale*h, scale*w) in [0, 1].
     """
     sharp, blurred = gradient_energy(hr, radius), gradient_energy(upsample(lr, scale), radius)
     nothing = 1e-4  # a gradient of 0.01 per pixel: below it lies noise, not structure

@@ -53,6 +53,9 @@ class DASRLoss(nn.Module):
     to ignore what varies within an image. Other crops of the same photograph or video clip in the queue count as
     negatives although their degradation may be the same.
 
+    Batch normalisation of both encoders uses the statistics of the process's own batch, and keys are not shuffled
+    between processes as in momentum contrast's publication.
+
     Args:
         encoder: built as the network's encoder. It makes the keys: a copy of the network's at the first call, it then
             follows it with ``momentum`` and is never trained by gradient.
@@ -62,12 +65,10 @@ class DASRLoss(nn.Module):
         image_weight: of L1; at 0 the restorer is not run.
         contrast_weight: of the contrast; at 0 no second crop is needed.
 
-    Called with a ``DASR`` and a batch, returns ``l1`` and ``contrast``, as far as their weights are not 0, and their
-    weighted sum ``loss``. The contrast of a fresh encoder with a fresh queue, of random vectors, is near 0; it rises
-    to log(queue_size) while the queue fills with keys, and falls as the encoder learns.
-
-    Batch normalisation of both encoders uses the statistics of the process's own batch, and keys are not shuffled
-    between processes as in momentum contrast's publication.
+    Returns:
+        ``l1`` and ``contrast``, as far as their weights are not 0, and their weighted sum ``loss``, for a network and a
+        batch. The contrast of a fresh encoder with a fresh queue, of random vectors, is near 0; it rises to
+        log(queue_size) while the queue fills with keys, and falls as the encoder learns.
 
     Raises:
         InputError: the batch has no ``lr_key``, the batch does not divide the queue, or both weights are 0.

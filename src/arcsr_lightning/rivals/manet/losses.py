@@ -21,7 +21,8 @@ class KernelFieldLoss(nn.Module):
         weight: the publication multiplies by 10**4 and divides the mean once more by the 192² HR pixels of its
             patches: 0.271. Adam all but cancels a constant factor.
 
-    Returns ``kernel_l1``, unweighted, and ``loss``.
+    Returns:
+        ``kernel_l1``, unweighted, and ``loss``, for a network and a batch.
 
     Raises:
         InputError: the batch has no true kernels, or they are larger than the estimator's.
@@ -42,7 +43,8 @@ class KernelFieldLoss(nn.Module):
 class TrueKernelLoss(nn.Module):
     """Stage 2: L1 on the image restored with the true kernels. The estimator is not run.
 
-    Returns ``l1`` and ``loss``.
+    Returns:
+        ``l1`` and ``loss``, for a network and a batch.
 
     Raises:
         InputError: as ``KernelFieldLoss``.
@@ -65,7 +67,8 @@ class ReblurConsistencyLoss(nn.Module):
     Args:
         weight: of the second term.
 
-    Returns ``l1``, ``reblur`` and ``loss``.
+    Returns:
+        ``l1``, ``reblur`` and ``loss``, for a network and a batch.
     """
 
     supervision = ("pairs",)

@@ -41,7 +41,9 @@ class ReDegNetLoss(nn.Module):
         sigma: (lowest, highest) of the synthetic Gaussian blur, HR pixels, uniform in between.
         noise_level: (lowest, highest) of the synthetic noise, 8-bit levels, uniform in between.
 
-    Called with a network and a batch, returns all terms, unweighted, and ``loss``. L1 is that of images in [-1, 1].
+    Returns:
+        All terms, unweighted, and ``loss``, for a network and a batch. L1 is that of images in [-1, 1].
+
     What it draws (synthetic degradations, swaps, the generator's noise) follows from the batch's first ``number``: a
     training goes on as if never interrupted, and processes draw differently.
 

@@ -42,9 +42,15 @@ def spectral_conv(
 
 
 def pyramid_widths(image_size: int, width: int, widest: int) -> list[int]:
-    """Channels of the maps of sides image_size, image_size / 2, ..., 4: doubling from ``width`` up to ``widest``.
+    """Return the channels of the maps of sides image_size, image_size / 2, ..., 4.
 
-    Raises InputError for an image size other than 16, 32, 64, ...
+    Args:
+        image_size: side of the images, 16, 32, 64, ...
+        width: channels of the largest map; each smaller one has twice as many, up to ``widest``.
+        widest: the most channels of a map.
+
+    Raises:
+        InputError: another image size.
     """
     levels = (image_size // COARSEST).bit_length() - 1
     if levels < 2 or image_size != COARSEST * 2**levels:

@@ -13,7 +13,8 @@ class UDKELoss(nn.Module):
     Args:
         every_stage: compare every stage's image.
 
-    Called with ``UDKE`` and a batch; returns ``l1`` and the same as ``loss``.
+    Returns:
+        ``l1`` and the same as ``loss``, for a network and a batch.
     """
 
     supervision = ("pairs",)
