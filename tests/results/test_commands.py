@@ -73,7 +73,7 @@ def test_bad_input_is_one_line(arguments, words, sweep, run):
 
 
 def test_a_sweep_over_methods_and_seeds_ends_in_its_table(photos, run, tables, capsys, tmp_path):
-    arcsr = ["arcsr.estimator_width=4", "arcsr.estimator_levels=2", "arcsr.width=4", "arcsr.blocks=1"]
+    arcsr = ["size=tiny", "arcsr.estimator_width=4", "arcsr.estimator_levels=2", "arcsr.width=4", "arcsr.blocks=1"]
     data = ["data=folder", f"data.root={photos}", f"data.val_root={photos}", "data.batch_size=2", "data.num_workers=0"]
     small = [
         "kernel_size=3",
@@ -85,7 +85,7 @@ def test_a_sweep_over_methods_and_seeds_ends_in_its_table(photos, run, tables, c
     quiet = ["callbacks.progress=null", "callbacks.summary=null", "callbacks.panel=null", "print_config=false"]
     common = ["trainer=cpu", "data.train.patch_size=32", *arcsr, *data, *small, *steps, *quiet]
     with pytest.raises(SystemExit):  # a queue of five does not fit batches of two; the others go on
-        run(train, "-m", *common, "model=dasr,arcsr", "seed=0,1", "++dasr.queue_size=5")
+        run(train, "-m", *common, "model=dasr,arcsr", "seed=0,1", "dasr.queue_size=5")
     typed = capsys.readouterr()
     (sweep,) = tmp_path.glob("logs/train/multiruns/*")
     text = (sweep / "results.md").read_text()

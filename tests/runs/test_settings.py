@@ -5,6 +5,7 @@ from omegaconf import OmegaConf
 
 from arcsr_lightning import CONF_DIR, compose
 from arcsr_lightning.errors import InputError
+from arcsr_lightning.runs.settings import check_read
 from arcsr_lightning.runs.stages import OWN, stages_of
 
 METHODS = sorted(path.stem for path in CONF_DIR.glob("model/*.yaml"))
@@ -84,6 +85,13 @@ def test_what_a_stage_takes_from_the_run_by_reference_counts_as_read():
 def test_a_section_that_nothing_refers_to_is_refused(overrides, line):
     with pytest.raises(InputError, match=line):
         compose(overrides)
+
+
+def test_the_jobs_of_a_sweep_may_have_the_sizes_of_each_other_s_methods_but_no_blur_that_none_reads():
+    cfg = compose(["data=gopro", "size=tiny", "model=rrdb"])
+    check_read(cfg, {"arcsr.width": "arcsr.width=8"}, in_sweep=True)
+    with pytest.raises(InputError, match="reads degradation"):
+        check_read(cfg, {"degradation": "degradation=gaussian_iso"}, in_sweep=True)
 
 
 @pytest.mark.parametrize(

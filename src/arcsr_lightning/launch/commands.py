@@ -46,7 +46,7 @@ def compose(overrides: list[str] | None = None, config_name: str = "train") -> D
     return cfg
 
 
-def check_typed(config_name: str, cfg: DictConfig, typed: Sequence[str]) -> None:
+def check_typed(config_name: str, cfg: DictConfig, typed: Sequence[str], in_sweep: bool = False) -> None:
     """Refuse what was typed for a training and would change nothing.
 
     Raises:
@@ -54,7 +54,8 @@ def check_typed(config_name: str, cfg: DictConfig, typed: Sequence[str]) -> None
     """
     if config_name == "train":
         overrides = OverridesParser.create().parse_overrides(list(typed))
-        check_read(cfg, {override.package or override.key_or_group: override.input_line for override in overrides})
+        names = {override.package or override.key_or_group: override.input_line for override in overrides}
+        check_read(cfg, names, in_sweep)
 
 
 def command(config_name: str) -> Callable[[Callable[[DictConfig], Any]], Callable[[], Any]]:
@@ -66,7 +67,8 @@ def command(config_name: str) -> Callable[[Callable[[DictConfig], Any]], Callabl
 
     def decorate(task: Callable[[DictConfig], Any]) -> Callable[[], Any]:
         def checked_task(cfg: DictConfig) -> Any:
-            check_typed(config_name, cfg, HydraConfig.get().overrides.task)
+            launched = HydraConfig.get()
+            check_typed(config_name, cfg, launched.overrides.task, launched.mode == RunMode.MULTIRUN)
             return task(cfg)
 
         def job(cfg: DictConfig) -> Any:

@@ -55,7 +55,7 @@ def cost_columns(card: dict[str, Any]) -> dict[str, Any]:
     schedule = card.get("schedule") or []
     return {
         "parameters": card["parameters"],
-        "gmacs_lr64": round(card["gmacs_lr64"], 3),
+        "gmacs_lr64": None if card["gmacs_lr64"] is None else round(card["gmacs_lr64"], 3),
         "learnt_from": " + ".join(card.get("supervision") or []) or "nothing",
         "steps": " + ".join(f"{stage.get('stage') or ''} {stage['steps']}".strip() for stage in schedule) or "none",
         "batch_size": card["batch_size"] if schedule else None,

@@ -129,7 +129,7 @@ def cost_cells(section: Section) -> list[list[str]]:
         speed = f"{spread_cell(entry.images_per_s, '.1f')} ({devices_text(entry)})" if entry.images_per_s else NONE
         figures = [
             f"{cost['parameters'] / 1e6:.2f} M",
-            f"{cost['gmacs_lr64']:.2f}",
+            "-" if cost["gmacs_lr64"] is None else f"{cost['gmacs_lr64']:.2f}",
             spread_cell(entry.kernel_error, ".3f"),
         ]
         lines.append([method_cell(entry), *figures, speed, cost["learnt_from"], cost["steps"]])

@@ -35,7 +35,7 @@ SCORES = {
 CARD = {
     "name": str,
     "parameters": int,
-    "gmacs_lr64": NUMBER,
+    "gmacs_lr64": (*NUMBER, type(None)),
     "batch_size": int,
     "publication?": str,
     "represents?": str,

@@ -80,12 +80,13 @@ def _leaves(node: Any, name: str) -> Iterator[tuple[str, Any]]:
             yield from _leaves(child, f"{name}.{key}")
 
 
-def check_read(cfg: DictConfig, typed: Mapping[str, str]) -> None:
+def check_read(cfg: DictConfig, typed: Mapping[str, str], in_sweep: bool = False) -> None:
     """Refuse what was typed for a training and would change nothing.
 
     Args:
         cfg: the configuration of a training, as composed.
         typed: by its dotted name, what was typed for a setting or a group: ``{"optimizer.lr": "optimizer.lr=1e-3"}``.
+        in_sweep: it was typed for all jobs of a sweep, of which others may read the sizes of their methods.
 
     Raises:
         InputError: no stage reads it, as each has its own or nothing is trained; or no part of the configuration
@@ -100,7 +101,7 @@ def check_read(cfg: DictConfig, typed: Mapping[str, str]) -> None:
             raise InputError(f"{text}: method={cfg.method} trains nothing, so that nothing reads it; leave it out")
         if root in OWN and (places := own_places(composed, root, rest)):
             raise InputError(f"{text}: every stage of method={cfg.method} has its own; set {', '.join(places)}")
-        if root not in READ and isinstance(composed.get(root), Mapping):
+        if root not in READ and isinstance(composed.get(root), Mapping) and not (in_sweep and root != "degradation"):
             raise InputError(
                 f"{text}: no part of this configuration reads {root} "
                 f"(method={cfg.method}, data={composed.get('data', {}).get('name')}); leave it out"

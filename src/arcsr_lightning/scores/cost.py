@@ -10,11 +10,11 @@ from torch.utils.flop_counter import FlopCounterMode
 
 
 class PartCost(NamedTuple):
-    """What a part of a network costs: numbers that train, and 1e9 multiply-accumulates for one LR image."""
+    """What a part of a network costs: numbers that train, and 1e9 multiply-accumulates for one LR image, if known."""
 
     name: str
     parameters: int
-    gmacs: float
+    gmacs: float | None
 
 
 def parameters(network: nn.Module) -> int:
@@ -22,9 +22,13 @@ def parameters(network: nn.Module) -> int:
     return sum(parameter.numel() for parameter in network.parameters())
 
 
-def macs(network: nn.Module, height: int = 64, width: int = 64) -> int:
-    """Multiply-accumulates of convolutions and matrix products for one LR image of height x width pixels."""
-    return _count(network, height, width).get_total_flops() // 2
+def macs(network: nn.Module, height: int = 64, width: int = 64) -> int | None:
+    """Multiply-accumulates of convolutions and matrix products for one LR image of height x width pixels.
+
+    None where they cannot be counted: the network needs numbers to run, and not only shapes.
+    """
+    counter = _count(network, height, width)
+    return None if counter is None else counter.get_total_flops() // 2
 
 
 def parts(network: nn.Module, height: int = 64, width: int = 64) -> list[PartCost]:
@@ -33,21 +37,20 @@ def parts(network: nn.Module, height: int = 64, width: int = 64) -> list[PartCos
     What the network has and does outside of its children comes last, under the name of its class, where there is any:
     the rows sum to ``parameters(network)`` and to ``macs(network)``.
     """
-    root = type(network).__name__
-    counts = {name: sum(by_kind.values()) for name, by_kind in _count(network, height, width).get_flop_counts().items()}
+    root, counter = type(network).__name__, _count(network, height, width)
+    flops = {} if counter is None else {name: sum(one.values()) for name, one in counter.get_flop_counts().items()}
+    children = {name: flops.get(f"{root}.{name}", 0) / 2e9 for name, _ in network.named_children()}
     rows = [
-        PartCost(name, parameters(child), counts.get(f"{root}.{name}", 0) / 2e9)
+        PartCost(name, parameters(child), None if counter is None else children[name])
         for name, child in network.named_children()
     ]
-    rest = PartCost(
-        root,
-        parameters(network) - sum(row.parameters for row in rows),
-        counts.get("Global", 0) / 2e9 - sum(row.gmacs for row in rows),
-    )
-    return [*rows, rest] if rest.parameters or rest.gmacs > 1e-12 else rows
+    own = parameters(network) - sum(row.parameters for row in rows)
+    more = flops.get("Global", 0) / 2e9 - sum(children.values())
+    return [*rows, PartCost(root, own, None if counter is None else more)] if own or more > 1e-12 else rows
 
 
-def _count(network: nn.Module, height: int, width: int) -> FlopCounterMode:
+def _count(network: nn.Module, height: int, width: int) -> FlopCounterMode | None:
+    """The operations of one LR image, counted on shapes alone; None where the network needs numbers."""
     in_place = {
         torch.ops.aten.addmm_: _product_flops,
         torch.ops.aten.baddbmm_: _product_flops,
@@ -55,7 +58,10 @@ def _count(network: nn.Module, height: int, width: int) -> FlopCounterMode:
     network = deepcopy(network).to("meta")
     lr = torch.empty(1, 3, height, width, device="meta")
     with torch.device("meta"), torch.no_grad(), FlopCounterMode(display=False, custom_mapping=in_place) as counter:
-        network.eval()(lr)
+        try:
+            network.eval()(lr)
+        except (RuntimeError, NotImplementedError):
+            return None
     return counter
 
 

@@ -81,10 +81,11 @@ def method_card(name: str, network: nn.Module, trained: dict[str, Any]) -> dict[
         network: what was tested.
         trained: the configuration that it was trained with, resolved plain data.
     """
+    counted = macs(network)
     return {
         "name": name,
         "parameters": parameters(network),
-        "gmacs_lr64": macs(network) / 1e9,
+        "gmacs_lr64": None if counted is None else counted / 1e9,
         "batch_size": trained["data"]["batch_size"],
     } | (trained.get("card") or {})
 

@@ -10,7 +10,7 @@ from pytorch_lightning.callbacks import RichProgressBar
 from pytorch_lightning.loggers import WandbLogger
 from torch import nn
 
-from arcsr_lightning.scores.cost import macs, parameters
+from arcsr_lightning.scores.cost import PartCost, macs, parameters, parts
 from arcsr_lightning.scores.report import json_number, summary
 from arcsr_lightning.training.module import SRModule
 
@@ -28,21 +28,25 @@ class NetworkSummary(pl.Callback):
 
 
 def network_lines(network: nn.Module) -> list[str]:
-    """Parameters of a network and its parts, all and trained ones, and what the network costs, a line each."""
-    try:
-        cost = f"{macs(network) / 1e9:.2f} GMACs for 64×64 LR pixels"
-    except (RuntimeError, NotImplementedError):  # a user's own network may need numbers to run, and not only shapes
-        cost = "GMACs unknown"
-    sizes = [
-        f"  {name}: {size_of(part)}" for name, part in network.named_children() if any(True for _ in part.parameters())
-    ]
-    return [f"{type(network).__name__}: {size_of(network)}; {cost}", *sizes]
+    """What a network and its parts cost, a line each: parameters, those that train, multiply-accumulates."""
+    trained = {name: trained_parameters(child) for name, child in network.named_children()}
+    counted = macs(network)
+    whole = PartCost(type(network).__name__, parameters(network), None if counted is None else counted / 1e9)
+    lines = [f"{size_of(whole, trained_parameters(network))} for 64×64 LR pixels"]
+    for part in parts(network):
+        if part.parameters and part.name in trained:
+            lines.append(f"  {size_of(part, trained[part.name])}")
+    return lines
 
 
-def size_of(part: nn.Module) -> str:
-    """The parameters of a network or a part of one, in words."""
-    trained = sum(parameter.numel() for parameter in part.parameters() if parameter.requires_grad)
-    return f"{parameters(part):,} parameters, {trained:,} of them trained"
+def trained_parameters(part: nn.Module) -> int:
+    return sum(parameter.numel() for parameter in part.parameters() if parameter.requires_grad)
+
+
+def size_of(part: PartCost, trained: int) -> str:
+    """The cost of a part in words, with how many of its parameters train."""
+    gmacs = "unknown" if part.gmacs is None else f"{part.gmacs:.2f}"
+    return f"{part.name}: {part.parameters:,} parameters, {trained:,} of them trained; GMACs {gmacs}"
 
 
 class ValidationLog(pl.Callback):
