@@ -90,7 +90,7 @@ def test_a_sweep_over_methods_and_seeds_ends_in_its_table(photos, run, tables, c
     (sweep,) = tmp_path.glob("logs/train/multiruns/*")
     text = (sweep / "results.md").read_text()
     assert "dasr.queue_size must be a multiple of data.batch_size" in typed.err
-    assert "results.md" in typed.out
+    assert "results.md" in typed.err
     scores, costs = ({line[0]: line[1:] for line in table[2:]} for table in tables(text))
     assert list(scores) == ["bicubic", "dasr", "arcsr"]
     assert scores["dasr"] == ["0 of 2", *["failed"] * 3]
