@@ -22,8 +22,8 @@ from arcsr_lightning.scores.report import hardware_of, method_card, write_report
 from arcsr_lightning.training.module import SRModule
 
 WHAT_TO_TYPE = (
-    "type experiment=quickstart for a small training on built-in photographs, data=folder data.root=PATH "
-    "data.val_root=PATH for your own images, or another of: --help"
+    "type experiment=quickstart for a small training on built-in photographs, or data=folder data.root=PATH "
+    "data.val_root=PATH for your own images; --help lists the others"
 )
 
 
