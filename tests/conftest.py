@@ -144,10 +144,11 @@ def configure(tiny):
     """``configure(folder, *overrides)``: the configuration of a training of a second, which writes into ``folder``."""
     from arcsr_lightning import compose  # here, as many tests need neither Hydra nor Lightning
 
-    def configuration(folder, *overrides, data=None, panel=False):
+    def configuration(folder, *overrides, data=None, panel=False, sizes=True):
         paths = (f"paths.output_dir={folder}", f"paths.log_dir={folder}")
         pictures = () if panel else [f"callbacks.{name}=null" for name in ("panel", "kernel_field", "offsets")]
-        return compose([*([*TINY, *data] if data else tiny), *paths, *pictures, *overrides])
+        small = [setting for setting in ((*TINY, *data) if data else tiny) if sizes or not setting.startswith("arcsr.")]
+        return compose([*small, *paths, *pictures, *overrides])
 
     return configuration
 

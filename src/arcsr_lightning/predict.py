@@ -27,7 +27,7 @@ def predict(cfg: DictConfig) -> list[Path]:
     Raises:
         InputError: a file or setting is at fault. Pictures finished before it are kept.
     """
-    jobs = plan(Path(cfg.input), Path(cfg.output), cfg.kernels, cfg.overwrite)
+    jobs = targets_of(Path(cfg.input), Path(cfg.output), cfg.kernels, cfg.overwrite)
     network = load_model(find_weights(cfg.weights, cfg.paths.log_dir)).to(pick_device(cfg.device))
     written: list[Path] = []
     with Progress() as progress:
@@ -40,7 +40,7 @@ def predict(cfg: DictConfig) -> list[Path]:
     return written
 
 
-def plan(source: Path, target: Path, kernels: bool, overwrite: bool) -> list[tuple[Path, Path]]:
+def targets_of(source: Path, target: Path, kernels: bool, overwrite: bool) -> list[tuple[Path, Path]]:
     """(input, output) of every picture; all of it is checked before the first one is restored.
 
     Raises:

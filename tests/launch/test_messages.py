@@ -30,7 +30,6 @@ def line(run, tmp_path, monkeypatch, capsys):
         (train, "trainer.max_step=4", "trainer.max_steps"),
         (train, "trainer.max_stps=4", "trainer.max_steps"),
         (train, "max_steps=4", "trainer.max_steps"),
-        (train, "data.patch_size=64", "data.train.patch_size"),
         (train, "lr=1e-3", "optimizer.lr"),
         (train, "modell=rrdb", "model"),
         (train, "modell/estimator=conv", "model/estimator"),
@@ -51,6 +50,7 @@ def test_a_typo_is_answered_with_what_was_meant(line, command, typed, meant):
 
 def test_the_settings_are_those_of_the_configuration_that_was_typed(line):
     assert "did you mean rrdb.blocks?" in line(train, "model=rrdb", "rrdb.block=2")
+    assert "did you mean data.train.patch_size?" in line(train, "data=sample", "data.patch_size=64")
     assert "did you mean data.root?" in line(prepare, "data=folder", "data.rot=x")
     assert "did you mean trainer.max_steps?" in line(
         train, "trainer.max_step=4", "data.bach_size=2"
@@ -98,7 +98,7 @@ def test_a_missing_logger_says_what_to_install(logger, monkeypatch):
     monkeypatch.setattr(tensorboard, "_TENSORBOARD_AVAILABLE", False)
     monkeypatch.setattr(tensorboard, "_TENSORBOARDX_AVAILABLE", False, raising=False)
     monkeypatch.setenv("WANDB_MODE", "disabled")
-    cfg = compose([f"logger={logger}"])
+    cfg = compose(["data=sample", f"logger={logger}"])
     with pytest.raises(Exception, match="tensorboard") as raised:
         build_trainer(cfg)
     assert explain(raised.value) == (
@@ -114,7 +114,7 @@ def test_a_missing_logger_says_what_to_install(logger, monkeypatch):
         ("optimizer.lr=abc", "optimizer"),
         ("optimizer._target_=torch.optim.Foo", "optimizer._target_=torch.optim.Foo"),
         ("scheduler=multistep scheduler.milestones=3", "scheduler"),
-        ("arcsr.width=abc", "restorer"),
+        ("arcsr.width=abc", "model.restorer"),
         ("data.train.patch_size=abc", "data.train"),
         ("degradation.blur.coverage=0.3", "data.train.degradation.blur"),
         ("callbacks.ema.decay=abc", "callbacks.ema"),

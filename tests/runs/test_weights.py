@@ -338,7 +338,8 @@ OWN_PART = ("+model.tail._target_=mylab.Shuffle", "+model.tail.upscale_factor=${
 
 
 def test_a_network_of_the_users_own_trains_exports_and_loads_where_it_is_trusted(guest, configure, monkeypatch):
-    cfg = configure(guest, *OWN_NETWORK, *OWN_PART, "loss=l1", "trainer.max_steps=2", "callbacks.ema=null")
+    own = (*OWN_NETWORK, *OWN_PART, "loss=l1")
+    cfg = configure(guest, *own, "trainer.max_steps=2", "callbacks.ema=null", sizes=False)
     train(cfg)
     files = (guest / "model.safetensors", guest / "checkpoints" / "last.ckpt")
     for path in files:

@@ -36,8 +36,8 @@ def test_the_panel_takes_images_from_all_over_the_loaders(batches, images, expec
 
 
 def test_the_panel_shows_the_chosen_images_with_their_scores(configure, tmp_path, monkeypatch):
-    drawn, draw = [], pictures.panel
-    monkeypatch.setattr(pictures, "panel", lambda rows, *rest: (drawn.append(list(rows)), draw(rows, *rest))[1])
+    drawn, draw = [], pictures.panel_picture
+    monkeypatch.setattr(pictures, "panel_picture", lambda rows, *rest: (drawn.append(list(rows)), draw(rows, *rest))[1])
     others = ("callbacks.kernel_field=null", "callbacks.offsets=null")
     train(configure(tmp_path, *SHORT, *others, "panel_images=2", panel=True))
     validation, test = drawn
