@@ -23,9 +23,12 @@ def test_a_part_is_the_published_function(part, dtype):
         assert_golden(part, build(), run, dtype)
 
 
-@pytest.mark.parametrize("dtype", [torch.float64, torch.float32])
-def test_two_steps_of_the_contrast_are_the_published_ones(dtype):
-    """Loss, gradients, queue, and the key encoder, whose running statistics are its own."""
+def test_two_steps_of_the_contrast_are_the_published_ones():
+    """Loss, gradients, queue, and the key encoder, whose running statistics are its own.
+
+    In float64 alone: gradients jump where rounding moves a feature over the kink of a leaky ReLU, which in float32
+    some processors do and others do not.
+    """
     names = ["trunk.0.weight", "trunk.16.bias", "head.2.weight"]
 
     def train(encoder, lr, lr_key, queue):
@@ -46,4 +49,4 @@ def test_two_steps_of_the_contrast_are_the_published_ones(dtype):
             found |= {f"key{step}/{name}": keys[name][:8].clone() for name in names + statistics}
         return found
 
-    assert_golden("dasr_contrast", DegradationEncoder(64), train, dtype)
+    assert_golden("dasr_contrast", DegradationEncoder(64), train, torch.float64)
