@@ -1,4 +1,4 @@
-"""Compare a part of a rival with what the published function gave for the same weights and inputs (golden/README.md)."""
+"""Compare a part of a rival with what the published function gave for equal weights and inputs (golden/README.md)."""
 
 import json
 from collections.abc import Callable
@@ -32,7 +32,7 @@ def assert_golden(
     differences = [difference(found[name], golden, name) for name, golden in outputs.items()]
     tolerance = TOLERANCES[dtype] if tolerance is None else tolerance
     wrong = [f"{name} by {amount:.1e}" for name, amount in differences if not amount <= tolerance]
-    assert not wrong, f"{part} in {dtype}, relative to the largest golden value: {', '.join(wrong)}; at most {tolerance}"
+    assert not wrong, f"{part} in {dtype} differs, in largest golden values: {', '.join(wrong)}; allowed {tolerance}"
 
 
 def difference(ours: Tensor, golden: Tensor, name: str) -> tuple[str, float]:
@@ -74,7 +74,7 @@ def draw(rows: list[list]) -> dict[str, Tensor]:
 
 def uniform(seed: int, shape: list[int], low: float, high: float) -> Tensor:
     # NumPy keeps the stream of this generator for good, which it promises of no other.
-    drawn = np.random.RandomState(seed).uniform(low, high, shape)  # noqa: NPY002
+    drawn = np.random.RandomState(seed).uniform(low, high, shape)
     return torch.from_numpy(np.asarray(drawn, np.float32))
 
 

@@ -1,7 +1,5 @@
 """ReDegNet's parts are the published functions."""
 
-import math
-
 import pytest
 import torch
 
