@@ -4,7 +4,9 @@ import pytest
 import torch
 from torch import nn
 
-from arcsr_lightning.rivals.udke.network import UDKE, HyPaNet, NetK, NetX
+from arcsr_lightning import compose
+from arcsr_lightning.launch import build_network
+from arcsr_lightning.rivals.udke.network import HyPaNet, NetK, NetX
 from arcsr_lightning.rivals.udke.unfolding import image_step, kernel_step
 from tests.rivals.golden_files import assert_golden
 
@@ -23,7 +25,10 @@ def every_stage(network, lr, noise_level):
 
 
 def published(scale):
-    return UDKE(scale, 11, stages=2, blocks=1, width=8, downsampler="stride", border="circular")
+    """By the configuration's own settings, but for the size."""
+    form = ["udke.kernel_size=11", "udke.downsampler=stride", "udke.border=circular"]
+    small = ["udke.stages=2", "udke.blocks=1", "udke.width=8"]
+    return build_network(compose(["data=sample", "model=udke", f"scale={scale}", *form, *small]).model)
 
 
 PARTS = {
