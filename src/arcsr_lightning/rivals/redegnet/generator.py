@@ -97,7 +97,7 @@ class ToRGB(nn.Module):
 def equalised(weight: Tensor) -> Tensor:
     """Divide weights (O, C, k, k) of unit variance by sqrt(C * k * k).
 
-    Drawn like this and divided in every call, all of them move by equal shares of their size under Adam.
+    Divided in every call rather than once, all weights move under Adam by the same share of their spread.
     """
     return weight / math.sqrt(weight[0].numel())
 
