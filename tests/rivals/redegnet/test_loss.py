@@ -1,5 +1,6 @@
 import pytest
 import torch
+from torch import nn
 from torch.nn import functional as F
 
 from arcsr_lightning.degradation import downsample, gaussian_kernel, upsample
@@ -11,9 +12,10 @@ from arcsr_lightning.rivals.redegnet import (
     Generator,
     Synthesiser,
     UNetDiscriminator,
+    from_signed,
     to_signed,
 )
-from arcsr_lightning.rivals.redegnet.loss import ReDegNetLoss, degrade, frozen
+from arcsr_lightning.rivals.redegnet.loss import ReDegNetLoss, degrade, frozen, shrink
 from arcsr_lightning.rivals.rrdb.network import RRDBNet
 
 TERMS = {"sr", "reconstruction", "same_degradation", "repulsion", "gan", "discriminator"}
@@ -135,6 +137,51 @@ def test_the_network_learns_from_imitations_alone():
     (lr, sr) = seen[0]
     assert lr.shape == data["lr"].shape and not lr.requires_grad and not torch.allclose(lr, data["lr"], atol=0.01)
     torch.testing.assert_close(terms["sr"], 2 * F.l1_loss(sr, data["hr"].roll(1, 0)))  # on [-1, 1]
+
+
+def test_the_discriminator_judges_the_pair_s_reconstruction_by_a_fixed_code():
+    """For learning, and for teaching the synthesiser; never a transfer."""
+    network, loss = build()
+    synthesiser, data = loss.synthesiser.eval(), batch()
+    judged = []
+    loss.discriminator.register_forward_hook(lambda _, args, __: judged.append(args))
+    loss(network, data)
+    hq, lq = to_signed(data["hr"]), to_signed(upsample(data["lr"], 2).clamp(0, 1))
+    code = synthesiser.code(hq, lq)
+    reconstruction = synthesiser.synthesise(hq, code)
+    for (image, sharp, known), expected in zip(judged, [reconstruction, lq, reconstruction], strict=True):
+        torch.testing.assert_close((image, sharp, known), (expected, hq, code))
+        assert not known.requires_grad
+    assert [image.requires_grad for image, _, _ in judged] == [True, False, False]
+
+
+def test_equal_codes_repel_by_ten_million():
+    network, loss = build()
+    nn.init.zeros_(loss.synthesiser.degradation.head[-1].weight)
+    assert loss(network, batch())["repulsion"].item() == pytest.approx(1e7)
+
+
+def test_transfers_are_shrunk_without_antialiasing():
+    """At scale 4 a bilinear sample lies amid the middle four of 16 pixels and sees no other; bicubic sees all."""
+    image = photos(2, 0, 32)
+    middle = [image[..., i::4, j::4] for i in (1, 2) for j in (1, 2)]
+    torch.testing.assert_close(shrink(image, 4, "bilinear"), sum(middle) / 4)
+    taps = torch.tensor([-3 / 32, 19 / 32, 19 / 32, -3 / 32])  # the cubic of a = -0.75 at 1.5, 0.5, 0.5, 1.5 pixels
+    cells = image.unflatten(3, (8, 4)).unflatten(2, (8, 4))
+    torch.testing.assert_close(shrink(image, 4, "bicubic"), torch.einsum("bcyixj,i,j->bcyx", cells, taps, taps))
+
+
+def test_transfers_are_shrunk_now_bilinearly_now_bicubically():
+    _, loss = build()
+    loss.eval()
+    other, code, made = photos(1, 0), torch.ones(1, 8), []
+    for seed in range(8):
+        torch.manual_seed(seed)
+        made.append(loss.imitate(other, code, 2))
+    image = from_signed(loss.synthesiser.synthesise(other, code))
+    modes = [[torch.equal(x, shrink(image, 2, mode)) for x in made] for mode in ("bilinear", "bicubic")]
+    assert [sum(pair) for pair in zip(*modes, strict=True)] == [1] * 8
+    assert all(map(any, modes))
 
 
 def test_draws_follow_from_the_samples():

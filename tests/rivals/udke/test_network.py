@@ -6,10 +6,18 @@ from torch import nn
 from torch.nn import functional as F
 from torch.utils.flop_counter import FlopCounterMode
 
-from arcsr_lightning.degradation import apply_kernel_field, downsample, gaussian_kernel, upsample
+from arcsr_lightning.degradation import apply_kernel_field, downsample, gaussian_kernel
 from arcsr_lightning.degradation.blur import to_lr_taps
 from arcsr_lightning.errors import InputError
-from arcsr_lightning.rivals.udke.network import UDKE, HyPaNet, NetK, NetX, downsampling_filter, estimate_noise_level
+from arcsr_lightning.rivals.udke.network import (
+    UDKE,
+    HyPaNet,
+    NetK,
+    NetX,
+    downsampling_filter,
+    estimate_noise_level,
+    start_image,
+)
 from arcsr_lightning.rivals.udke.unfolding import image_step, kernel_step, strided_blur
 
 FULL = {"stages": 8, "blocks": 4}
@@ -71,8 +79,8 @@ def test_a_stage_is_four_steps():
     network, lr = small(stages=1), uniform(1, 3, 9, 8)
     alpha_x, beta_x, alpha_k, beta_k = network.hyper_nets[0](torch.tensor([10.0]))
     previous = torch.zeros(1, 5, 5)
-    x = image_step(upsample(lr, 2), lr, previous, alpha_x, 2, network.prefilter, network.margin)
-    assert torch.equal(x, upsample(lr, 2))  # no kernel yet
+    x = image_step(start_image(lr, 2), lr, previous, alpha_x, 2, network.prefilter, network.margin)
+    assert torch.equal(x, start_image(lr, 2))  # no kernel yet
     x = network.image_net(x, beta_x)
     kernel = network.kernel_net(kernel_step(x, lr, previous, alpha_k, 2, network.prefilter), beta_k)
     images, kernels = network.unfold(lr, torch.tensor([10.0]))
@@ -187,6 +195,7 @@ def test_an_lr_image_below_the_smallest_is_refused():
     [
         ({"kernel_size": 4}, "kernel_size must be odd"),
         ({"downsampler": "area"}, "downsampler must be one of bicubic, stride"),
+        ({"border": "mirror"}, "border must be one of repeat, circular"),
         ({"stages": 0}, "at least one stage"),
         ({"kernel_size": 21, "lr_kernel_size": 5}, "needs lr_kernel_size of at least 7 at scale 4, got 5"),
     ],

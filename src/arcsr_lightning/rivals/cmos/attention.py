@@ -97,6 +97,8 @@ class ChannelPart(nn.Module):
 class SpatialPart(nn.Module):
     """Gate positions by their own features and by how they relate to all positions of their window across streams.
 
+    The convolution within the windows serves these relations alone; scored and gated is what it was given.
+
     Shapes: two of (B, C, H, W) -> two of the same.
     """
 
@@ -113,9 +115,8 @@ class SpatialPart(nn.Module):
 
     def forward(self, streams: Sequence[Tensor]) -> list[Tensor]:
         height, width = streams[0].shape[-2:]
-        windows = (to_windows(x, self.window) for x in each(self.enter, streams))
-        windows = each(self.within, windows)  # (N, C, rows, columns), N windows
-        first, second = (x.flatten(2) for x in windows)
+        windows = [to_windows(x, self.window) for x in each(self.enter, streams)]  # (N, C, rows, columns), N windows
+        first, second = (x.flatten(2) for x in each(self.within, windows))
         affinity = first.mT @ second  # (N, P, P), P positions of a window
         related = [r.mT.unflatten(2, self.window) for r in each(self.relate, (affinity, affinity.mT))]
         scores = each(self.score, windows)  # (N, 1, rows, columns)

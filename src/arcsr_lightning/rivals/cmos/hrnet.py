@@ -6,6 +6,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+MOMENTUM = 0.01  # of the batch norms' running statistics, in the backbone alone
+
 
 def conv_bn(inputs: int, outputs: int, kernel_size: int = 3, stride: int = 1) -> nn.Sequential:
     """Convolution and batch norm, which stands in for the bias."""
@@ -112,6 +114,9 @@ class HRNet(nn.Module):
             nn.Sequential(*(Exchange(self.widths[:branches]) for _ in range(count)))
             for branches, count in enumerate(modules, start=2)
         )
+        for module in self.modules():
+            if isinstance(module, nn.BatchNorm2d):
+                module.momentum = MOMENTUM
 
     def forward(self, x: Tensor) -> list[Tensor]:
         coarsest = self.stem(x)

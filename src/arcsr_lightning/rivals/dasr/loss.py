@@ -54,7 +54,7 @@ class DASRLoss(nn.Module):
     negatives although their degradation may be the same.
 
     Batch normalisation of both encoders uses the statistics of the process's own batch, and keys are not shuffled
-    between processes as in momentum contrast's publication.
+    between processes as in momentum contrast's publication. Running statistics are not copied from one to the other.
 
     Args:
         encoder: built as the network's encoder. It makes the keys: a copy of the network's at the first call, it then
@@ -131,9 +131,7 @@ class DASRLoss(nn.Module):
 
     @torch.no_grad()
     def move_key_encoder(self, encoder: nn.Module) -> None:
-        """One step after ``encoder``; the first step goes all the way."""
-        if self.started:
-            follow(self.key_encoder.parameters(), encoder.parameters(), self.momentum)
-        else:
-            self.key_encoder.load_state_dict(encoder.state_dict())
-            self.started.fill_(True)
+        """One step of the parameters after ``encoder``; the first step goes all the way."""
+        momentum = self.momentum if self.started else 0.0
+        follow(self.key_encoder.parameters(), encoder.parameters(), momentum)
+        self.started.fill_(True)

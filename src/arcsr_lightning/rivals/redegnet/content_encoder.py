@@ -1,5 +1,6 @@
 """The content of a sharp image, as a pyramid of features."""
 
+import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
@@ -30,14 +31,22 @@ class ContentEncoder(nn.Module):
 
 
 class ResidualBlock(nn.Module):
-    """Two convolutions beside a 1x1 convolution: (B, in_channels, H, W) -> (B, out_channels, H, W)."""
+    """Two convolutions with leaky ReLU between them, beside a 1x1 convolution.
 
-    def __init__(self, in_channels: int, out_channels: int) -> None:
+    Args:
+        in_channels, out_channels: of the features.
+        rectified: ReLU in its place, and before the first of the two convolutions too.
+
+    Shapes: (B, in_channels, H, W) -> (B, out_channels, H, W).
+    """
+
+    def __init__(self, in_channels: int, out_channels: int, rectified: bool = False) -> None:
         super().__init__()
+        self.rectified = rectified
         self.first = spectral_conv(in_channels, out_channels)
         self.second = spectral_conv(out_channels, out_channels)
         self.shortcut = spectral_conv(in_channels, out_channels, kernel_size=1)
 
     def forward(self, x: Tensor) -> Tensor:
-        y = F.leaky_relu(self.first(x), 0.2)
-        return self.shortcut(x) + F.leaky_relu(self.second(y), 0.2)
+        y = torch.relu(self.first(torch.relu(x))) if self.rectified else F.leaky_relu(self.first(x), 0.2)
+        return self.shortcut(x) + self.second(y)

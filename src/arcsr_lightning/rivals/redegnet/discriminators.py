@@ -24,11 +24,11 @@ class ConditionalDiscriminator(nn.Module):
     def __init__(self, image_size: int = 256, width: int = 64, widest: int = 512, code: int = 512) -> None:
         super().__init__()
         widths = [6, *pyramid_widths(image_size, width, widest)[:-2]]  # one block for every halving, down to 8x8
-        self.blocks = nn.ModuleList(ResidualBlock(*pair) for pair in pairwise(widths))
-        self.verdict = nn.Sequential(
-            spectral_norm(nn.Linear(widths[-1] + code, widest)),
-            nn.LeakyReLU(0.2),
-            spectral_norm(nn.Linear(widest, 1)),
+        self.blocks = nn.ModuleList(
+            ResidualBlock(*pair, rectified=number > 0) for number, pair in enumerate(pairwise(widths))
+        )
+        self.verdict = nn.Sequential(  # with nothing in between, as published
+            spectral_norm(nn.Linear(widths[-1] + code, widest)), spectral_norm(nn.Linear(widest, 1))
         )
 
     def forward(self, lq: Tensor, hq: Tensor, code: Tensor) -> Tensor:

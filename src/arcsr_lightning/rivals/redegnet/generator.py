@@ -33,9 +33,8 @@ class Generator(nn.Module):
 
     Shapes: the maps of ``ContentEncoder`` and (B, code) -> (B, 3, S, S) in [-1, 1].
 
-    Every size has two styled layers, 4x4 has one. The first of a size adds the content of that size, the second, which
-    has a factor too, white noise, as StyleGAN2 does; all factors start at zero, so that a fresh generator sees only the
-    deepest map.
+    Every size has two styled layers, 4x4 has one. To the first of a size the content of that size is added, times a
+    factor that starts at zero: a fresh generator sees only the deepest map.
     """
 
     def __init__(
@@ -46,40 +45,39 @@ class Generator(nn.Module):
         coarser = widths[:1] + widths[:-1]
         self.style = nn.Sequential(*(nn.Sequential(dense(code, code), nn.LeakyReLU(0.2)) for _ in range(style_layers)))
         self.start = spectral_conv(widths[0], widths[0])
+        self.strength = nn.Parameter(torch.zeros(len(widths)))  # of the content, per size
         self.firsts = nn.ModuleList(StyledLayer(*channels, code) for channels in zip(coarser, widths, strict=True))
         self.seconds = nn.ModuleList(StyledLayer(channels, channels, code) for channels in widths[1:])
         self.to_rgb = nn.ModuleList(ToRGB(channels, code) for channels in widths)
 
     def forward(self, content: list[Tensor], code: Tensor) -> Tensor:
-        deepest, *content = content
+        deepest, *others = content
+        added = [factor * features for factor, features in zip(self.strength, others, strict=True)]
         style = self.style(pixel_norm(code))
-        x = self.firsts[0](F.leaky_relu(self.start(deepest), 0.2), style, content[0])  # (B, widest, 4, 4)
+        x = self.firsts[0](F.leaky_relu(self.start(deepest), 0.2), style, added[0])  # (B, widest, 4, 4)
         rgb = self.to_rgb[0](x, style)
-        for first, second, to_rgb, features in zip(
-            self.firsts[1:], self.seconds, self.to_rgb[1:], content[1:], strict=True
-        ):
-            x = first(double(x), style, features)  # twice the side
-            x = second(x, style, torch.randn_like(x[:, :1]))
+        layers = zip(self.firsts[1:], self.seconds, self.to_rgb[1:], added[1:], strict=True)
+        for first, second, to_rgb, features in layers:
+            x = second(first(double(x), style, features), style)  # twice the side
             rgb = to_rgb(x, style, double(rgb))
         return rgb
 
 
 class StyledLayer(nn.Module):
-    """A modulated convolution, to which something is added times a learnt factor; then an ordinary convolution.
+    """A modulated convolution, to which features may be added; then an ordinary convolution.
 
-    Shapes: x (B, in_channels, H, W), style (B, code), added (B, out_channels or 1, H, W) -> (B, out_channels, H, W).
+    Shapes: x (B, in_channels, H, W), style (B, code), added (B, out_channels, H, W) -> (B, out_channels, H, W).
     """
 
     def __init__(self, in_channels: int, out_channels: int, code: int) -> None:
         super().__init__()
         self.modulation = modulation(code, in_channels)
-        self.weight = nn.Parameter(torch.randn(out_channels, in_channels, 3, 3) / math.sqrt(9 * in_channels))
-        self.factor = nn.Parameter(torch.zeros(1))
+        self.weight = nn.Parameter(torch.randn(out_channels, in_channels, 3, 3))
         self.convolution = spectral_conv(out_channels, out_channels)
 
-    def forward(self, x: Tensor, style: Tensor, added: Tensor) -> Tensor:
-        y = modulated_conv2d(x, self.weight, self.modulation(style)) + self.factor * added
-        return F.leaky_relu(self.convolution(y), 0.2)
+    def forward(self, x: Tensor, style: Tensor, added: Tensor | float = 0.0) -> Tensor:
+        y = modulated_conv2d(x, equalised(self.weight), self.modulation(style))
+        return F.leaky_relu(self.convolution(y + added), 0.2)
 
 
 class ToRGB(nn.Module):
@@ -88,12 +86,20 @@ class ToRGB(nn.Module):
     def __init__(self, channels: int, code: int) -> None:
         super().__init__()
         self.modulation = modulation(code, channels)
-        self.weight = nn.Parameter(torch.randn(3, channels, 1, 1) / math.sqrt(channels))
+        self.weight = nn.Parameter(torch.randn(3, channels, 1, 1))
         self.bias = nn.Parameter(torch.zeros(1, 3, 1, 1))
 
     def forward(self, x: Tensor, style: Tensor, coarser: Tensor | float = 0.0) -> Tensor:
-        rgb = modulated_conv2d(x, self.weight, self.modulation(style), demodulate=False)
+        rgb = modulated_conv2d(x, equalised(self.weight), self.modulation(style), demodulate=False)
         return torch.tanh(rgb + self.bias + coarser)
+
+
+def equalised(weight: Tensor) -> Tensor:
+    """Divide weights (O, C, k, k) of unit variance by sqrt(C * k * k).
+
+    Divided in every call rather than once, all weights move under Adam by the same share of their spread.
+    """
+    return weight / math.sqrt(weight[0].numel())
 
 
 def modulation(code: int, channels: int) -> nn.Linear:

@@ -25,11 +25,13 @@ class ReDegNetLoss(nn.Module):
     2. ``reconstruction``: each of the three degraded images from its HR image and its code, where mostly the two
        synthetic codes are swapped; ``same_degradation``: these two codes should be equal; ``repulsion``: the code of
        the pair as it is should be unlike that of the synthetic degradation;
-    3. transfer: the other image, degraded as the pair is. ``gan``: the discriminator should take it for real;
-    4. ``sr``: the network restores the other image from the transfer, shrunk to LR size; ``image_gan``: and the second
-       discriminator should take the result for real.
+    3. ``gan``: the discriminator should take the reconstruction of the pair as it is for the pair's own degraded
+       image, given the pair's code;
+    4. transfer: the other image, degraded as the pair is. ``sr``: the network restores it from the transfer, shrunk to
+       LR size; ``image_gan``: and the second discriminator should take the result for real.
 
-    The SR network never sees the LR images of the data, only imitations of them.
+    The SR network never sees the LR images of the data, only imitations of them. The synthesiser learns nothing from
+    the transfers.
 
     Args:
         synthesiser: trained by all terms but those of the SR network.
@@ -44,8 +46,8 @@ class ReDegNetLoss(nn.Module):
     Returns:
         All terms, unweighted, and ``loss``, for a network and a batch. L1 is that of images in [-1, 1].
 
-    What it draws (synthetic degradations, swaps, the generator's noise) follows from the batch's first ``number``: a
-    training goes on as if never interrupted, and processes draw differently.
+    What it draws (synthetic degradations, swaps, how transfers are shrunk) follows from the batch's first ``number``:
+    a training goes on as if never interrupted, and processes draw differently.
 
     Raises:
         InputError: a batch of one, which has no other image; HR crops of another size than the synthesiser's.
@@ -91,9 +93,10 @@ class ReDegNetLoss(nn.Module):
         pair = to_signed(hr), to_signed(upsample(batch["lr"], scale).clamp(0, 1))
         with torch.random.fork_rng([hr.device] if hr.is_cuda else []):
             torch.manual_seed(int(batch["number"][0]))
-            transferred, terms = self.synthesise(pair, self.alike(hr, scale))
-        other = pair[0].roll(1, 0)
-        sr = to_signed(network(downsample(from_signed(transferred.detach().float()), scale)).sr)
+            other = pair[0].roll(1, 0)
+            code, terms = self.learn_degradations(pair, other, self.alike(hr, scale))
+            imitation = self.imitate(other, code, scale)
+        sr = to_signed(network(imitation).sr)
         terms["sr"] = F.l1_loss(sr, other)
         if self.image_discriminator is not None:
             terms |= self.judge_images(sr, other)
@@ -129,27 +132,33 @@ class ReDegNetLoss(nn.Module):
             for image, image_noise in zip((hr, hr.roll(1, 0)), noise, strict=True)
         )
 
-    def synthesise(self, pair: tuple[Tensor, Tensor], alike: tuple[Tensor, Tensor]) -> tuple[Tensor, dict[str, Tensor]]:
-        """Steps 1 to 3: the other image, degraded as the pair is, (B, 3, H, W), and the terms of the synthesiser."""
+    def learn_degradations(
+        self, pair: tuple[Tensor, Tensor], other: Tensor, alike: tuple[Tensor, Tensor]
+    ) -> tuple[Tensor, dict[str, Tensor]]:
+        """Steps 1 to 3: the codes of the pairs, (B, code), and the terms of the synthesiser and its discriminator."""
         hq, lq = pair
-        other = hq.roll(1, 0)
         sharp = torch.cat([hq, hq, other])  # (3B, 3, H, W)
         degraded = torch.cat([lq, *alike])
         real, own, others = self.synthesiser.code(sharp, degraded).chunk(3)
         terms = {
             "same_degradation": F.l1_loss(own, others),
-            "repulsion": 1 / (10 * F.l1_loss(real, own) + 1e-2),  # finite where a fresh DegNet's codes are equal
+            "repulsion": 1 / (10 * F.l1_loss(real, own) + 1e-7),
         }
         swap = torch.rand(len(hq), 1, device=hq.device) < self.swap
-        codes = torch.cat([real, torch.where(swap, others, own), torch.where(swap, own, others), real])
-        made = self.synthesiser.synthesise(torch.cat([sharp, other]), codes)  # (4B, 3, H, W)
-        transferred = made[-len(hq) :]
-        terms["reconstruction"] = F.l1_loss(made[: -len(hq)], degraded)  # the mean over the three
-        terms["gan"] = -frozen(self.discriminator, transferred, other, real).mean()
-        on_real = self.discriminator(lq, hq, real.detach())
-        on_made = self.discriminator(transferred.detach(), other, real.detach())
+        codes = torch.cat([real, torch.where(swap, others, own), torch.where(swap, own, others)])
+        made = self.synthesiser.synthesise(sharp, codes)  # (3B, 3, H, W)
+        terms["reconstruction"] = F.l1_loss(made, degraded)  # the mean over the three
+        code, again = real.detach(), made[: len(hq)]
+        terms["gan"] = -frozen(self.discriminator, again, hq, code).mean()
+        on_real, on_made = self.discriminator(lq, hq, code), self.discriminator(again.detach(), hq, code)
         terms["discriminator"] = F.relu(1 - on_real).mean() + F.relu(1 + on_made).mean()
-        return transferred, terms
+        return code, terms
+
+    @torch.no_grad()
+    def imitate(self, other: Tensor, code: Tensor, scale: int) -> Tensor:
+        """The transfer at LR size: (B, 3, H, W), signed, and codes (B, code) -> (B, 3, H/scale, W/scale), unsigned."""
+        transferred = from_signed(self.synthesiser.synthesise(other, code).float())
+        return shrink(transferred, scale, "bilinear" if torch.rand(()) < 0.5 else "bicubic")
 
     def judge_images(self, sr: Tensor, hr: Tensor) -> dict[str, Tensor]:
         """The terms of the image discriminator and of the network that it judges."""
@@ -169,6 +178,12 @@ def degrade(hr: Tensor, sigma: Tensor, noise: Tensor, scale: int) -> Tensor:
     kernels = torch.stack([gaussian_kernel(25, value, value) for value in sigma.tolist()]).to(hr)
     blurred = apply_blended_kernels(hr, kernels[:, None], torch.ones_like(hr[:, :1]))
     return upsample((downsample(blurred, scale) + noise).clamp(0, 1), scale).clamp(0, 1)
+
+
+def shrink(image: Tensor, scale: int, mode: str) -> Tensor:
+    """Interpolate ("bilinear" or "bicubic") without antialiasing: (B, 3, H, W) -> (B, 3, H/scale, W/scale)."""
+    size = [side // scale for side in image.shape[-2:]]
+    return F.interpolate(image, size=size, mode=mode, align_corners=False)
 
 
 def frozen(module: nn.Module, *inputs: Tensor) -> Tensor:

@@ -8,13 +8,14 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from arcsr_lightning.degradation.blur import to_lr_taps
-from arcsr_lightning.degradation.resize import downsample, upsample
+from arcsr_lightning.degradation.resize import downsample
 from arcsr_lightning.errors import InputError, check_odd
 from arcsr_lightning.integers import ceil_div
 from arcsr_lightning.networks.restoration import Restoration
 from arcsr_lightning.rivals.udke.unfolding import image_step, kernel_step, smallest_lr_side
 
 DOWNSAMPLERS = ("bicubic", "stride")
+BORDERS = ("repeat", "circular")
 
 
 class UDKE(nn.Module):
@@ -31,13 +32,15 @@ class UDKE(nn.Module):
         width: channels of NetX at full resolution, and of NetK.
         hyper_width: hidden width of HyPaNet.
         downsampler: "bicubic", the filter of this package's LR images, or "stride", the publication's [::s, ::s].
+        border: what the image step takes images to be: "repeat" continues them by repetition, with no residual
+            outside; "circular", the publication's, has opposite borders meet.
         lr_kernel_size: side of the kernels it returns, in LR pixels, odd; None is the smallest that holds them.
 
     Shapes: RGB in [0, 1], (B, 3, H, W) -> ``Restoration`` of sr (B, 3, scale*H, scale*W) and
     kernel (B, lr_kernel_size**2, H, W), the same at every pixel, summing to one.
 
     Raises:
-        InputError: impossible sizes, an unknown downsampler, or an LR image too small for the kernel.
+        InputError: impossible sizes, an unknown downsampler or border, or an LR image too small for the kernel.
     """
 
     def __init__(
@@ -49,11 +52,12 @@ class UDKE(nn.Module):
         width: int = 64,
         hyper_width: int = 256,
         downsampler: str = "bicubic",
+        border: str = "repeat",
         lr_kernel_size: int | None = None,
     ) -> None:
         super().__init__()
-        if downsampler not in DOWNSAMPLERS:
-            raise InputError(f"downsampler must be one of {', '.join(DOWNSAMPLERS)}, got {downsampler!r}")
+        check_one_of("downsampler", downsampler, DOWNSAMPLERS)
+        check_one_of("border", border, BORDERS)
         if stages < 1:
             raise InputError(f"an unfolding has at least one stage, got stages={stages}")
         radius = check_odd(kernel_size) // 2
@@ -71,7 +75,8 @@ class UDKE(nn.Module):
         self.register_buffer("prefilter", prefilter, persistent=False)
         prefilter_size = 1 if prefilter is None else len(prefilter)
         self.smallest_side = smallest_lr_side(kernel_size, scale, prefilter_size)
-        self.margin = ceil_div(radius + prefilter_size // 2, scale)  # LR pixels within reach of the border
+        reach = ceil_div(radius + prefilter_size // 2, scale)  # LR pixels
+        self.margin = reach if border == "repeat" else 0
 
         self.hyper_nets = nn.ModuleList(HyPaNet(hyper_width) for _ in range(stages))
         self.image_net = NetX(width, blocks)
@@ -93,7 +98,8 @@ class UDKE(nn.Module):
                 f"{self.smallest_side}x{self.smallest_side}, got {lr.shape[-2]}x{lr.shape[-1]}"
             )
         noise_level = estimate_noise_level(lr) if noise_level is None else noise_level.to(lr)
-        x, kernel = upsample(lr, self.scale), lr.new_zeros(len(lr), self.kernel_size, self.kernel_size)
+        x = start_image(lr, self.scale)
+        kernel = lr.new_zeros(len(lr), self.kernel_size, self.kernel_size)
         images, kernels = [], []
         for hyper_net in self.hyper_nets:
             keep_x, prior_x, keep_k, prior_k = hyper_net(noise_level)
@@ -167,6 +173,8 @@ class NetX(nn.Module):
 class NetK(nn.Module):
     """The prior of the kernel: six convolutions with a skip connection; the result is non-negative.
 
+    A kernel of odd side is continued circularly by a row and a column, which the result has lost again.
+
     Shapes: (B, k, k) and beta (B,) -> (B, k, k).
     """
 
@@ -187,8 +195,10 @@ class NetK(nn.Module):
         )
 
     def forward(self, kernel: Tensor, beta: Tensor) -> Tensor:
-        change = self.layers(with_level_map(kernel[:, None], beta))[:, 0]
-        return torch.relu(kernel + change)
+        size = kernel.shape[-1]
+        even = F.pad(kernel[:, None], (0, size % 2, 0, size % 2), mode="circular")
+        change = self.layers(with_level_map(even, beta))
+        return torch.relu(even + change)[:, 0, :size, :size]
 
 
 class ResidualBlock(nn.Module):
@@ -211,6 +221,17 @@ def with_level_map(x: Tensor, beta: Tensor) -> Tensor:
     """Append a constant channel of 1 / sqrt(beta), the standard deviation of the error to remove."""
     level = beta.rsqrt()[:, None, None, None].expand(-1, 1, *x.shape[-2:])
     return torch.cat([x, level], dim=1)
+
+
+def start_image(lr: Tensor, scale: int) -> Tensor:
+    """Enlarge by torch's bicubic interpolation, which is sharper (a = -0.75) than this package's (a = -0.5)."""
+    return F.interpolate(lr, scale_factor=scale, mode="bicubic", align_corners=False)
+
+
+def check_one_of(name: str, value: str, known: tuple[str, ...]) -> None:
+    """Raise InputError for a setting that is none of the known ones."""
+    if value not in known:
+        raise InputError(f"{name} must be one of {', '.join(known)}, got {value!r}")
 
 
 @torch.no_grad()
