@@ -10,6 +10,7 @@ from torch.utils.data import DataLoader, default_collate
 from arcsr_lightning.data import SyntheticEvaluation, SyntheticTraining, read_image
 from arcsr_lightning.data.augment import A, Augmentation
 from arcsr_lightning.data.images import to_tensor
+from arcsr_lightning.data.streams import sample_generator
 from arcsr_lightning.data.synthetic import Draws
 from arcsr_lightning.degradation import (
     Degradation,
@@ -126,7 +127,7 @@ def test_what_is_drawn_for_a_sample_is_drawn_in_the_order_of_eq_1(photo_files):
     dataset = synthetic(photo_files, degradation=degradation)
     for number in range(4):
         sample = dataset[number]
-        rng = np.random.default_rng([3, number])
+        rng = sample_generator(3, "train", number)
         image = to_tensor(read_image(photo_files[rng.integers(3)]))
         top, left = (int(rng.integers(side - 31)) for side in image.shape[1:])
         rng.integers(2**31)  # the augmentation, which the crop tells

@@ -19,6 +19,7 @@ from arcsr_lightning.data.crops import (
     cut_to_multiple,
 )
 from arcsr_lightning.data.images import to_tensor
+from arcsr_lightning.data.streams import sample_generator
 from arcsr_lightning.degradation import Degradation, KernelField, add_noise, lr_field
 from arcsr_lightning.errors import InputError
 from arcsr_lightning.integers import ceil_div
@@ -134,7 +135,7 @@ class SyntheticTraining(Dataset[Sample]):
 
     def _begin(self, number: int) -> tuple[np.random.Generator, Path]:
         """What a sample is drawn with, and the image that is drawn first."""
-        rng = np.random.default_rng([self.seed, number])
+        rng = sample_generator(self.seed, "train", number)
         return rng, self.paths[rng.integers(len(self.paths))]
 
     def _draw_place(self, rng: np.random.Generator, image: np.ndarray) -> tuple[int, int]:
@@ -176,6 +177,7 @@ class SyntheticEvaluation(Dataset[Sample]):
         draws: every image is degraded by so many fields.
         seed: of the degradations.
         store: of the images.
+        split: val or test, which draw different degradations.
 
     Raises:
         InputError: a setting is at fault or, from an item, a file is.
@@ -191,6 +193,7 @@ class SyntheticEvaluation(Dataset[Sample]):
         draws: int = 1,
         seed: int = 0,
         store: str | Path | None = None,
+        split: str = "test",
     ) -> None:
         _check_kernel_size(degradation, scale, kernel_size)
         self.paths = list(paths)
@@ -201,6 +204,7 @@ class SyntheticEvaluation(Dataset[Sample]):
         self.noise_level = float(noise_level)
         self.draws = draws
         self.seed = seed
+        self.split = split
         self.read = ImageReader(self.paths, store)
 
     def __len__(self) -> int:
@@ -213,7 +217,7 @@ class SyntheticEvaluation(Dataset[Sample]):
         index, draw = divmod(number, self.draws)
         path = self.source(number)
         hr = to_tensor(cut_to_multiple(self.read(path), self.scale, path))
-        rng = np.random.default_rng([self.seed, number])
+        rng = sample_generator(self.seed, self.split, number)
         lr, field, jpeg_quality = self.degradation(hr, self.scale, self.noise_level, rng)
         return {
             "lr": lr,
