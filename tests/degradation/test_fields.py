@@ -80,8 +80,8 @@ def elongations(blur):
 def test_kernels_are_nearly_straight_by_default_and_shake_is_not():
     straight, squiggles = elongations(MotionField()), elongations(MotionField(bend=2))
     assert len(straight) > 80
-    assert np.median(straight) < 0.03  # standard deviations across and along are 1 to 6
-    assert np.mean(straight < 0.15) > 0.9
+    assert np.median(straight) < 0.01  # standard deviations across and along are 1 to 10
+    assert np.mean(straight < 0.1) > 0.9
     assert np.median(squiggles) > 3 * np.median(straight)
 
 
@@ -193,13 +193,13 @@ def test_a_crop_varies_as_a_crop_of_that_size_of_a_larger_image():
         parts.append(spread(kernels, masks[:, 200:456, 500:756]))
         stretched.append(spread(*MotionField(frame=(256, 256))(np.random.default_rng(seed), 256, 256)))
     assert np.mean(crops) == pytest.approx(np.mean(parts), rel=0.25)
-    assert np.mean(stretched) > 1.3 * np.mean(parts)  # what a frame as small as the crop would give
+    assert np.mean(stretched) > 1.2 * np.mean(parts)  # what a frame as small as the crop would give
 
 
 def test_regions_cover_what_they_should_with_soft_edges():
     for seed in range(20):
-        blur = MotionField(regions=1, moving=1, coverage=(0.2, 0.3), region_size=64, frame=(192, 192))
-        region = blur.masks(np.random.default_rng(seed), 192, 192)[4]
+        blur = MotionField(regions=1, moving=1, coverage=(0.2, 0.3), frame=(360, 540))
+        region = blur.masks(np.random.default_rng(seed), 360, 540)[4]
         assert 0.15 < region.mean() < 0.35
         assert region.max() > 0.9
         for axis in (0, 1):
@@ -213,7 +213,7 @@ def test_a_relief_passes_through_the_heights_it_is_drawn_by():
     rng = np.random.default_rng(3)
     heights = torch.from_numpy(rng.standard_normal((4, 6), dtype=np.float32))
     relief = F.interpolate(heights[None, None], (100, 150), mode="bicubic", align_corners=True)[0, 0]
-    level, softness = np.quantile(relief.numpy()[::8, ::8], 0.7), rng.uniform(0.03, 0.2)
+    level, softness = np.quantile(relief.numpy()[::8, ::8], 0.7), rng.uniform(0.02, 0.1)
     torch.testing.assert_close(region, torch.sigmoid((relief[30:80, 11:57] - level) / softness), atol=1e-4, rtol=0)
 
 

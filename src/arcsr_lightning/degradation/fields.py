@@ -64,8 +64,8 @@ class MotionField:
 
     kernel_size: int = 25
     max_length: float = 36.0
-    bend: float = 0.3
-    roll: float = 0.7
+    bend: float = 0.2
+    roll: float = 0.3
     still: float = 0.25
     regions: int = 2
     moving: float = 0.5
@@ -200,7 +200,7 @@ def random_region(rng: np.random.Generator, part: Part, coverage: float, spacing
     whole = rows[:, ::8].T @ heights @ columns[:, ::8]  # every 8th pixel is enough for a quantile
     level = float(np.quantile(whole.numpy(), 1 - coverage))
     relief = rows[:, part.rows].T @ heights @ columns[:, part.columns]
-    softness = rng.uniform(0.03, 0.2)  # of the relief's height, about one: from crisp objects to gradual depth
+    softness = rng.uniform(0.02, 0.1)  # of the relief's height, about one: edges from crisp to as wide as a streak
     return torch.sigmoid((relief - level) / softness)
 
 
