@@ -10,7 +10,9 @@ from torch.utils.data import DataLoader, default_collate
 from arcsr_lightning.data import SyntheticEvaluation, SyntheticTraining, read_image
 from arcsr_lightning.data.augment import A, Augmentation
 from arcsr_lightning.data.images import to_tensor
-from arcsr_lightning.data.synthetic import Draws
+from arcsr_lightning.data.leaves import dead_leaves
+from arcsr_lightning.data.streams import sample_generator
+from arcsr_lightning.data.synthetic import LEAVES, Draws
 from arcsr_lightning.degradation import (
     Degradation,
     KernelField,
@@ -121,15 +123,16 @@ def test_a_batch_degraded_at_once_holds_the_samples_degraded_one_by_one(photo_fi
 
 
 def test_what_is_drawn_for_a_sample_is_drawn_in_the_order_of_eq_1(photo_files):
-    """Place and turn, noise level, blur, noise: a sample is that of ``Degradation``, bit for bit."""
+    """Image, turn and place, noise level, blur, noise: a sample is that of ``Degradation``, bit for bit."""
     degradation = Degradation(MotionField(9, 6))
     dataset = synthetic(photo_files, degradation=degradation)
     for number in range(4):
         sample = dataset[number]
-        rng = np.random.default_rng([3, number])
+        rng = sample_generator(3, "train", number)
+        rng.random()  # leaves or a photograph
         image = to_tensor(read_image(photo_files[rng.integers(3)]))
-        top, left = (int(rng.integers(side - 31)) for side in image.shape[1:])
         rng.integers(2**31)  # the augmentation, which the crop tells
+        top, left = (int(rng.integers(side - 31)) for side in image.shape[1:])
         noise_level = float(rng.uniform(0.2, 20))
         around = torch.nn.functional.pad(image, [8] * 4, mode="replicate")[:, top : top + 48, left : left + 48]
         windows = [torch.rot90(around, turns, (1, 2)).contiguous() for turns in range(4)]
@@ -250,3 +253,31 @@ def test_a_kernel_size_too_small_for_the_blur_is_refused_before_any_image_is_rea
         SyntheticTraining([Path("a.png")], degradation, 4, 5)
     with pytest.raises(InputError, match=r"kernel_size 5 .* at least 7"):
         SyntheticEvaluation([Path("a.png")], degradation, 4, 5, 0.0)
+
+
+def test_a_share_of_the_samples_is_made_from_leaves(photo_files):
+    dataset = synthetic(photo_files, leaves=0.3)
+    sources = [dataset.source(number) for number in range(300)]
+    assert np.mean([source == LEAVES for source in sources]) == pytest.approx(0.3, abs=0.08)
+    assert set(sources) == {LEAVES, *photo_files}
+    number = sources.index(LEAVES)
+    assert dataset[number]["name"] == "leaves"
+    assert same(synthetic(photo_files, leaves=0.3)[number], dataset[number])
+
+
+def test_a_sample_of_leaves_is_a_crop_of_their_picture():
+    dataset = synthetic([], leaves=1.0, second_crop=True)
+    for number in range(4):
+        sample = dataset[number]
+        rng = sample_generator(3, "train", number)
+        rng.random(), rng.integers(2**31)
+        picture = to_tensor(dead_leaves(rng, 48, 48))[:, 8:-8, 8:-8]
+        assert any(torch.equal(picture.rot90(turns, (1, 2)), sample["hr"]) for turns in range(4))
+        assert not torch.equal(sample["lr"], sample["lr_key"])
+    assert not torch.equal(dataset[0]["hr"], dataset[1]["hr"])
+
+
+@pytest.mark.parametrize("leaves", [-0.1, 0.5, 2.0])
+def test_a_share_of_leaves_that_cannot_be_is_refused(leaves):
+    with pytest.raises(InputError, match=r"data\.train\.leaves must be a share in \[0, 1\], and 1 where there are no"):
+        synthetic([], leaves=leaves)

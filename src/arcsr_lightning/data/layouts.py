@@ -2,26 +2,24 @@
 
 import re
 from collections.abc import Container
+from importlib.util import find_spec
 from pathlib import Path
 from typing import NamedTuple
-
-import skimage
 
 from arcsr_lightning.data.images import image_files, read_image
 from arcsr_lightning.errors import InputError
 
-# Split by photograph; the two motorcycles show one scene, so they stay together.
+# What scikit-image and Matplotlib ship in everyday colours, split by photograph.
+# The two motorcycles are one scene and stay together.
 SAMPLE_PHOTOS = {
     "train": (
-        "astronaut.png",
-        "motorcycle_left.png",
-        "motorcycle_right.png",
-        "hubble_deep_field.jpg",
-        "retina.jpg",
-        "ihc.png",
+        "skimage/data/astronaut.png",
+        "skimage/data/motorcycle_left.png",
+        "skimage/data/motorcycle_right.png",
+        "matplotlib/mpl-data/sample_data/grace_hopper.jpg",
     ),
-    "val": ("rocket.jpg",),
-    "test": ("chelsea.png", "coffee.png"),
+    "val": ("skimage/data/rocket.jpg",),
+    "test": ("skimage/data/chelsea.png", "skimage/data/coffee.png"),
 }
 
 
@@ -35,11 +33,16 @@ class Pair(NamedTuple):
 
 
 def sample_photos(split: str) -> list[Path]:
-    """The colour photographs that ship inside scikit-image, of ``split`` train, val or test."""
+    """The colour photographs that ship inside packages installed with this one, of ``split`` train, val or test."""
     if split not in SAMPLE_PHOTOS:
         raise InputError(f"no split {split!r} of the sample photographs; choose from {', '.join(SAMPLE_PHOTOS)}")
-    folder = Path(skimage.__file__).parent / "data"
-    return [folder / name for name in SAMPLE_PHOTOS[split]]
+    return [_file_of_package(name) for name in SAMPLE_PHOTOS[split]]
+
+
+def _file_of_package(name: str) -> Path:
+    """Where ``<package>/<path of a file>`` lies; the package is not imported."""
+    package, _, path = name.partition("/")
+    return Path(find_spec(package).origin).parent / path
 
 
 def gopro_pairs(root: str | Path, split: str, blur: str = "blur") -> list[Pair]:

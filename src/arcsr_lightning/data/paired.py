@@ -19,6 +19,7 @@ from arcsr_lightning.data.crops import (
 )
 from arcsr_lightning.data.images import to_tensor
 from arcsr_lightning.data.layouts import Pair
+from arcsr_lightning.data.streams import sample_generator
 from arcsr_lightning.degradation import add_noise, downsample
 from arcsr_lightning.errors import InputError
 
@@ -97,7 +98,7 @@ class PairedTraining(Dataset[Sample]):
 
     def _begin(self, number: int) -> tuple[np.random.Generator, Pair]:
         """What a sample is drawn with, and the pair that is drawn first."""
-        rng = np.random.default_rng([self.seed, number])
+        rng = sample_generator(self.seed, "train", number)
         return rng, self.pairs[rng.integers(len(self.pairs))]
 
     def _draw_place(self, rng: np.random.Generator, hr: np.ndarray) -> tuple[int, int]:
@@ -134,6 +135,7 @@ class PairedEvaluation(Dataset[Sample]):
         noise_level: in 8-bit levels.
         seed: of the noise.
         store: of the images.
+        split: val or test, which draw different noise.
 
     Raises:
         InputError: from an item, where a file is at fault or the sizes of a pair do not fit ``scale``.
@@ -146,11 +148,13 @@ class PairedEvaluation(Dataset[Sample]):
         noise_level: float,
         seed: int = 0,
         store: str | Path | None = None,
+        split: str = "test",
     ) -> None:
         self.pairs = list(pairs)
         self.scale = scale
         self.noise_level = float(noise_level)
         self.seed = seed
+        self.split = split
         self.read = ImageReader(_files_of(self.pairs), store)
 
     def __len__(self) -> int:
@@ -168,7 +172,7 @@ class PairedEvaluation(Dataset[Sample]):
         else:
             lr = downsample(to_tensor(cut_to_multiple(degraded, self.scale, pair.degraded)), self.scale)
         return {
-            "lr": add_noise(lr, self.noise_level, np.random.default_rng([self.seed, number])),
+            "lr": add_noise(lr, self.noise_level, sample_generator(self.seed, self.split, number)),
             "hr": to_tensor(cut_to_multiple(hr, self.scale, pair.hr)),
             "noise_level": self.noise_level,
             "name": pair.name,

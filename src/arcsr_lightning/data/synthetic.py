@@ -19,6 +19,8 @@ from arcsr_lightning.data.crops import (
     cut_to_multiple,
 )
 from arcsr_lightning.data.images import to_tensor
+from arcsr_lightning.data.leaves import dead_leaves
+from arcsr_lightning.data.streams import sample_generator
 from arcsr_lightning.degradation import Degradation, KernelField, add_noise, lr_field
 from arcsr_lightning.errors import InputError
 from arcsr_lightning.integers import ceil_div
@@ -27,17 +29,21 @@ if TYPE_CHECKING:
     from arcsr_lightning.data.augment import Augmentation
 
 
+LEAVES = Path("leaves")  # stands where the file of a photograph would, for a picture that is made
+
+
 class SyntheticTraining(Dataset[Sample]):
     """Random crops of sharp images, augmented and degraded (Eq. (1)), with the true kernels.
 
     The crop is degraded with the image around it, so that its borders are blurred with what lies beyond them; at the
-    borders of the image its edge pixels repeat.
+    borders of the image its edge pixels repeat. A share of the samples may be made from random pictures of dead leaves
+    in place of images.
 
     A sample is made in two steps: ``draw`` reads its crop and draws all that is random in it, ``degrade`` is a function
     of a batch of that alone, on whatever device it is. An item is both, for one number.
 
     Args:
-        paths: sharp images.
+        paths: sharp images; there may be none where all samples are leaves.
         degradation: Eq. (1), with its blur.
         scale: of the restoration.
         kernel_size: of the field on the LR grid, odd.
@@ -48,6 +54,7 @@ class SyntheticTraining(Dataset[Sample]):
         cache: keep decoded images in memory, in every worker.
         second_crop: add ``lr_key``, blurred by the kernels and masks of ``lr``.
         store: of the images.
+        leaves: share of the samples that are made from pictures of ``dead_leaves``.
 
     Raises:
         InputError: a setting is at fault or, from an item, a file is.
@@ -66,9 +73,15 @@ class SyntheticTraining(Dataset[Sample]):
         cache: bool = False,
         second_crop: bool = False,
         store: str | Path | None = None,
+        leaves: float = 0.0,
     ) -> None:
         check_patch_size(patch_size, scale)
         check_noise_range(noise_level)
+        if not 0 <= leaves <= 1 or not (paths or leaves == 1):
+            raise InputError(
+                f"data.train.leaves must be a share in [0, 1], and 1 where there are no images, got {leaves} "
+                f"and {len(paths)} images"
+            )
         self.paths = list(paths)
         self.degradation = degradation
         self.scale = scale
@@ -78,6 +91,7 @@ class SyntheticTraining(Dataset[Sample]):
         self.seed = seed
         self.augment = augment
         self.second_crop = second_crop
+        self.leaves = leaves
         self.read = ImageReader(self.paths, store, cache)
         radius = _check_kernel_size(degradation, scale, kernel_size)
         self.margin = (ceil_div(radius, scale) + 2) * scale  # the bicubic filter reaches 2 LR pixels far
@@ -92,12 +106,9 @@ class SyntheticTraining(Dataset[Sample]):
     def draw(self, number: int) -> Sample:
         """What a sample is made from: ``window``, the HR crop and what lies around it, and all that is random in it."""
         rng, path = self._begin(number)
-        image = self.read(path)
-        check_holds_crop(image, self.patch_size, path)
-        place = self._draw_place(rng, image)
         change = self.augment.draw(rng) if self.augment else 0
+        window = self._window(rng, path, change)
         noise_level = float(rng.uniform(*self.noise_level))
-        window = self._window(image, place, change)
         field, noise, jpeg_quality = self.degradation.draw(rng, *window.shape[-2:], self.scale, noise_level)
         drawn = {
             "window": window,
@@ -111,7 +122,7 @@ class SyntheticTraining(Dataset[Sample]):
         if jpeg_quality is not None:
             drawn["jpeg_quality"] = jpeg_quality
         if self.second_crop:  # last, so that nothing above depends on it
-            drawn["window_key"] = self._window(image, self._draw_place(rng, image), change)
+            drawn["window_key"] = self._window(rng, path, change)
             drawn["noise_key"] = add_noise(torch.zeros_like(noise), noise_level, rng)
         return drawn
 
@@ -134,17 +145,22 @@ class SyntheticTraining(Dataset[Sample]):
 
     def _begin(self, number: int) -> tuple[np.random.Generator, Path]:
         """What a sample is drawn with, and the image that is drawn first."""
-        rng = np.random.default_rng([self.seed, number])
+        rng = sample_generator(self.seed, "train", number)
+        if rng.random() < self.leaves:
+            return rng, LEAVES
         return rng, self.paths[rng.integers(len(self.paths))]
 
-    def _draw_place(self, rng: np.random.Generator, image: np.ndarray) -> tuple[int, int]:
-        """(top, left) of a crop, in HR pixels."""
-        top, left = (int(rng.integers(side - self.patch_size + 1)) for side in image.shape[:2])
-        return top, left
-
-    def _window(self, image: np.ndarray, place: tuple[int, int], change: int) -> Tensor:
-        """The augmented crop and what lies around it, (3, patch + 2 margin, patch + 2 margin)."""
-        window = to_tensor(_cut_beyond_edges(image, *place, self.patch_size, self.margin))
+    def _window(self, rng: np.random.Generator, path: Path, change: int) -> Tensor:
+        """A random crop and what lies around it, augmented, (3, patch + 2 margin, patch + 2 margin)."""
+        if path == LEAVES:
+            side = self.patch_size + 2 * self.margin
+            pixels = dead_leaves(rng, side, side)
+        else:
+            image = self.read(path)
+            check_holds_crop(image, self.patch_size, path)
+            top, left = (int(rng.integers(side - self.patch_size + 1)) for side in image.shape[:2])
+            pixels = _cut_beyond_edges(image, top, left, self.patch_size, self.margin)
+        window = to_tensor(pixels)
         return self.augment(change, window).hr if self.augment else window
 
 
@@ -176,6 +192,7 @@ class SyntheticEvaluation(Dataset[Sample]):
         draws: every image is degraded by so many fields.
         seed: of the degradations.
         store: of the images.
+        split: val or test, which draw different degradations.
 
     Raises:
         InputError: a setting is at fault or, from an item, a file is.
@@ -191,6 +208,7 @@ class SyntheticEvaluation(Dataset[Sample]):
         draws: int = 1,
         seed: int = 0,
         store: str | Path | None = None,
+        split: str = "test",
     ) -> None:
         _check_kernel_size(degradation, scale, kernel_size)
         self.paths = list(paths)
@@ -201,6 +219,7 @@ class SyntheticEvaluation(Dataset[Sample]):
         self.noise_level = float(noise_level)
         self.draws = draws
         self.seed = seed
+        self.split = split
         self.read = ImageReader(self.paths, store)
 
     def __len__(self) -> int:
@@ -213,7 +232,7 @@ class SyntheticEvaluation(Dataset[Sample]):
         index, draw = divmod(number, self.draws)
         path = self.source(number)
         hr = to_tensor(cut_to_multiple(self.read(path), self.scale, path))
-        rng = np.random.default_rng([self.seed, number])
+        rng = sample_generator(self.seed, self.split, number)
         lr, field, jpeg_quality = self.degradation(hr, self.scale, self.noise_level, rng)
         return {
             "lr": lr,

@@ -34,38 +34,57 @@ Blur = Callable[[np.random.Generator, int, int], KernelField]
 
 @dataclass(frozen=True)
 class MotionField:
-    """Hand shake that varies over the image, and regions that move on their own; M = 4 + regions.
+    """A camera that moves or stands still, and regions that move on their own; M = 4 + regions.
 
-    The camera follows one random path and rolls about the optical axis; the four corners of the image therefore
-    see different paths, and their kernels are blended bilinearly in between. Every region has its own path and a
-    random soft-edged shape on top of that. Paths are centred, so that the image is blurred but not displaced, and
-    shrunk where they would leave the kernel window.
+    The camera follows one random path and rolls about the optical axis; the four corners of the frame therefore see
+    different paths, and their kernels are blended bilinearly in between. A region, if it is there, has its own path and
+    a random soft-edged shape, an object or a few that move alike before the background. Paths are centred, so that
+    the image is blurred but not displaced, and shrunk where they would leave the kernel window.
+
+    All this varies over a frame of a fixed size, of which an image is a random part: the blur of a training crop
+    then varies as it does within a crop of the same size of a larger image. What is larger than the frame is a frame
+    of its own.
 
     Args:
         kernel_size: side of the HR kernels, odd.
         max_length: longest path in HR pixels; lengths are uniform in [0, max_length], so near-sharp occurs.
-        regions: number of regions that move on their own.
         bend: how much paths curve and change speed; regions draw theirs from [0, bend], down to straight streaks.
         roll: the most that roll moves the corners, as a fraction of the length of the camera's path.
-        coverage: smallest and largest part of the image that one region covers.
+        still: how probable it is that the camera stands still.
+        regions: number of regions that may move on their own.
+        moving: how probable it is, for each of them, that it does.
+        coverage: smallest and largest part of the frame that one region covers.
+        region_size: how far apart the heights of a region's relief are drawn, in HR pixels; its patches are about
+            so large.
+        frame: least height and width over which all this varies, in HR pixels.
 
     Raises:
         InputError: a setting is out of its range.
     """
 
     kernel_size: int = 25
-    max_length: float = 48.0
+    max_length: float = 36.0
+    bend: float = 0.2
+    roll: float = 0.3
+    still: float = 0.25
     regions: int = 2
-    bend: float = 2.0
-    roll: float = 0.7
+    moving: float = 0.5
     coverage: Sequence[float] = (0.1, 0.4)
+    region_size: float = 180.0
+    frame: Sequence[int] = (720, 1280)
 
     def __post_init__(self) -> None:
         check_odd(self.kernel_size)
         if self.max_length < 0 or self.regions < 0:
             raise InputError(f"max_length and regions must be 0 or more, got {self.max_length} and {self.regions}")
+        if not (0 <= self.still <= 1 and 0 <= self.moving <= 1):
+            raise InputError(f"still and moving are probabilities in [0, 1], got {self.still} and {self.moving}")
         if len(self.coverage) != 2 or not 0 <= self.coverage[0] <= self.coverage[1] <= 1:
             raise InputError(f"coverage must be (lowest, highest) within [0, 1], got {tuple(self.coverage)}")
+        if self.region_size <= 0:
+            raise InputError(f"region_size must be above 0 HR pixels, got {self.region_size}")
+        if len(self.frame) != 2 or min(self.frame) < 0:
+            raise InputError(f"frame must be (height, width) in HR pixels, got {tuple(self.frame)}")
 
     def __call__(self, rng: np.random.Generator, height: int, width: int) -> KernelField:
         kernels = [motion_kernel(trajectory, self.kernel_size) for trajectory in self.trajectories(rng)]
@@ -74,7 +93,8 @@ class MotionField:
     def trajectories(self, rng: np.random.Generator) -> np.ndarray:
         """The M paths, (M, T, 2) as (y, x) in HR pixels: the four corners row by row, then the regions."""
         steps = 64 + 8 * int(np.ceil(self.max_length))  # at least 8 points a pixel: no gaps in the streak
-        length = rng.uniform(0, self.max_length)
+        moves = rng.random() >= self.still
+        length = rng.uniform(0, self.max_length) * moves
         shake = random_trajectory(rng, length, self.bend, steps)
         roll = random_trajectory(rng, length * rng.uniform(0, self.roll), self.bend, steps)[:, :1]
         turned = np.array([(-1, 1), (1, 1), (-1, -1), (1, -1)]) / np.sqrt(2)  # corners (y, x) after 90 degrees
@@ -86,13 +106,14 @@ class MotionField:
         return self._fit(np.stack([*corners, *own]))
 
     def masks(self, rng: np.random.Generator, height: int, width: int) -> Tensor:
-        """The M masks, (M, height, width), in the order of the paths."""
-        down = torch.linspace(0, 1, height)[:, None]
-        right = torch.linspace(0, 1, width)
+        """The M masks, (M, height, width), in the order of the paths; zero where a region does not move."""
+        part = random_part(rng, self.frame, height, width)
+        down = torch.linspace(0, 1, part.frame_height)[part.rows, None]
+        right = torch.linspace(0, 1, part.frame_width)[part.columns]
         masks = torch.stack([(1 - down) * (1 - right), (1 - down) * right, down * (1 - right), down * right])
         for _ in range(self.regions):  # a later region lies in front of the earlier ones
-            least, most = self.coverage
-            front = random_region(rng, height, width, rng.uniform(least, most))
+            there = rng.random() < self.moving
+            front = there * random_region(rng, part, rng.uniform(*self.coverage), self.region_size)
             masks = torch.cat([masks * (1 - front), front[None]])
         return masks
 
@@ -145,10 +166,45 @@ class NoBlur:
         return KernelField(torch.ones(1, 1, 1), torch.ones(1, height, width))
 
 
-def random_region(rng: np.random.Generator, height: int, width: int, coverage: float) -> Tensor:
-    """Random shape with soft edges covering about ``coverage`` of the image, (height, width) in [0, 1]."""
-    coarse = torch.from_numpy(rng.standard_normal((1, 1, 4, 4), dtype=np.float32))
-    relief = F.interpolate(coarse, size=(height, width), mode="bicubic", align_corners=True)[0, 0]
-    level = float(np.quantile(relief.numpy(), 1 - coverage))
-    softness = rng.uniform(0.03, 0.2)  # of the relief's height, about one: from crisp objects to gradual depth
+class Part(NamedTuple):
+    """Where an image lies in its frame: its rows and columns, and the size of the frame, in pixels."""
+
+    rows: slice
+    columns: slice
+    frame_height: int
+    frame_width: int
+
+
+def random_part(rng: np.random.Generator, frame: Sequence[int], height: int, width: int) -> Part:
+    """Place an image of (height, width) in a frame, which is enlarged where it is smaller than the image."""
+    frame_height, frame_width = max(frame[0], height), max(frame[1], width)
+    top, left = rng.integers(frame_height - height + 1), rng.integers(frame_width - width + 1)
+    return Part(slice(top, top + height), slice(left, left + width), frame_height, frame_width)
+
+
+def random_region(rng: np.random.Generator, part: Part, coverage: float, spacing: float) -> Tensor:
+    """Draw a random shape with soft edges.
+
+    Args:
+        rng: source of the shape.
+        part: what is asked for of the frame.
+        coverage: about the share of the frame that the shape covers.
+        spacing: of the random heights that make the relief whose upper part is the shape, in pixels.
+
+    Returns:
+        Of the size of the part, in [0, 1].
+    """
+    rows = _cubic_weights(part.frame_height, spacing)
+    columns = _cubic_weights(part.frame_width, spacing)
+    heights = torch.from_numpy(rng.standard_normal((len(rows), len(columns)), dtype=np.float32))
+    whole = rows[:, ::8].T @ heights @ columns[:, ::8]  # every 8th pixel is enough for a quantile
+    level = float(np.quantile(whole.numpy(), 1 - coverage))
+    relief = rows[:, part.rows].T @ heights @ columns[:, part.columns]
+    softness = rng.uniform(0.02, 0.1)  # of the relief's height, about one: edges from crisp to as wide as a streak
     return torch.sigmoid((relief - level) / softness)
+
+
+def _cubic_weights(length: int, spacing: float) -> Tensor:
+    """The bicubic interpolation of values about ``spacing`` pixels apart, as a matrix (values, length)."""
+    count = max(4, round(length / spacing) + 1)
+    return F.interpolate(torch.eye(count)[None, None], (count, length), mode="bicubic", align_corners=True)[0, 0]
