@@ -14,7 +14,6 @@ from torch import Tensor
 REACH = 4  # LR pixels: the streaks that a 7x7 kernel holds are no longer
 WINDOWS = (1, 3, 7, 13)  # sides, in cells
 
-_LUMA = (0.299, 0.587, 0.114)
 _FLOOR = (0.2 / 255) ** 2  # energy of a gradient of a fifth of an 8-bit level: below it there is no picture
 
 
@@ -34,12 +33,13 @@ def local_contrast_normalised(x: Tensor, window: int = 13) -> Tensor:
 
 
 def motion_cues(lr: Tensor, cell: int = 4, windows: Sequence[int] = WINDOWS, reach: int = REACH) -> Tensor:
-    """Measure the local autocorrelation of the gradients of luminance.
+    """Measure the local autocorrelation of the gradients of brightness.
 
-    With g the horizontal or the vertical difference of luminance, ``a(s) = mean of g(p) (g(p + s) + g(p - s)) / 2``
+    With g the horizontal or the vertical difference of brightness, ``a(s) = mean of g(p) (g(p + s) + g(p - s)) / 2``
     over the pixels p of a window, divided by the window's energy, the mean of both differences squared. Shifts s and
-    -s give the same, so half of them are taken. Both the image and the image normalised by its local contrast are
-    looked at: in the one strong edges count, in the other weak texture does too.
+    -s give the same, so half of them are taken. Three pictures are looked at: the image, in which strong edges count;
+    the image normalised by its local contrast, in which weak texture does too; and the same of the smoothed image, in
+    which noise counts less.
 
     Args:
         lr: RGB in [0, 1], (B, 3, H, W); H and W multiples of ``cell``.
@@ -48,18 +48,18 @@ def motion_cues(lr: Tensor, cell: int = 4, windows: Sequence[int] = WINDOWS, rea
         reach: longest shift along either axis, in LR pixels.
 
     Returns:
-        (B, ``count_cues(windows, reach)``, H/cell, W/cell): for the image, then for the normalised image, for every
-        window: the autocorrelations of the horizontal and the vertical difference, in turns, in the order of
-        ``shifts(reach)``; then the logarithm of the energy.
+        (B, ``count_cues(windows, reach)``, H/cell, W/cell): for every picture, for every window: the autocorrelations
+        of the horizontal and the vertical difference, in turns, in the order of ``shifts(reach)``; then the logarithm
+        of the energy.
 
     Raises:
         ValueError: H or W is no multiple of ``cell``.
     """
     if lr.shape[-2] % cell or lr.shape[-1] % cell:
         raise ValueError(f"H and W must be multiples of the cell, {cell}, got {tuple(lr.shape[-2:])}")
-    luminance = (lr * lr.new_tensor(_LUMA).view(1, 3, 1, 1)).sum(dim=1, keepdim=True)  # (B, 1, H, W)
+    brightness = lr.mean(dim=1, keepdim=True)  # (B, 1, H, W); the plain mean of the colours has the least noise
     cues = []
-    for picture in (luminance, 0.1 * local_contrast_normalised(luminance)):  # a tenth: the contrast of photographs
+    for picture in _pictures(brightness):
         products = _autocorrelation(_differences(picture), cell, reach)  # (B, 2 * shifts, H/cell, W/cell)
         for window in windows:
             pooled = _box_mean(products, window)
@@ -76,7 +76,14 @@ def shifts(reach: int) -> list[tuple[int, int]]:
 
 def count_cues(windows: Sequence[int] = WINDOWS, reach: int = REACH) -> int:
     """How many channels ``motion_cues`` returns."""
-    return 2 * len(windows) * (2 * len(shifts(reach)) + 1)
+    return 3 * len(windows) * (2 * len(shifts(reach)) + 1)
+
+
+def _pictures(brightness: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """(B, 1, H, W) as it is, normalised, and smoothed and normalised; to a tenth, the contrast of photographs."""
+    padded = F.pad(brightness, (1, 1, 1, 1), mode="replicate")
+    smooth = F.avg_pool2d(F.avg_pool2d(padded, 2, stride=1), 2, stride=1)  # (1, 2, 1) / 4 along both axes
+    return brightness, 0.1 * local_contrast_normalised(brightness), 0.1 * local_contrast_normalised(smooth)
 
 
 def _differences(x: Tensor) -> Tensor:
