@@ -39,7 +39,7 @@ from arcsr_lightning.scores.metrics import (
 
 HERE = Path(__file__).parent
 CACHE = Path("logs/estimator")
-SCALE, KERNEL_SIZE, CELL = 4, 7, 4
+SCALE, KERNEL_SIZE = 4, 7
 WINDOWS, SIDE = 1200, 64  # training windows, and their side in LR pixels
 MONOCHROME = ("hubble_deep_field", "retina", "ihc")  # built-in pictures of one colour, no photographs
 STRAIGHT = Degradation(MotionField(bend=0.0))
@@ -50,15 +50,12 @@ COLUMNS = [*RUN, "noise", "kernel_error", "constant_error", "skill", "rA", "rD",
 
 
 class Variant(NamedTuple):
-    """What is trained, and how.
-
-    ``crops`` LR crops of side ``crop`` a step, drawn from everywhere; where ``crops`` is None, independent cells.
-    """
+    """What is trained, and how: on so many crops a step, of so many LR pixels a side; a network of cells on cells."""
 
     build: Callable[[], nn.Module]
     loss: Callable[[Tensor, Tensor], Tensor] = kernel_loss
     lr: float = 1e-3
-    crops: int | None = 32
+    crops: int = 32
     crop: int = 24
 
 
@@ -71,26 +68,34 @@ def unet(convolution: type[nn.Module] = DMConv, **options: Any) -> Callable[[], 
     return partial(KernelEstimator, KERNEL_SIZE, width=16, convolution=convolution, **options)
 
 
+def torch_started() -> nn.Module:
+    """The same, its convolutions started as torch starts them, but for those that start at zero."""
+    network = unet()()
+    for layer in network.modules():
+        if isinstance(layer, nn.Conv2d) and layer is not network.tail and layer.weight.any():
+            layer.reset_parameters()
+    return network
+
+
 CUES: dict[str, Any] = {"cues": (1, 3, 7)}
 BILINEAR: dict[str, Any] = {"upsampling": BilinearUp}
 NORMALISED: dict[str, Any] = {"normalise_input": True}
 VARIANTS = {
     "dmconv": Variant(unet()),
-    "cues_network": Variant(partial(CueEstimator, KERNEL_SIZE), crops=None),
     "conv": Variant(unet(OrdinaryConv)),
+    "cues": Variant(CueEstimator),
     "dmconv+all": Variant(unet(**CUES, **BILINEAR, **NORMALISED)),
     "conv+all": Variant(unet(OrdinaryConv, **CUES, **BILINEAR, **NORMALISED)),
     "dmconv+cues": Variant(unet(**CUES)),
     "dmconv+normalised": Variant(unet(**NORMALISED)),
     "dmconv+bilinear": Variant(unet(**BILINEAR)),
     "dmconv, L1": Variant(unet(), loss=l1),
-    "dmconv, few large crops": Variant(unet(), crops=4, crop=SIDE),
+    "cues, L1": Variant(CueEstimator, loss=l1),
+    "dmconv, 4 whole windows": Variant(unet(), crops=4, crop=SIDE),
     "dmconv, lr 3e-3": Variant(unet(), lr=3e-3),
     "dmconv, lr 3e-4": Variant(unet(), lr=3e-4),
-    "cues_network, L1": Variant(partial(CueEstimator, KERNEL_SIZE), loss=l1, crops=None),
-    "cues_network, lr 3e-3": Variant(partial(CueEstimator, KERNEL_SIZE), lr=3e-3, crops=None),
-    "conv+cues": Variant(unet(OrdinaryConv, **CUES)),
-    "conv+normalised": Variant(unet(OrdinaryConv, **NORMALISED)),
+    "cues, lr 3e-3": Variant(CueEstimator, lr=3e-3),
+    "dmconv, torch's start": Variant(torch_started),
 }
 
 
@@ -102,7 +107,7 @@ def say(line: str) -> None:
 
 
 def split(folder: Path | None) -> tuple[list[Path], list[Path]]:
-    """Photographs to train on and held-out ones: the built-in splits and, of every third of the folder's, both."""
+    """Photographs to train on, and held-out ones: the built-in splits, and every third of the folder held out."""
     training = [path for path in sample_photos("train") if path.stem not in MONOCHROME]
     held_out = [*sample_photos("val"), *sample_photos("test")]
     known = {path.stem for path in (*training, *held_out)}
@@ -211,7 +216,7 @@ def crops_of(windows: Windows, count: int, side: int) -> Iterator[tuple[Tensor, 
 
 
 def cells_of(
-    windows: Windows, cell: int, sides: tuple[int, ...], memory: int = 400, fresh: int = 4, count: int = 1024
+    windows: Windows, network: CueEstimator, memory: int = 400, fresh: int = 4, count: int = 1024
 ) -> Iterator[tuple[Tensor, Tensor]]:
     """Cues of independent cells as an image (1, channels, 1, count), and their kernels (1, ks*ks, 1, count).
 
@@ -221,7 +226,7 @@ def cells_of(
     def batch(number: int) -> tuple[Tensor, Tensor]:
         chosen = torch.randint(len(windows.lr), (number,))
         lr, kernel = turned(windows.lr[chosen], windows.kernel[chosen])
-        cues, kernels = motion_cues(with_noise(lr), cell, sides), F.avg_pool2d(kernel, cell)
+        cues, kernels = motion_cues(with_noise(lr), network.cell, network.windows), F.avg_pool2d(kernel, network.cell)
         return cues.flatten(2).transpose(1, 2), kernels.flatten(2).transpose(1, 2)  # (number, cells, channels)
 
     parts = [batch(fresh) for _ in range(memory // fresh)]
@@ -242,8 +247,8 @@ def train(network: nn.Module, variant: Variant, windows: Windows, seconds: float
     """Train for ``seconds`` of this process's time, batches included; returns the number of steps."""
     optimizer = torch.optim.Adam(network.parameters(), lr=variant.lr)
     start, step = time.process_time(), 0
-    if variant.crops is None:
-        batches, estimate = cells_of(windows, network.cell, network.windows), network.kernels_of
+    if isinstance(network, CueEstimator):
+        batches, estimate = cells_of(windows, network), network.kernels_of
     else:
         batches, estimate = crops_of(windows, variant.crops, variant.crop), network
     network.train()
