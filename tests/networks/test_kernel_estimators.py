@@ -93,6 +93,11 @@ def test_an_image_loss_reaches_every_parameter_behind_the_cues():
     assert [name for name, p in network.named_parameters() if p.grad is None or not p.grad.abs().sum() > 0] == []
 
 
+def test_a_fresh_cue_estimator_says_uniform():
+    field = CueEstimator(3, width=8).eval()(torch.rand(1, 3, 8, 8))
+    torch.testing.assert_close(field, torch.full((1, 9, 8, 8), 1 / 9), rtol=0, atol=1e-2)
+
+
 def test_an_even_kernel_is_refused():
     with pytest.raises(ValueError, match="kernel_size must be odd"):
         CueEstimator(kernel_size=4)

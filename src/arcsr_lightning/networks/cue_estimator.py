@@ -6,6 +6,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from arcsr_lightning.blocks import nearly_zero_
 from arcsr_lightning.errors import check_odd
 from arcsr_lightning.networks.kernel_estimator import pad_to_multiple
 from arcsr_lightning.operators import count_cues, motion_cues
@@ -40,7 +41,7 @@ class CueEstimator(nn.Module):
         self.kernel_size = check_odd(kernel_size)
         self.cell = cell
         self.windows = tuple(windows)
-        self.layers = nn.Sequential(
+        self.hidden = nn.Sequential(
             # Far shifts vary ten times less than near ones and say as much.
             nn.BatchNorm2d(count_cues(windows), affine=False),
             nn.Conv2d(count_cues(windows), width, 1),
@@ -49,8 +50,9 @@ class CueEstimator(nn.Module):
             nn.Conv2d(width, width, 1),
             nn.ReLU(inplace=True),
             nn.Dropout(dropout),
-            nn.Conv2d(width, kernel_size**2, 1),
         )
+        self.tail = nn.Conv2d(width, kernel_size**2, 1)
+        nearly_zero_(self.tail)  # a fresh estimator says "uniform", as the U-Net does
 
     def forward(self, lr: Tensor) -> Tensor:
         height, width = lr.shape[-2:]
@@ -60,4 +62,4 @@ class CueEstimator(nn.Module):
 
     def kernels_of(self, cues: Tensor) -> Tensor:
         """The kernels of cells: (B, ``count_cues(windows)``, h, w) -> (B, ks*ks, h, w)."""
-        return torch.softmax(self.layers(cues).float(), dim=1)
+        return torch.softmax(self.tail(self.hidden(cues)).float(), dim=1)
