@@ -14,7 +14,12 @@ from torch.utils.data import default_collate
 
 from arcsr_lightning.blocks import KGConv
 from arcsr_lightning.networks import ArcSR, KernelEstimator, Restorer
-from arcsr_lightning.operators import deform_conv2d_plain, kernel_guided_conv2d, kernel_guided_conv2d_reference
+from arcsr_lightning.operators import (
+    deform_conv2d_plain,
+    kernel_guided_conv2d,
+    kernel_guided_conv2d_reference,
+    motion_cues,
+)
 from arcsr_lightning.rivals.manet import MANet, MutualAffineEstimator
 from arcsr_lightning.rivals.rrdb import RRDBSFT
 from arcsr_lightning.scores.cost import macs
@@ -99,6 +104,7 @@ def suite(full: bool = False) -> list[Case]:
         *(against_reference(BOTH, ks, 2, "memory") for ks in (5, 7, 11)),
         *(deformable(size, n) for size, n in product((64, 128), (1, 2))),
         *(deformable(size, 2, "memory") for size in (64, 128)),
+        motion_cues_cost(),
         *growth(),
         *(synthesis(n) for n in (1, 2)),
         crops_from_a_store(),
@@ -153,6 +159,16 @@ def deformable(side: int, threads: int, measure: str = "time") -> Case:
     """A quarter of 64 channels, 3x3. Goals: 6 times the time, 4 times the memory of conv2d."""
     goal = Goal(4 if measure == "memory" else 6)
     return Case(f"{DEFORM}, {BOTH}", shape(3, 16, side), measure, CONV, partial(deform, 3, 16, side), goal, threads)
+
+
+def motion_cues_cost() -> Case:
+    """What it costs to show the cues to the quickstart's U-Net."""
+    return Case("motion_cues, forward", "128×128", "time", "the U-Net, width 16", cues_and_estimator)
+
+
+def cues_and_estimator() -> tuple[Function, Function]:
+    lr, network = torch.rand(1, 3, 128, 128), KernelEstimator(width=16)
+    return torch.no_grad()(partial(motion_cues, lr)), torch.no_grad()(partial(network, lr))
 
 
 def growth() -> Iterator[Case]:

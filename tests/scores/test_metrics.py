@@ -4,8 +4,20 @@ import torch
 from skimage.color import rgb2ycbcr
 from skimage.metrics import peak_signal_noise_ratio, structural_similarity
 
-from arcsr_lightning.degradation import round_to_8bit
-from arcsr_lightning.scores.metrics import kernel_error, luma, psnr, score, ssim
+from arcsr_lightning.degradation import gaussian_kernel, round_to_8bit
+from arcsr_lightning.scores.metrics import (
+    best_constant_kernel,
+    blur_amount,
+    blur_direction,
+    field_correlation,
+    kernel_error,
+    kernel_skill,
+    kernel_spread,
+    luma,
+    psnr,
+    score,
+    ssim,
+)
 
 
 def images(height: int = 40, width: int = 33, count: int = 2) -> tuple[torch.Tensor, torch.Tensor]:
@@ -72,3 +84,78 @@ def test_kernel_error_is_zero_for_the_truth_and_two_for_no_tap_in_common():
     truth[:, 0], other[:, 8] = 1, 1
     assert kernel_error(truth, truth).tolist() == [0]
     assert kernel_error(other, truth).tolist() == [2]
+
+
+def random_field(height: int = 5, width: int = 7, seed: int = 0) -> torch.Tensor:
+    logits = 3 * torch.randn(1, 9, height, width, generator=torch.Generator().manual_seed(seed))
+    return logits.softmax(dim=1)
+
+
+def as_field(*kernels: torch.Tensor) -> torch.Tensor:
+    """(1, ks*ks, 1, number of kernels)."""
+    return torch.stack([kernel.flatten() for kernel in kernels], dim=1)[None, :, None]
+
+
+def test_best_constant_kernel_is_what_linear_programming_finds():
+    from scipy.optimize import linprog
+
+    taps = random_field()[0].flatten(1).double().numpy()  # (9, pixels)
+    count, pixels = taps.shape
+    # Minimise the sum of distances d >= |k - c| over the kernel c and all d, where c sums to one.
+    cost = np.concatenate([np.zeros(count), np.full(taps.size, 1 / pixels)])
+    own = np.kron(np.eye(count), np.ones((pixels, 1)))
+    sides = np.block([[own, -np.eye(taps.size)], [-own, -np.eye(taps.size)]])
+    best = linprog(
+        cost,
+        A_ub=sides,
+        b_ub=np.concatenate([taps.ravel(), -taps.ravel()]),
+        A_eq=np.concatenate([np.ones(count), np.zeros(taps.size)])[None],
+        b_eq=[1],
+    )
+    constant = best_constant_kernel(random_field())
+    assert float(constant.sum()) == pytest.approx(1)
+    assert float(kernel_error(constant[None, :, None, None], random_field())) == pytest.approx(best.fun, abs=1e-5)
+
+
+def test_best_constant_kernel_of_one_kernel_is_that_kernel():
+    field = random_field(1, 1).expand(1, 9, 4, 4)
+    torch.testing.assert_close(best_constant_kernel(field), field[0, :, 0, 0])
+
+
+def test_skill_is_one_for_the_truth_and_none_for_the_constant():
+    assert kernel_skill(torch.tensor([0.0, 0.8, 1.2]), torch.tensor(0.8)).tolist() == pytest.approx([1, 0, -0.5])
+
+
+def test_spread_agrees_with_a_loop_and_is_none_for_one_kernel():
+    field = random_field()
+    pixels = field[0].flatten(1).T  # (pixels, taps)
+    mean = pixels.mean(dim=0)
+    expected = sum(float((pixel - mean).abs().sum()) for pixel in pixels) / len(pixels)
+    assert float(kernel_spread(field)) == pytest.approx(expected, rel=1e-5)
+    assert float(kernel_spread(field[..., :1, :1].expand(1, 9, 3, 3))) == pytest.approx(0, abs=1e-6)
+
+
+def test_amount_and_direction_of_gaussians_are_their_sigmas_and_angle():
+    angles = torch.tensor([0.0, 0.3, np.pi / 2, 2.0])
+    field = as_field(*(gaussian_kernel(21, 2.5, 1.5, float(angle)) for angle in angles))
+    torch.testing.assert_close(
+        blur_amount(field).flatten(), torch.full((4,), np.sqrt(2.5**2 + 1.5**2)), rtol=1e-2, atol=0
+    )
+    # sigma_x lies along the angle, so var_y - var_x is -(2.5² - 1.5²) cos(2 angle)
+    expected = 4 * torch.stack([-(2 * angles).cos(), (2 * angles).sin()])
+    torch.testing.assert_close(blur_direction(field)[0, :, 0], expected.float(), rtol=0, atol=0.06)
+
+
+def test_correlation_is_numpy_s_over_the_pixels_of_all_images():
+    estimates, truths = ([torch.rand(1, 1, 4 + i, 5) for i in range(2)] for _ in range(2))
+    flat = [torch.cat([x.flatten() for x in fields]).numpy() for fields in (estimates, truths)]
+    assert field_correlation(estimates, truths) == pytest.approx(np.corrcoef(*flat)[0, 1], abs=1e-6)
+
+
+def test_correlation_of_directions_does_not_depend_on_the_axes():
+    estimate, truth = torch.randn(1, 2, 6, 6), torch.randn(1, 2, 6, 6)
+    turn = torch.tensor([[0.6, -0.8], [0.8, 0.6]])
+    turned = [torch.einsum("ij,bjhw->bihw", turn, x) for x in (estimate, truth)]
+    assert field_correlation(*([x] for x in turned)) == pytest.approx(field_correlation([estimate], [truth]), abs=1e-6)
+    assert field_correlation([truth], [2 * truth + 1]) == pytest.approx(1)
+    assert field_correlation([torch.ones(1, 2, 6, 6)], [truth]) == 0

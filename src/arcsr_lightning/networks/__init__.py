@@ -2,8 +2,9 @@
 
 from arcsr_lightning.networks.arcsr import ArcSR
 from arcsr_lightning.networks.bicubic import Bicubic
+from arcsr_lightning.networks.cue_estimator import CueEstimator
 from arcsr_lightning.networks.kernel_estimator import KernelEstimator
 from arcsr_lightning.networks.restoration import Restoration
 from arcsr_lightning.networks.restorer import Restorer
 
-__all__ = ["ArcSR", "Bicubic", "KernelEstimator", "Restoration", "Restorer"]
+__all__ = ["ArcSR", "Bicubic", "CueEstimator", "KernelEstimator", "Restoration", "Restorer"]

@@ -1,5 +1,9 @@
-"""PSNR and SSIM as this field reports them, on RGB and on luma; and the error of a kernel field."""
+"""PSNR and SSIM as this field reports them, on RGB and on luma; and what tells how right a kernel field is."""
 
+import math
+from collections.abc import Sequence
+
+import torch
 from torch import Tensor
 from torchmetrics.functional.image import peak_signal_noise_ratio, structural_similarity_index_measure
 
@@ -74,3 +78,75 @@ def kernel_error(estimate: Tensor, truth: Tensor) -> Tensor:
     0 is right everywhere; 2 is the worst possible, no tap in common.
     """
     return (estimate - truth).abs().sum(dim=1).mean(dim=(1, 2))
+
+
+def best_constant_kernel(truth: Tensor) -> Tensor:
+    """Find the one kernel whose ``kernel_error`` to all kernels of a field is the smallest.
+
+    The best tap by itself is the median of that tap. That taps must sum to one moves all of them to another quantile,
+    the same for every tap (the condition of Lagrange): which one, a bisection finds.
+
+    Args:
+        truth: (B, ks*ks, H, W), non-negative, summing to one over the taps.
+
+    Returns:
+        (ks*ks,), non-negative, summing to one.
+    """
+    taps = truth.movedim(1, 0).flatten(1).sort(dim=1).values  # (ks*ks, pixels)
+    low, high = 0, taps.shape[1] - 1
+    while high - low > 1:
+        middle = (low + high) // 2
+        low, high = (middle, high) if taps[:, middle].sum() < 1 else (low, middle)
+    below, above = taps[:, low], taps[:, high]
+    gap = (above - below).sum()
+    return below + (above - below) * ((1 - below.sum()) / gap if gap > 0 else 0)
+
+
+def kernel_skill(error: Tensor, constant_error: Tensor) -> Tensor:
+    """1 - error / error of the best constant kernel: 1 is right everywhere, 0 what one kernel for all would reach."""
+    return 1 - error / constant_error
+
+
+def kernel_spread(kernel: Tensor) -> Tensor:
+    """``kernel_error`` of a field to its own mean over the image: (B, ks*ks, H, W) -> (B,); 0 for one kernel."""
+    return kernel_error(kernel, kernel.mean(dim=(2, 3), keepdim=True))
+
+
+def blur_amount(kernel: Tensor) -> Tensor:
+    """Root of the trace of every kernel's covariance, in taps: (B, ks*ks, H, W) -> (B, 1, H, W)."""
+    var_y, var_x, _ = _covariance(kernel)
+    return (var_y + var_x).clamp_min(0).sqrt()[:, None]
+
+
+def blur_direction(kernel: Tensor) -> Tensor:
+    """Direction of every kernel, weighted by how elongated it is: (B, ks*ks, H, W) -> (B, 2, H, W).
+
+    The components are var_y - var_x and 2 cov_yx. Together they are a vector at twice the angle of the streak, of a
+    length that does not depend on it: turning the picture turns the vector.
+    """
+    var_y, var_x, cov_yx = _covariance(kernel)
+    return torch.stack([var_y - var_x, 2 * cov_yx], dim=1)
+
+
+def field_correlation(estimate: Sequence[Tensor], truth: Sequence[Tensor]) -> float:
+    """Correlate two fields over all pixels of all images: rA of ``blur_amount``, rD of ``blur_direction``.
+
+    Vectors are taken less their mean over all pixels; the correlation is that of all their components together, 0
+    where one of the fields is constant.
+
+    Args:
+        estimate, truth: one (B, C, H, W) per image or batch; sizes may differ between them.
+    """
+    flat = [torch.cat([x.movedim(1, 0).flatten(1) for x in fields], dim=1).double() for fields in (estimate, truth)]
+    x, y = (each - each.mean(dim=1, keepdim=True) for each in flat)  # (C, pixels)
+    norm = x.norm() * y.norm()
+    return float((x * y).sum() / norm) if norm > 0 else 0.0
+
+
+def _covariance(kernel: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """var_y, var_x, cov_yx of every kernel about its centroid, in taps squared: (B, ks*ks, H, W) -> 3 of (B, H, W)."""
+    size = math.isqrt(kernel.shape[1])
+    taps = torch.arange(size, dtype=kernel.dtype, device=kernel.device) - size // 2
+    y, x = (each.flatten() for each in torch.meshgrid(taps, taps, indexing="ij"))
+    mean_y, mean_x, yy, xx, yx = (torch.einsum("bthw,t->bhw", kernel, moment) for moment in (y, x, y * y, x * x, y * x))
+    return yy - mean_y**2, xx - mean_x**2, yx - mean_y * mean_x

@@ -1,0 +1,112 @@
+"""What tells motion blur from the picture: how like itself a gradient is, a few pixels further along.
+
+Blur along a direction makes the gradients of a picture resemble their neighbours along that direction and no other,
+as far as the streak is long; classical estimators of motion blur look at nothing else. The paper's network has to
+find this by itself; docs/paper_notes.md says what showing it these cues changes.
+"""
+
+from collections.abc import Sequence
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+REACH = 4  # LR pixels: the streaks that a 7x7 kernel holds are no longer
+WINDOWS = (1, 3, 7, 13)  # sides, in cells
+
+_FLOOR = (0.2 / 255) ** 2  # energy of a gradient of a fifth of an 8-bit level: below it there is no picture
+
+
+def local_contrast_normalised(x: Tensor, window: int = 13) -> Tensor:
+    """Subtract the local mean and divide by the local standard deviation, one for all channels.
+
+    Args:
+        x: (B, C, H, W), in units of [0, 1].
+        window: side of the square around a pixel, odd; beyond the image there is nothing to average.
+
+    Returns:
+        (B, C, H, W), about zero and of variance one where there is texture, zero where there is none.
+    """
+    mean = _box_mean(x, window)
+    variance = (_box_mean(x.square(), window) - mean.square()).mean(dim=1, keepdim=True).clamp_min(0)  # (B, 1, H, W)
+    return (x - mean) / (variance + (1 / 255) ** 2).sqrt()
+
+
+def motion_cues(lr: Tensor, cell: int = 4, windows: Sequence[int] = WINDOWS, reach: int = REACH) -> Tensor:
+    """Measure the local autocorrelation of the gradients of brightness.
+
+    With g the horizontal or the vertical difference of brightness, ``a(s) = mean of g(p) (g(p + s) + g(p - s)) / 2``
+    over the pixels p of a window, divided by the window's energy, the mean of both differences squared. Shifts s and
+    -s give the same, so half of them are taken. Three pictures are looked at: the image, in which strong edges count;
+    the image normalised by its local contrast, in which weak texture does too; and the same of the smoothed image, in
+    which noise counts less.
+
+    Args:
+        lr: RGB in [0, 1], (B, 3, H, W); H and W multiples of ``cell``.
+        cell: side of the grid's cells, in LR pixels.
+        windows: sides of the windows around a cell, in cells, odd; beyond the image there is nothing to average.
+        reach: longest shift along either axis, in LR pixels.
+
+    Returns:
+        (B, ``count_cues(windows, reach)``, H/cell, W/cell): for every picture, for every window: the autocorrelations
+        of the horizontal and the vertical difference, in turns, in the order of ``shifts(reach)``; then the logarithm
+        of the energy.
+
+    Raises:
+        ValueError: H or W is no multiple of ``cell``.
+    """
+    if lr.shape[-2] % cell or lr.shape[-1] % cell:
+        raise ValueError(f"H and W must be multiples of the cell, {cell}, got {tuple(lr.shape[-2:])}")
+    brightness = lr.mean(dim=1, keepdim=True)  # (B, 1, H, W); the plain mean of the colours has the least noise
+    cues = []
+    for picture in _pictures(brightness):
+        products = _autocorrelation(_differences(picture), cell, reach)  # (B, 2 * shifts, H/cell, W/cell)
+        for window in windows:
+            pooled = _box_mean(products, window)
+            energy = pooled[:, :2].sum(dim=1, keepdim=True) + _FLOOR  # the shift of nothing comes first
+            cues += [pooled / energy, energy.log()]
+    return torch.cat(cues, dim=1)
+
+
+def shifts(reach: int) -> list[tuple[int, int]]:
+    """The shifts (dy, dx) of the cues: none, then one of every pair s and -s, row by row."""
+    span = range(-reach, reach + 1)
+    return [(dy, dx) for dy in span for dx in span if (dy, dx) >= (0, 0)]
+
+
+def count_cues(windows: Sequence[int] = WINDOWS, reach: int = REACH) -> int:
+    """How many channels ``motion_cues`` returns."""
+    return 3 * len(windows) * (2 * len(shifts(reach)) + 1)
+
+
+def _pictures(brightness: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """(B, 1, H, W) as it is, normalised, and smoothed and normalised; to a tenth, the contrast of photographs."""
+    padded = F.pad(brightness, (1, 1, 1, 1), mode="replicate")
+    smooth = F.avg_pool2d(F.avg_pool2d(padded, 2, stride=1), 2, stride=1)  # (1, 2, 1) / 4 along both axes
+    return brightness, 0.1 * local_contrast_normalised(brightness), 0.1 * local_contrast_normalised(smooth)
+
+
+def _differences(x: Tensor) -> Tensor:
+    """Central differences of (B, 1, H, W) along x and along y, (B, 2, H, W); edge pixels repeat."""
+    padded = F.pad(x, (1, 1, 1, 1), mode="replicate")
+    along_x = padded[..., 1:-1, 2:] - padded[..., 1:-1, :-2]
+    along_y = padded[..., 2:, 1:-1] - padded[..., :-2, 1:-1]
+    return torch.cat([along_x, along_y], dim=1) / 2
+
+
+def _autocorrelation(gradient: Tensor, cell: int, reach: int) -> Tensor:
+    """Mean over cells of g(p) (g(p + s) + g(p - s)) / 2 for every shift: (B, 2, H, W) -> (B, 2 * shifts, h, w)."""
+    height, width = gradient.shape[-2:]
+    padded = F.pad(gradient, [reach] * 4)  # beyond the image there are no gradients
+
+    def shifted(dy: int, dx: int) -> Tensor:
+        return padded[..., reach + dy : reach + dy + height, reach + dx : reach + dx + width]
+
+    # One shift at a time, pooled at once: no tensor of all products of all pixels.
+    pooled = [F.avg_pool2d(gradient * (shifted(dy, dx) + shifted(-dy, -dx)) / 2, cell) for dy, dx in shifts(reach)]
+    return torch.cat(pooled, dim=1)
+
+
+def _box_mean(x: Tensor, window: int) -> Tensor:
+    """Mean over the part of a square window that lies in the image."""
+    return F.avg_pool2d(x, window, stride=1, padding=window // 2, count_include_pad=False)
