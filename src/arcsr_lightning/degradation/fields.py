@@ -111,10 +111,10 @@ class MotionField:
         down = torch.linspace(0, 1, part.frame_height)[part.rows, None]
         right = torch.linspace(0, 1, part.frame_width)[part.columns]
         masks = torch.stack([(1 - down) * (1 - right), (1 - down) * right, down * (1 - right), down * right])
-        lowest, highest = self.coverage
+        least, most = self.coverage
         for _ in range(self.regions):  # a later region lies in front of the earlier ones
             there = rng.random() < self.moving
-            front = there * random_region(rng, part, rng.uniform(lowest, highest), self.region_size)
+            front = there * random_region(rng, part, rng.uniform(least, most), self.region_size)
             masks = torch.cat([masks * (1 - front), front[None]])
         return masks
 
