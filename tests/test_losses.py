@@ -44,6 +44,16 @@ def test_reblur_vanishes_for_the_kernels_that_made_the_lr_image():
     assert reblur_loss(data["kernel"].flip(0), lr, data["hr"], scale=2) > 1e-3
 
 
+def test_kernel_loss_weighs_pixels_by_confidence():
+    data = batch() | {"confidence": torch.zeros(2, 1, 6, 7)}
+    data["confidence"][0, :, 2:4, 3], data["confidence"][1, :, 5, 5] = 1.0, 0.5
+    estimate = data["kernel"].flip(1)
+    divergence = (data["kernel"] * (data["kernel"] / estimate).log()).sum(1)
+    expected = (divergence[0, 2, 3] + divergence[0, 3, 3] + 0.5 * divergence[1, 5, 5]) / 2.5
+    terms = RestorationLoss(kernel_weight=1.0)(always(data["hr"], estimate), data)
+    torch.testing.assert_close(terms["kernel"], expected)
+
+
 def test_kernel_loss_pulls_back_a_softmax_that_has_settled_on_a_wrong_tap():
     logits = torch.tensor([60.0, 0.0, 0.0]).view(1, 3, 1, 1).requires_grad_()
     truth = torch.tensor([0.0, 1.0, 0.0]).view(1, 3, 1, 1)
@@ -61,7 +71,7 @@ def test_a_network_without_kernels_cannot_be_supervised(weights):
 def test_data_without_kernels_cannot_supervise():
     data = batch()
     kernel = data.pop("kernel")
-    with pytest.raises(InputError, match=r"loss\.kernel_weight needs true kernels"):
+    with pytest.raises(InputError, match=r"loss\.kernel_weight needs true or measured kernels"):
         RestorationLoss(kernel_weight=1.0)(always(data["hr"], kernel), data)
 
 

@@ -53,6 +53,26 @@ def test_a_prepared_data_set_gives_the_same_samples(tmp_path, run, capsys, monke
         assert torch.equal(stored[0]["lr"], dataset[0]["lr"]) and torch.equal(stored[0]["hr"], dataset[0]["hr"])
 
 
+@pytest.mark.parametrize("data", ["gopro", "reds"])
+def test_measured_kernels_reach_training_and_test(tmp_path, run, capsys, monkeypatch, request, data):
+    monkeypatch.chdir(tmp_path)
+    choice = [f"data={data}", f"data.root={request.getfixturevalue(f'{data}_tree')}", "data.kernels=measured"]
+    choice += ["kernel_size=5"]
+    run(prepare, *choice)
+    assert "kernels of 4 pairs measured" in capsys.readouterr().out
+    run(prepare, *choice)
+    assert "kernels of 0 pairs measured" in capsys.readouterr().out
+    module = build_data(compose([*choice, f"data.store=stores/{data}", "data.train.patch_size=32"]))
+    assert module.make_train()[0]["kernel"].shape == (25, 8, 8)
+    assert module.make_test[0]()[0]["kernel"].shape == (25, 16, 20)
+
+
+def test_data_without_pairs_have_no_kernels_to_measure(run, photos):
+    with pytest.raises(SystemExit) as ended:
+        run(prepare, "data=folder", f"data.root={photos}", f"data.val_root={photos}", "data.kernels=measured")
+    assert ended.value.code
+
+
 def test_a_killed_command_goes_on_where_it_was(tmp_path, run, capsys, monkeypatch):
     """Killed from outside; what it leaves in the end is what it leaves when it is let alone."""
     monkeypatch.chdir(tmp_path)

@@ -34,8 +34,8 @@ def reblur_loss(kernel: Tensor, lr: Tensor, hr: Tensor, scale: int) -> Tensor:
     return F.l1_loss(apply_kernel_field(downsample(hr, scale), kernel), lr)
 
 
-def kernel_loss(estimate: Tensor, truth: Tensor) -> Tensor:
-    """Compute the Kullback-Leibler divergence of true and estimated kernels, mean over pixels.
+def kernel_loss(estimate: Tensor, truth: Tensor, confidence: Tensor | None = None) -> Tensor:
+    """Compute the Kullback-Leibler divergence of true and estimated kernels, mean over pixels, weighted if wanted.
 
     Kernels are distributions over taps. Their L1 distance, which tables report, has no gradient left once a softmax
     has settled on a wrong tap; this one always pulls back.
@@ -43,13 +43,16 @@ def kernel_loss(estimate: Tensor, truth: Tensor) -> Tensor:
     Args:
         estimate: (B, ks*ks, H, W), non-negative, summing to one over the taps.
         truth: as ``estimate``.
+        confidence: (B, 1, H, W), the weight of each pixel; None: all count alike.
 
     Returns:
         A scalar.
     """
     smallest = torch.finfo(estimate.dtype).tiny
-    divergence = F.kl_div(estimate.clamp_min(smallest).log(), truth, reduction="none")
-    return divergence.sum(dim=1).mean()
+    divergence = F.kl_div(estimate.clamp_min(smallest).log(), truth, reduction="none").sum(dim=1, keepdim=True)
+    if confidence is None:
+        return divergence.mean()
+    return (confidence * divergence).sum() / confidence.sum().clamp_min(1e-6)
 
 
 class RestorationLoss(nn.Module):
@@ -82,8 +85,10 @@ class RestorationLoss(nn.Module):
         loss = terms["l1"]
         if self.kernel_weight:
             if "kernel" not in batch:
-                raise InputError("loss.kernel_weight needs true kernels, which this data does not have; set it to 0")
-            terms["kernel"] = kernel_loss(_kernel_of(restored), batch["kernel"])
+                raise InputError(
+                    "loss.kernel_weight needs true or measured kernels, which this data does not have; set it to 0"
+                )
+            terms["kernel"] = kernel_loss(_kernel_of(restored), batch["kernel"], batch.get("confidence"))
             loss = loss + self.kernel_weight * terms["kernel"]
         if self.reblur_weight:
             scale = batch["hr"].shape[-1] // batch["lr"].shape[-1]

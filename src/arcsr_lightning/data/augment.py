@@ -40,11 +40,12 @@ PROBE = np.array([[0, 1], [2, 3]], np.uint8)  # every symmetry makes another pic
 
 
 class Augmented(NamedTuple):
-    """hr (3, H, W), lr (3, h, w) and kernel (k*k, h, w), or None where none was given."""
+    """hr (3, H, W), lr (3, h, w), kernel (k*k, h, w), confidence (1, h, w), or None where none was given."""
 
     hr: Tensor
     lr: Tensor | None
     kernel: Tensor | None
+    confidence: Tensor | None
 
 
 class Augmentation:
@@ -64,7 +65,14 @@ class Augmentation:
         """The seed of a sample: images augmented with equal seeds are augmented alike."""
         return int(rng.integers(2**31))
 
-    def __call__(self, seed: int, hr: Tensor, lr: Tensor | None = None, kernel: Tensor | None = None) -> Augmented:
+    def __call__(
+        self,
+        seed: int,
+        hr: Tensor,
+        lr: Tensor | None = None,
+        kernel: Tensor | None = None,
+        confidence: Tensor | None = None,
+    ) -> Augmented:
         """Augment what belongs together.
 
         Args:
@@ -72,6 +80,7 @@ class Augmentation:
             hr: (3, H, W), RGB in [0, 1].
             lr: (3, h, w), RGB in [0, 1].
             kernel: (k*k, h, w), a field with its taps row by row.
+            confidence: (1, h, w), of the kernels.
 
         Raises:
             InputError: a transform changes the size or type of the images.
@@ -89,10 +98,12 @@ class Augmentation:
                     f"data.augment makes {out[name].dtype} {out[name].shape} of {targets[name].dtype} "
                     f"{targets[name].shape}; use transforms that keep the size and the type of an image"
                 )
+        symmetry = _symmetry_of(out["probe"]) if kernel is not None else None
         return Augmented(
             _tensor(out["image"]),
             None if lr is None else _tensor(out["lr"]),
-            None if kernel is None else turn_field(kernel, _symmetry_of(out["probe"])),
+            None if kernel is None else turn_field(kernel, symmetry),
+            None if confidence is None else turn(confidence, symmetry),
         )
 
     def check_pairs(self) -> None:

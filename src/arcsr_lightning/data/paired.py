@@ -2,7 +2,7 @@
 
 from collections.abc import Iterable, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 from torch import Tensor
@@ -19,12 +19,22 @@ from arcsr_lightning.data.crops import (
 )
 from arcsr_lightning.data.images import to_tensor
 from arcsr_lightning.data.layouts import Pair
+from arcsr_lightning.data.measured import KernelStore
 from arcsr_lightning.data.streams import sample_generator
 from arcsr_lightning.degradation import add_noise, downsample
 from arcsr_lightning.errors import InputError
 
 if TYPE_CHECKING:
     from arcsr_lightning.data.augment import Augmentation
+
+
+class _Crops(NamedTuple):
+    """lr (3, h, w), hr (3, H, W), and kernel (ks*ks, h, w) with confidence (1, h, w), if they are measured."""
+
+    lr: Tensor
+    hr: Tensor
+    kernel: Tensor | None
+    confidence: Tensor | None
 
 
 class PairedTraining(Dataset[Sample]):
@@ -41,7 +51,9 @@ class PairedTraining(Dataset[Sample]):
         augment: what both crops go through, or None.
         cache: keep decoded images in memory, in every worker.
         second_crop: add ``lr_key``, another crop of the pair's degraded image, whose blur may be another there.
-        store: of the images.
+        store: of the images, and of their kernels.
+        kernels: ``measured`` adds ``kernel`` and ``confidence`` from the store.
+        kernel_size: of these kernels, in LR pixels.
 
     Raises:
         InputError: a setting is at fault or, from an item, a file is, or the sizes of a pair do not fit ``scale``.
@@ -58,6 +70,8 @@ class PairedTraining(Dataset[Sample]):
         cache: bool = False,
         second_crop: bool = False,
         store: str | Path | None = None,
+        kernels: str = "unknown",
+        kernel_size: int = 7,
     ) -> None:
         check_patch_size(patch_size, scale)
         check_noise_range(noise_level)
@@ -71,6 +85,7 @@ class PairedTraining(Dataset[Sample]):
         self.augment = augment
         self.second_crop = second_crop
         self.read = ImageReader(_files_of(self.pairs), store, cache)
+        self.kernels = _kernel_store(kernels, store, self.pairs, scale, kernel_size)
 
     def source(self, number: int) -> Path:
         return self._begin(number)[1].hr
@@ -83,17 +98,19 @@ class PairedTraining(Dataset[Sample]):
         place = self._draw_place(rng, hr)
         change = self.augment.draw(rng) if self.augment else 0
         noise_level = float(rng.uniform(*self.noise_level))
-        lr, crop = self._crops(pair, hr, degraded, place, change)
+        crops = self._crops(pair, hr, degraded, place, change)
         sample = {
-            "lr": add_noise(lr, noise_level, rng),
-            "hr": crop,
+            "lr": add_noise(crops.lr, noise_level, rng),
+            "hr": crops.hr,
             "noise_level": noise_level,
             "name": pair.name,
             "number": number,
         }
+        if crops.kernel is not None:
+            sample |= {"kernel": crops.kernel, "confidence": crops.confidence}
         if self.second_crop:  # last, so that nothing above depends on it
-            key, _ = self._crops(pair, hr, degraded, self._draw_place(rng, hr), change)
-            sample["lr_key"] = add_noise(key, noise_level, rng)
+            key = self._crops(pair, hr, degraded, self._draw_place(rng, hr), change)
+            sample["lr_key"] = add_noise(key.lr, noise_level, rng)
         return sample
 
     def _begin(self, number: int) -> tuple[np.random.Generator, Pair]:
@@ -106,12 +123,16 @@ class PairedTraining(Dataset[Sample]):
         top, left = (int(rng.integers((side - self.patch_size) // self.scale + 1)) for side in hr.shape[:2])
         return top, left
 
-    def _crops(
-        self, pair: Pair, hr: np.ndarray, degraded: np.ndarray, place: tuple[int, int], change: int
-    ) -> tuple[Tensor, Tensor]:
-        """The LR crop, without noise, and HR crop of a pair, augmented by the seed ``change``."""
+    def _crops(self, pair: Pair, hr: np.ndarray, degraded: np.ndarray, place: tuple[int, int], change: int) -> "_Crops":
+        """The crops of a pair, the LR one without noise, augmented by the seed ``change``."""
         top, left = place
         size = self.patch_size // self.scale
+        kernel = confidence = None
+        if self.kernels:
+            lr_size = (side // self.scale for side in hr.shape[:2])
+            kernel, confidence = (
+                part[:, top : top + size, left : left + size] for part in self.kernels(pair, *lr_size)
+            )
         if pair.at_lr_size:
             lr = to_tensor(degraded[top : top + size, left : left + size])
         else:
@@ -119,9 +140,9 @@ class PairedTraining(Dataset[Sample]):
         top, left = top * self.scale, left * self.scale
         crop = to_tensor(hr[top : top + self.patch_size, left : left + self.patch_size])
         if self.augment is None:
-            return lr, crop
-        augmented = self.augment(change, crop, lr)
-        return augmented.lr, augmented.hr
+            return _Crops(lr, crop, kernel, confidence)
+        augmented = self.augment(change, crop, lr, kernel, confidence)
+        return _Crops(augmented.lr, augmented.hr, augmented.kernel, augmented.confidence)
 
 
 class PairedEvaluation(Dataset[Sample]):
@@ -134,8 +155,10 @@ class PairedEvaluation(Dataset[Sample]):
         scale: of the restoration.
         noise_level: in 8-bit levels.
         seed: of the noise.
-        store: of the images.
+        store: of the images, and of their kernels.
         split: val or test, which draw different noise.
+        kernels: ``measured`` adds ``kernel`` and ``confidence`` from the store.
+        kernel_size: of these kernels, in LR pixels.
 
     Raises:
         InputError: from an item, where a file is at fault or the sizes of a pair do not fit ``scale``.
@@ -149,6 +172,8 @@ class PairedEvaluation(Dataset[Sample]):
         seed: int = 0,
         store: str | Path | None = None,
         split: str = "test",
+        kernels: str = "unknown",
+        kernel_size: int = 7,
     ) -> None:
         self.pairs = list(pairs)
         self.scale = scale
@@ -156,6 +181,7 @@ class PairedEvaluation(Dataset[Sample]):
         self.seed = seed
         self.split = split
         self.read = ImageReader(_files_of(self.pairs), store)
+        self.kernels = _kernel_store(kernels, store, self.pairs, scale, kernel_size)
 
     def __len__(self) -> int:
         return len(self.pairs)
@@ -171,13 +197,23 @@ class PairedEvaluation(Dataset[Sample]):
             lr = to_tensor(degraded)
         else:
             lr = downsample(to_tensor(cut_to_multiple(degraded, self.scale, pair.degraded)), self.scale)
-        return {
+        kernel, confidence = self.kernels(pair, *lr.shape[1:]) if self.kernels else (None, None)
+        measured = {} if kernel is None else {"kernel": kernel, "confidence": confidence}
+        return measured | {
             "lr": add_noise(lr, self.noise_level, sample_generator(self.seed, self.split, number)),
             "hr": to_tensor(cut_to_multiple(hr, self.scale, pair.hr)),
             "noise_level": self.noise_level,
             "name": pair.name,
             "number": number,
         }
+
+
+def _kernel_store(
+    kernels: str, store: str | Path | None, pairs: Sequence[Pair], scale: int, kernel_size: int
+) -> KernelStore | None:
+    if kernels not in ("unknown", "measured"):
+        raise InputError(f"data.kernels of pairs must be unknown or measured, got {kernels}")
+    return KernelStore(store, pairs, scale, kernel_size) if kernels == "measured" else None
 
 
 def _files_of(pairs: Iterable[Pair]) -> list[Path]:

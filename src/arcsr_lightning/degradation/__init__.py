@@ -12,6 +12,7 @@ from arcsr_lightning.degradation.fields import Blur, GaussianField, KernelField,
 from arcsr_lightning.degradation.jpeg import code_as_jpeg
 from arcsr_lightning.degradation.kernel_files import FileKernels
 from arcsr_lightning.degradation.kernels import gaussian_kernel, motion_kernel, random_trajectory
+from arcsr_lightning.degradation.measure import Measured, cells_to_pixels, measure_cells, measure_kernels
 from arcsr_lightning.degradation.noise import add_noise, round_to_8bit
 from arcsr_lightning.degradation.pipeline import Degradation, Degraded, Drawn
 from arcsr_lightning.degradation.resize import downsample, upsample
@@ -26,18 +27,22 @@ __all__ = [
     "FileKernels",
     "GaussianField",
     "KernelField",
+    "Measured",
     "MotionField",
     "NoBlur",
     "Symmetry",
     "add_noise",
     "apply_blended_kernels",
     "apply_kernel_field",
+    "cells_to_pixels",
     "code_as_jpeg",
     "dense_field",
     "downsample",
     "gaussian_kernel",
     "hr_taps_field",
     "lr_field",
+    "measure_cells",
+    "measure_kernels",
     "motion_kernel",
     "random_trajectory",
     "round_to_8bit",

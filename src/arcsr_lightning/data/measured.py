@@ -1,0 +1,135 @@
+"""Measured kernels of pairs, kept beside the frames of a store.
+
+``<store>/kernels_x<scale>_ks<kernel_size>/<name>.npz`` holds the kernels of one pair's cells (float16), their
+confidence (uint8) and the sizes and times of both image files. A file is written whole or not at all, so that a run
+that was killed can be taken up.
+"""
+
+import hashlib
+import zipfile
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from arcsr_lightning.data.crops import cut_to_multiple
+from arcsr_lightning.data.images import read_image, to_tensor
+from arcsr_lightning.data.layouts import Pair
+from arcsr_lightning.degradation import Measured, cells_to_pixels, downsample, measure_cells
+from arcsr_lightning.errors import InputError
+from arcsr_lightning.files import remove_leftovers, write_aside
+
+
+class KernelStore:
+    """The measured kernels of pairs, as ``write_kernels`` left them.
+
+    Args:
+        store: the folder of the frames' store.
+        pairs: whose kernels will be asked for.
+        scale: of the HR image over the LR image.
+        kernel_size: of the kernels, in LR pixels.
+
+    Raises:
+        InputError: there is no store, or the kernels of a pair are missing, damaged or of other files.
+    """
+
+    def __init__(self, store: str | Path | None, pairs: Sequence[Pair], scale: int, kernel_size: int) -> None:
+        if not store:
+            raise InputError("data.kernels=measured: name the store that holds them, data.store=PATH")
+        self.folder = kernel_folder(store, scale, kernel_size)
+        for pair in pairs:
+            if not _is_current(_file(self.folder, pair), pair):
+                raise InputError(
+                    f"the kernels of {pair.degraded} in {self.folder} are missing, damaged or of older frames; run "
+                    f"arcsr-prepare with data.kernels=measured kernel_size={kernel_size} data.store={store}"
+                )
+
+    def __call__(self, pair: Pair, height: int, width: int) -> tuple[Tensor, Tensor]:
+        """Kernels (ks*ks, height, width) and confidence (1, height, width) of an LR image of that size."""
+        with np.load(_file(self.folder, pair)) as file:
+            kernel = torch.from_numpy(file["kernel"].astype(np.float32))[None]
+            confidence = torch.from_numpy(file["confidence"].astype(np.float32) / 255)[None]
+        kernel = kernel / kernel.sum(1, keepdim=True)  # as half precision leaves a little
+        pixels = cells_to_pixels(Measured(kernel, confidence), height, width)
+        return pixels.kernel[0], pixels.confidence[0]
+
+
+def kernel_folder(store: str | Path, scale: int, kernel_size: int) -> Path:
+    """Where in a store the kernels of one scale and size lie."""
+    return Path(store) / f"kernels_x{scale}_ks{kernel_size}"
+
+
+def write_kernels(
+    store: str | Path,
+    pairs: Sequence[Pair],
+    scale: int,
+    kernel_size: int,
+    progress: Callable[[str, int, int], Any] = lambda task, done, total: None,
+) -> int:
+    """Measure the kernels of the pairs that a store does not hold yet.
+
+    Args:
+        store: the folder of the frames' store.
+        pairs: what to measure.
+        scale: of the HR image over the LR image.
+        kernel_size: of the kernels, in LR pixels.
+        progress: told what is done to how many of how many pairs.
+
+    Returns:
+        How many pairs it had to measure.
+
+    Raises:
+        InputError: an image cannot be read, or the sizes of a pair do not fit.
+    """
+    folder = kernel_folder(store, scale, kernel_size)
+    remove_leftovers(folder)
+    missing = [pair for pair in pairs if not _is_current(_file(folder, pair), pair)]
+    for done, pair in enumerate(missing, 1):
+        source = _source(pair)
+        sharp, degraded = _lr_images(pair, scale)
+        cells = measure_cells(sharp, degraded, kernel_size)
+        with write_aside(_file(folder, pair)) as aside, aside.open("wb") as file:
+            np.savez_compressed(
+                file,
+                kernel=cells.kernel[0].numpy().astype(np.float16),
+                confidence=(cells.confidence[0] * 255).round().numpy().astype(np.uint8),
+                source=source,
+            )
+        progress("measured", done, len(missing))
+    return len(missing)
+
+
+def _lr_images(pair: Pair, scale: int) -> tuple[Tensor, Tensor]:
+    """The sharp and the degraded image on the LR grid, (1, 3, h, w) each."""
+    sharp = downsample(to_tensor(cut_to_multiple(read_image(pair.hr), scale, pair.hr)), scale)
+    degraded = read_image(pair.degraded)
+    if pair.at_lr_size:
+        lr = to_tensor(degraded)
+    else:
+        lr = downsample(to_tensor(cut_to_multiple(degraded, scale, pair.degraded)), scale)
+    if lr.shape != sharp.shape:
+        raise InputError(f"{pair.degraded} and {pair.hr} do not fit each other at scale {scale}")
+    return sharp[None], lr[None]
+
+
+def _file(folder: Path, pair: Pair) -> Path:
+    """Where the kernels of a pair lie: names of pairs may repeat from split to split, their files do not."""
+    place = hashlib.sha256(str(pair.degraded.absolute()).encode()).hexdigest()[:8]
+    return folder / f"{pair.name}-{place}.npz"
+
+
+def _source(pair: Pair) -> np.ndarray:
+    """Sizes and times of both files of a pair."""
+    stats = [path.stat() for path in (pair.hr, pair.degraded)]
+    return np.array([number for stat in stats for number in (stat.st_size, stat.st_mtime_ns)])
+
+
+def _is_current(file: Path, pair: Pair) -> bool:
+    try:
+        with np.load(file) as held:
+            return {"kernel", "confidence"} <= set(held) and np.array_equal(held["source"], _source(pair))
+    except (OSError, ValueError, KeyError, zipfile.BadZipFile):
+        return False

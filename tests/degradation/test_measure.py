@@ -1,0 +1,212 @@
+"""Measured kernels against the true ones of synthetic blur, against scipy, and on a real frame where there is one."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+import torch.nn.functional as F
+from scipy.optimize import nnls
+from skimage.data import astronaut, chelsea, coffee
+
+from arcsr_lightning.data.images import read_image, to_tensor
+from arcsr_lightning.degradation import (
+    apply_blended_kernels,
+    apply_kernel_field,
+    downsample,
+    lr_field,
+    measure_cells,
+    measure_kernels,
+    motion_kernel,
+    random_trajectory,
+)
+from arcsr_lightning.degradation import measure as measure_module
+from arcsr_lightning.errors import InputError
+
+SCALE, KERNEL_SIZE, LONGEST = 4, 7, 24.0  # lengths in HR pixels
+GOPRO = Path(__file__).parents[3] / "shared" / "data" / "gopro"
+
+
+def psnr(x: torch.Tensor, y: torch.Tensor) -> float:
+    return -10 * float((x - y).square().mean().log10())
+
+
+def textured(image: torch.Tensor) -> torch.Tensor:
+    """The half of the pixels (H, W) around which the gradients are larger."""
+    energy = F.pad(image.diff(dim=2).square(), (0, 0, 1, 0)) + F.pad(image.diff(dim=3).square(), (1, 0))
+    energy = F.avg_pool2d(energy.sum(1, keepdim=True), 9, 1, 4, count_include_pad=False)[0, 0]
+    return energy > energy.median()
+
+
+def error(field: torch.Tensor, truth: torch.Tensor, where: torch.Tensor) -> float:
+    return float((field - truth).abs().sum(1)[0][where].mean())
+
+
+@pytest.fixture(scope="module")
+def views():
+    """(sharp, degraded, true field) on the LR grid: an object over a background, each with a bent path of its own."""
+    made = []
+    for seed, photo in enumerate((astronaut(), coffee(), chelsea()), start=10):
+        rng = np.random.default_rng(seed)
+        hr = to_tensor(photo)[None, :, : photo.shape[0] // 16 * 16, : photo.shape[1] // 16 * 16]
+        paths = [random_trajectory(rng, rng.uniform(0, 2 * LONGEST), bend=2.0) for _ in range(2)]
+        paths = [path * min(1, 0.49 * LONGEST / np.abs(path).max()) for path in paths]
+        kernels = torch.stack([motion_kernel(path, int(LONGEST) + 1) for path in paths])[None]
+        down, across = (torch.linspace(-1, 1, side) for side in hr.shape[-2:])
+        front = torch.sigmoid(10 * (0.6 - torch.hypot(down[:, None], across)))
+        masks = torch.stack([1 - front, front])[None]
+        degraded = downsample(apply_blended_kernels(hr, kernels, masks), SCALE)
+        made.append((downsample(hr, SCALE), degraded, lr_field(kernels, masks, SCALE, KERNEL_SIZE)))
+    return made
+
+
+def test_recovers_the_true_field_of_synthetic_blur(views):
+    fields = [measure_kernels(sharp, degraded, KERNEL_SIZE).kernel for sharp, degraded, _ in views]
+    wheres = [textured(sharp) for sharp, *_ in views]
+    truths = [truth for *_, truth in views]
+    all_truths = torch.cat([truth[0][:, where] for truth, where in zip(truths, wheres, strict=True)], 1)
+    constant = all_truths.median(1).values
+    constant = float((all_truths - (constant / constant.sum())[:, None]).abs().sum(0).mean())
+    measured = [error(*parts) for parts in zip(fields, truths, wheres, strict=True)]
+    assert constant >= 0.72
+    assert np.mean(measured) <= 0.30
+
+
+def test_half_of_that_error_is_the_definition_of_the_true_field(views):
+    """``lr_field`` shares taps bilinearly and leaves the downsampler out; where it is the very blur, 0.12 is left."""
+    errors = []
+    for sharp, _, truth in views:
+        field = measure_kernels(sharp, apply_kernel_field(sharp, truth), KERNEL_SIZE).kernel
+        errors.append(error(field, truth, textured(sharp)))
+    assert np.mean(errors) <= 0.15
+
+
+def test_confident_pixels_are_the_better_ones(views):
+    errors, confidences = [], []
+    for sharp, degraded, truth in views:
+        kernel, confidence = measure_kernels(sharp, degraded, KERNEL_SIZE)
+        errors.append((kernel - truth).abs().sum(1).flatten())
+        confidences.append(confidence.flatten())
+    quarters = [part.mean() for part in torch.cat(errors)[torch.cat(confidences).argsort()].chunk(4)]
+    assert quarters[0] > quarters[1] > quarters[-1]
+
+
+def test_kernels_are_kernels_and_confidence_is_a_share(views):
+    sharp, degraded, _ = views[0]
+    kernel, confidence = measure_kernels(sharp, degraded, KERNEL_SIZE)
+    assert kernel.shape == (1, KERNEL_SIZE**2, *sharp.shape[-2:]) and confidence.shape == (1, 1, *sharp.shape[-2:])
+    assert kernel.min() >= 0
+    torch.testing.assert_close(kernel.sum(1), torch.ones_like(kernel[:, 0]))
+    assert confidence.min() >= 0 and confidence.max() <= 1
+
+
+def test_equal_images_have_a_delta(views):
+    sharp = views[0][0]
+    delta = torch.zeros(1, KERNEL_SIZE**2, 1, 1)
+    delta[:, KERNEL_SIZE**2 // 2] = 1
+    kernel, _ = measure_kernels(sharp, sharp, KERNEL_SIZE)
+    assert error(kernel, delta, textured(sharp)) <= 0.05
+
+
+def test_a_flat_image_has_uniform_kernels_and_no_confidence():
+    flat = torch.full((1, 3, 22, 30), 0.3)
+    kernel, confidence = measure_kernels(flat, flat, 5)
+    torch.testing.assert_close(kernel, torch.full_like(kernel, 1 / 25), atol=1e-4, rtol=0)
+    assert torch.equal(confidence, torch.zeros_like(confidence))
+
+
+def test_one_cell_equals_scipy():
+    """The system of one window, built row by row."""
+    torch.manual_seed(0)
+    size, cell, ridge = 3, 4, 1e-2
+    sharp = torch.rand(1, 2, cell, cell)
+    streak = torch.eye(size).flatten().view(1, -1, 1, 1).expand(-1, -1, cell, cell) / size
+    degraded = apply_kernel_field(sharp, streak) + 0.1 * torch.rand(1, 2, cell, cell)
+    padded = F.pad(sharp, (2, 1, 2, 1), mode="replicate")[0].double().numpy()
+    target = F.pad(degraded, (1, 0, 1, 0), mode="replicate")[0].double().numpy()
+    rows, values = [], []
+    for channel in range(2):
+        for y in range(1, cell + 1):
+            for x in range(1, cell + 1):
+                for dy, dx in ((0, 1), (1, 0)):
+                    here = padded[channel, y : y + size, x : x + size]
+                    rows.append((here - padded[channel, y - dy : y - dy + size, x - dx : x - dx + size]).flatten())
+                    values.append(target[channel, y, x] - target[channel, y - dy, x - dx])
+    rows, values = np.array(rows), np.array(values)
+    unit = (rows**2).sum(0).mean() + len(rows) * measure_module.QUANTISED**2
+    more = [ridge**0.5 * unit**0.5 * np.eye(size**2), np.full((1, size**2), (measure_module._SUM_WEIGHT * unit) ** 0.5)]
+    right = [values, np.zeros(size**2), [(measure_module._SUM_WEIGHT * unit) ** 0.5]]
+    expected, _ = nnls(np.concatenate([rows, *more]), np.concatenate(right))
+    kernel = measure_cells(sharp, degraded, size, cell, window=1, ridge=ridge, pull=0.0).kernel[0, :, 0, 0]
+    assert (expected == 0).any()
+    np.testing.assert_allclose(kernel, expected / expected.sum(), atol=1e-4)
+
+
+def test_an_offset_between_the_images_changes_nothing(views):
+    sharp, degraded, _ = (part[..., :40, :48] for part in views[0])
+    before = measure_kernels(0.5 * sharp, 0.5 * degraded, 5)
+    after = measure_kernels(0.5 * sharp + 0.2, 0.5 * degraded + 0.1, 5)
+    torch.testing.assert_close(after.kernel, before.kernel, atol=1e-3, rtol=0)
+    torch.testing.assert_close(after.confidence, before.confidence, atol=1e-3, rtol=0)
+
+
+def test_a_batch_equals_its_images(views):
+    sharp, degraded = (torch.cat([view[part][..., :40, :48] for view in views]) for part in (0, 1))
+    together = measure_kernels(sharp, degraded, 5)
+    for number in range(2):
+        alone = measure_kernels(sharp[number, None], degraded[number, None], 5)
+        torch.testing.assert_close(together.kernel[number], alone.kernel[0], atol=1e-5, rtol=0)
+        torch.testing.assert_close(together.confidence[number], alone.confidence[0], atol=1e-5, rtol=0)
+
+
+@pytest.mark.parametrize("pull", [0.0, 1.0])
+def test_strips_do_not_show(views, monkeypatch, pull):
+    sharp, degraded, _ = (part[..., :70, :48] for part in views[0])  # 18 rows of 12 cells, the last one cut
+    whole = measure_cells(sharp, degraded, 3, pull=pull)
+    monkeypatch.setattr(measure_module, "_STRIP_BYTES", 12 * 12 * 81 * 4)
+    in_strips = measure_cells(sharp, degraded, 3, pull=pull)
+    torch.testing.assert_close(in_strips.kernel, whole.kernel, atol=1e-5, rtol=0)
+    torch.testing.assert_close(in_strips.confidence, whole.confidence, atol=1e-5, rtol=0)
+
+
+def test_the_negative_of_an_image_has_kernels_without_confidence(views):
+    sharp = views[0][0][..., :40, :48]
+    kernel, confidence = measure_cells(sharp, 1 - sharp, 3)
+    torch.testing.assert_close(kernel.sum(1), torch.ones_like(kernel[:, 0]))
+    assert confidence.max() < 0.1
+
+
+def test_saturated_pixels_lower_the_confidence(views):
+    sharp, degraded, _ = (part[..., :40, :48] for part in views[0])
+    before = measure_cells(0.5 * sharp, 0.5 * degraded, 5).confidence
+    brighter = [0.5 * image + 0.001 for image in (sharp, degraded)]
+    for image in brighter:
+        image[..., 16:24, 16:24] = 1.0
+    after = measure_cells(*brighter, 5).confidence
+    assert (after[..., 4:6, 4:6] < before[..., 4:6, 4:6] * 0.7).all()
+
+
+def test_what_no_kernel_explains_lowers_the_confidence(views):
+    """An occlusion: the degraded image shows something else there."""
+    sharp, degraded, _ = views[0]
+    occluded = degraded.clone()
+    occluded[..., 20:40, 20:40] = views[1][1][..., 20:40, 20:40]
+    before, after = (measure_cells(sharp, image, 5).confidence for image in (degraded, occluded))
+    assert after[..., 6:9, 6:9].mean() < 0.3 * before[..., 6:9, 6:9].mean()
+
+
+@pytest.mark.parametrize(("sizes", "kernel_size", "window"), [((20, 24), 5, 3), ((20, 20), 4, 3), ((20, 20), 5, 2)])
+def test_bad_input_gets_one_line(sizes, kernel_size, window):
+    with pytest.raises(InputError, match="size|odd"):
+        measure_kernels(*(torch.rand(1, 3, 16, side) for side in sizes), kernel_size, window=window)
+
+
+@pytest.mark.skipif(not GOPRO.is_dir(), reason="the GoPro frames are not at hand")
+def test_explains_a_real_frame():
+    blurred = sorted(GOPRO.glob("*/*/blur/*.png"))[0]
+    sharp, degraded = (
+        downsample(to_tensor(read_image(path)), SCALE)[None]
+        for path in (blurred.parents[1] / "sharp" / blurred.name, blurred)
+    )
+    kernel = measure_kernels(sharp, degraded, KERNEL_SIZE, window=3).kernel
+    assert psnr(apply_kernel_field(sharp, kernel), degraded) >= 40
