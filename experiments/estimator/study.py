@@ -1,6 +1,6 @@
 """Which kernel estimator learns most from true kernels in the same time of one CPU core? See README.md.
 
-Usage: study.py [--photographs FOLDER] [--seconds 75] [--seeds 0,1] [--only "NAME;NAME"]
+Usage: study.py [--photographs FOLDER] [--seconds 60] [--seeds 0,1] [--only "NAME;NAME"]
 Rows that results.csv has already are not made again.
 """
 
@@ -86,6 +86,9 @@ VARIANTS = {
     "cues": Variant(CueEstimator),
     "dmconv+all": Variant(unet(**CUES, **BILINEAR, **NORMALISED)),
     "conv+all": Variant(unet(OrdinaryConv, **CUES, **BILINEAR, **NORMALISED)),
+    "conv+cues": Variant(unet(OrdinaryConv, **CUES)),
+    "conv+normalised": Variant(unet(OrdinaryConv, **NORMALISED)),
+    "conv+bilinear": Variant(unet(OrdinaryConv, **BILINEAR)),
     "dmconv+cues": Variant(unet(**CUES)),
     "dmconv+normalised": Variant(unet(**NORMALISED)),
     "dmconv+bilinear": Variant(unet(**BILINEAR)),
@@ -94,7 +97,10 @@ VARIANTS = {
     "dmconv, 4 whole windows": Variant(unet(), crops=4, crop=SIDE),
     "dmconv, lr 3e-3": Variant(unet(), lr=3e-3),
     "dmconv, lr 3e-4": Variant(unet(), lr=3e-4),
-    "cues, lr 3e-3": Variant(CueEstimator, lr=3e-3),
+    "conv, 4 whole windows": Variant(unet(OrdinaryConv), crops=4, crop=SIDE),
+    "conv, lr 3e-3": Variant(unet(OrdinaryConv), lr=3e-3),
+    "conv+all, L1": Variant(unet(OrdinaryConv, **CUES, **BILINEAR, **NORMALISED), loss=l1),
+    "cues, L1, lr 3e-3": Variant(CueEstimator, loss=l1, lr=3e-3),
     "dmconv, torch's start": Variant(torch_started),
 }
 
@@ -310,7 +316,7 @@ def append(file: Path, rows: list[dict[str, Any]]) -> None:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--photographs", type=Path, help="a folder of more photographs")
-    parser.add_argument("--seconds", type=int, default=75, help="CPU time of every training")
+    parser.add_argument("--seconds", type=int, default=60, help="CPU time of every training")
     parser.add_argument("--seeds", default="0,1")
     parser.add_argument("--only", help="names of variants, with semicolons between them")
     parser.add_argument("--out", type=Path, default=HERE / "results.csv")
