@@ -1,9 +1,10 @@
 import pytest
 import torch
+from torch import nn
 
 from arcsr_lightning.degradation import apply_kernel_field, downsample
 from arcsr_lightning.errors import InputError
-from arcsr_lightning.losses import RestorationLoss, kernel_loss, reblur_loss
+from arcsr_lightning.losses import KernelLoss, RestorationLoss, kernel_loss, reblur_loss
 from arcsr_lightning.networks import Restoration
 
 
@@ -78,3 +79,31 @@ def test_data_without_kernels_cannot_supervise():
 def test_what_it_learns_from_follows_its_weights():
     assert RestorationLoss(reblur_weight=1.0).supervision == ("pairs",)
     assert RestorationLoss(kernel_weight=1.0).supervision == ("pairs", "kernels")
+
+
+class Guided(nn.Module):
+    """An estimator that says a softmax of its parameter at every pixel, and a restorer that must not be run."""
+
+    def __init__(self):
+        super().__init__()
+        self.estimator = nn.Conv2d(3, 9, 1)
+        self.restorer = nn.Conv2d(3, 3, 1)
+
+    def forward(self, lr):
+        raise AssertionError
+
+
+def test_the_kernel_loss_teaches_the_estimator_alone():
+    network, data = Guided(), batch() | {"confidence": uniform(2, 1, 6, 7)}
+    network.estimator = nn.Sequential(network.estimator, nn.Softmax(dim=1))
+    terms = KernelLoss()(network, data)
+    expected = kernel_loss(network.estimator(data["lr"]), data["kernel"], data["confidence"])
+    torch.testing.assert_close(terms["loss"], expected)
+    terms["loss"].backward()
+    assert all(parameter.grad is None for parameter in network.restorer.parameters())
+    assert network.estimator[0].weight.grad.abs().sum() > 0
+
+
+def test_the_kernel_loss_says_what_to_do_without_kernels():
+    with pytest.raises(InputError, match="model=arcsr_staged learns from true kernels.*use model=arcsr, or"):
+        KernelLoss()(Guided(), {"lr": uniform(1, 3, 4, 4)})

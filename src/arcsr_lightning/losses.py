@@ -6,6 +6,7 @@ every stage, and says in ``supervision`` what it learns from.
 """
 
 from collections.abc import Callable
+from typing import cast
 
 import torch
 from torch import Tensor, nn
@@ -95,6 +96,29 @@ class RestorationLoss(nn.Module):
             terms["reblur"] = reblur_loss(_kernel_of(restored), batch["lr"], batch["hr"], scale)
             loss = loss + self.reblur_weight * terms["reblur"]
         return terms | {"loss": loss}
+
+
+class KernelLoss(nn.Module):
+    """Teaches a network's ``estimator`` the kernels, true or measured; the restorer is not run.
+
+    Returns:
+        ``kernel`` (``kernel_loss``) and ``loss``, for a network and a batch.
+
+    Raises:
+        InputError: the data has no kernels.
+    """
+
+    supervision = ("kernels",)
+
+    def forward(self, network: nn.Module, batch: dict[str, Tensor]) -> dict[str, Tensor]:
+        if "kernel" not in batch:
+            raise InputError(
+                "model=arcsr_staged learns from true kernels, which this data does not have; use model=arcsr, or "
+                "kernels that arcsr-prepare measured (data.kernels=measured)"
+            )
+        estimator = cast(nn.Module, network.estimator)
+        kernel = kernel_loss(estimator(batch["lr"]), batch["kernel"], batch.get("confidence"))
+        return {"kernel": kernel, "loss": kernel}
 
 
 def _kernel_of(restored: Restoration) -> Tensor:

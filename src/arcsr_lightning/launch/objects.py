@@ -106,10 +106,9 @@ def build_trainer(cfg: DictConfig) -> pl.Trainer:
     )
     trainer = instantiate(cfg.trainer, plugins=None, _partial_=True, _convert_="all")
     keeps = any(isinstance(callback, Checkpoint) for callback in callbacks)  # else Lightning adds one of its own
-    with warnings.catch_warnings():
-        if cfg.trainer.devices == cfg.trainer.num_nodes == 1:
-            warnings.filterwarnings("ignore", "The `srun` command is available")  # one process needs none
-        return trainer(callbacks=callbacks, logger=loggers, plugins=plugins, enable_checkpointing=keeps)
+    if cfg.trainer.devices == cfg.trainer.num_nodes == 1:  # one process needs none; said whenever the trainer starts
+        warnings.filterwarnings("ignore", "The `srun` command is available")
+    return trainer(callbacks=callbacks, logger=loggers, plugins=plugins, enable_checkpointing=keeps)
 
 
 def close_loggers() -> None:
