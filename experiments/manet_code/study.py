@@ -11,7 +11,7 @@ from arcsr_lightning import compose
 from arcsr_lightning.rivals.manet.network import principal_kernels, variance_kept
 
 CODES = (15, 32, 64, 128)
-BLURS = ("motion", "gaussian_aniso")
+BLURS = ("motion", "shake", "gaussian_aniso")
 
 
 def draw(blur, samples: int, seed: int) -> torch.Tensor:
