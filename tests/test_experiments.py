@@ -49,10 +49,11 @@ def test_limit_goes_the_whole_way_on_few_batches(run, tmp_path):
 
 
 def test_overfit_lowers_the_loss_of_its_few_samples(run, tmp_path):
-    run("arcsr_gopro", "debug=overfit", "trainer.max_steps=40", "trainer.val_check_interval=40", "optimizer.lr=1e-2")
+    steps = ("trainer.max_steps=200", "trainer.val_check_interval=200")
+    run("arcsr_gopro", "debug=overfit", *steps, "optimizer.lr=3e-3")
     with next(tmp_path.glob("csv/*/metrics.csv")).open() as file:
         losses = [float(row["train/loss"]) for row in csv.DictReader(file) if row.get("train/loss")]
-    assert len(losses) == 40
+    assert len(losses) == 200
     assert sum(losses[-4:]) < 0.9 * sum(losses[:4])
 
 

@@ -22,6 +22,7 @@ from arcsr_lightning.launch.messages import explain, line_of
 from arcsr_lightning.launch.objects import close_loggers
 from arcsr_lightning.launch.suggestions import with_suggestion
 from arcsr_lightning.launch.sweeps import sweep_job
+from arcsr_lightning.launch.typed import typed_settings
 from arcsr_lightning.processes import end_with_parent, failed_first
 from arcsr_lightning.runs.settings import check_read
 
@@ -68,7 +69,7 @@ def command(config_name: str) -> Callable[[Callable[[DictConfig], Any]], Callabl
     def decorate(task: Callable[[DictConfig], Any]) -> Callable[[], Any]:
         def checked_task(cfg: DictConfig) -> Any:
             launched = HydraConfig.get()
-            check_typed(config_name, cfg, launched.overrides.task, launched.mode == RunMode.MULTIRUN)
+            check_typed(config_name, cfg, typed_settings(launched), launched.mode == RunMode.MULTIRUN)
             return task(cfg)
 
         def job(cfg: DictConfig) -> Any:

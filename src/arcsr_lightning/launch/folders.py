@@ -12,6 +12,7 @@ from omegaconf import DictConfig
 from arcsr_lightning.errors import InputError
 from arcsr_lightning.launch import environment
 from arcsr_lightning.launch.ending import ends_the_command
+from arcsr_lightning.launch.typed import typed_settings
 
 
 class FolderChoice(Callback):
@@ -25,7 +26,7 @@ class FolderChoice(Callback):
     @ends_the_command
     def on_multirun_start(self, config: DictConfig, **kwargs: Any) -> None:
         newest = max((task_folder(config) / "multiruns").glob("*/jobs.json"), default=None)
-        typed = list(config.hydra.overrides.task)
+        typed = typed_settings(config.hydra)
         if newest and (config.get("ckpt_path") == "last" or is_unfinished(newest, typed)):
             environment.go_on_in(newest.parent.name)
 

@@ -20,6 +20,7 @@ from hydra.core.hydra_config import HydraConfig
 from pytorch_lightning.utilities.rank_zero import rank_zero_only
 
 import arcsr_lightning
+from arcsr_lightning.launch.typed import typed_of_hydra, typed_settings
 
 log = logging.getLogger(__name__)
 
@@ -85,7 +86,7 @@ def short_warning(message: Warning | str, category: type[Warning], filename: str
 def note_launch(command: str) -> None:
     """Note in the run's file what was typed, by whom it is run, and where it lies."""
     job = HydraConfig.get()
-    typed = [part for part in (*job.overrides.hydra, *job.overrides.task) if not part.startswith("hydra.mode=")]
+    typed = [part for part in (*typed_of_hydra(job), *typed_settings(job)) if not part.startswith("hydra.mode=")]
     log.debug("typed: %s", shlex.join([command, *typed]))
     log.debug("folder: %s", job.runtime.output_dir)
     log.debug(

@@ -22,6 +22,7 @@ from arcsr_lightning.launch.ending import ends_the_command
 from arcsr_lightning.launch.folders import read_plan
 from arcsr_lightning.launch.messages import explain, line_of
 from arcsr_lightning.launch.objects import build_trainer
+from arcsr_lightning.launch.typed import typed_of_hydra, typed_settings
 from arcsr_lightning.processes import failed_first, run_alone
 from arcsr_lightning.runs.jobs import naming_overrides
 
@@ -36,7 +37,7 @@ class SweepPlan(Callback):
 
     @ends_the_command
     def on_multirun_start(self, config: DictConfig, **kwargs: Any) -> None:
-        typed = list(config.hydra.overrides.task)
+        typed = typed_settings(config.hydra)
         sweeper = config.hydra.sweeper
         jobs: list[list[str]] = []
         if sweeper._target_.endswith(f".{BasicSweeper.__name__}"):  # not by class: Hydra's plugins are imported twice
@@ -90,7 +91,7 @@ def run_apart(config_name: str, cfg: DictConfig) -> float | None:
     """
     job, folder = HydraConfig.get(), Path(cfg.paths.output_dir)
     own = [f"--config-dir={s.path}" for s in job.runtime.config_sources if s.provider == "command-line"]
-    typed = [*job.overrides.hydra, *job.overrides.task]
+    typed = [*typed_of_hydra(job), *typed_settings(job)]
     pinned = ["hydra.mode=RUN", f'hydra.run.dir="{job.runtime.output_dir}"', "hydra.output_subdir=null"]
     if cfg.get("ckpt_path"):
         pinned.append(f'ckpt_path="{cfg.ckpt_path}"')
