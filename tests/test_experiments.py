@@ -9,7 +9,7 @@ from arcsr_lightning import CONF_DIR, compose
 from arcsr_lightning.train import train
 
 EXPERIMENTS = sorted(path.stem for path in (CONF_DIR / "experiment").glob("*.yaml"))
-SYNTHETIC = ("quickstart", "quickstart_staged", "table1_cpu", "table2_cpu")
+SYNTHETIC = ("quickstart", "table1_cpu", "table2_cpu")
 SIZES = ("arcsr.estimator_width=4", "arcsr.estimator_levels=2", "arcsr.width=4", "arcsr.blocks=1", "print_config=false")
 
 
