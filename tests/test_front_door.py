@@ -39,9 +39,7 @@ def test_ablations_are_of_arcsr(error_of, ablation):
 
 @pytest.mark.parametrize("experiment", EXPERIMENTS)
 def test_every_experiment_runs_without_callbacks_and_loggers(experiment, tmp_path):
-    data = (
-        [] if experiment in ("quickstart", "table1_cpu", "table2_cpu") else ["data.root=somewhere"]
-    )
+    data = [] if experiment in ("quickstart", "table1_cpu", "table2_cpu") else ["data.root=somewhere"]
     none = ["callbacks=none", "logger=none", f"paths.output_dir={tmp_path}", "trainer.accelerator=cpu"]
     trainer = build_trainer(compose([f"experiment={experiment}", *data, *none]))
     assert not trainer.loggers

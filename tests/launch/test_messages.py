@@ -75,7 +75,7 @@ def test_the_same_name_in_the_same_part_comes_first():
 
 def test_an_option_that_does_not_exist_is_answered_with_those_that_do(line):
     assert line(train, "model=rrdbb").startswith(
-        "error: model/rrdbb: no such option; did you mean model=rrdb? model is one of arcsr, bicubic,"
+        "error: model/rrdbb: no such option; did you mean model=rrdb? model is one of arcsr, arcsr_staged, bicubic,"
     )
     assert "Config search path" not in line(train, "model=rrdbb")
 
