@@ -11,7 +11,6 @@ import torch
 
 from arcsr_lightning import train
 from arcsr_lightning.launch import as_plain_data
-from arcsr_lightning.launch.folders import job_folder
 from arcsr_lightning.runs import resume
 from arcsr_lightning.runs.weights import read_saved
 
@@ -163,10 +162,3 @@ def test_a_study_is_added_to(sweep, monkeypatch):
     assert sweep("seed=0,1", "train=false", "ckpt_path=last") == [folder]
     assert first.items() < written(folder).items()
     assert len(json.loads((folder / "jobs.json").read_text())["jobs"]) == 2
-
-
-def test_long_names_of_jobs_stay_apart():
-    long = "a" * 200
-    assert job_folder(long + "1") != job_folder(long + "2")
-    assert len(job_folder(long)) == 120
-    assert job_folder("model-arcsr_seed-1") == "model-arcsr_seed-1"

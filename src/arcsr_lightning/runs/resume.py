@@ -70,8 +70,7 @@ def finished(cfg: DictConfig) -> dict[str, float] | None:
         return None
     path = Path(cfg.paths.output_dir, "config.yaml")
     before = as_plain_data(OmegaConf.load(path))
-    check_unchanged(before, cfg, path)
-    return None if differences(before, as_plain_data(cfg)) else json.loads(_finished(cfg).read_text(encoding="utf-8"))
+    return json.loads(_finished(cfg).read_text(encoding="utf-8")) if is_unchanged(before, cfg, path) else None
 
 
 def _finished(cfg: DictConfig) -> Path:
@@ -121,21 +120,24 @@ def _take_up(path: Path, stage: Stage, network: nn.Module) -> None:
     """Give the network the weights of a checkpoint that ``stage`` made."""
     saved = read_saved(path)
     load_weights(network, saved, path)  # says clearly what does not fit, before Lightning tries
-    check_unchanged(saved.config, stage.config, path)
+    is_unchanged(saved.config, stage.config, path)
 
 
-def check_unchanged(before: Mapping[str, Any], cfg: DictConfig, path: Path) -> None:
-    """Say which settings that decide what is learnt have changed since ``path`` was written with those ``before``.
+def is_unchanged(before: Mapping[str, Any], cfg: DictConfig, path: Path) -> bool:
+    """Whether no setting that decides what is learnt has changed since ``path`` was written with those ``before``.
+
+    Those that have are said.
 
     Raises:
         InputError: some have, and ``cfg.allow_config_change`` does not allow it.
     """
     changes = differences(before, as_plain_data(cfg))
     if not changes:
-        return
+        return True
     listed = ", ".join(f"{key} {old} -> {new}" for key, (old, new) in list(changes.items())[:SHOWN])
     if len(changes) > SHOWN:
         listed += f" and {len(changes) - SHOWN} more"
     if not cfg.allow_config_change:
         raise InputError(f"{path}: made with other settings: {listed}; allow_config_change=true goes on all the same")
     rank_zero_info(f"{path}: going on with other settings: {listed}")
+    return False

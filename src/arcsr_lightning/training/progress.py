@@ -10,7 +10,7 @@ from pytorch_lightning.callbacks import RichProgressBar
 from pytorch_lightning.loggers import WandbLogger
 from torch import nn
 
-from arcsr_lightning.scores.cost import PartCost, macs, parameters, parts
+from arcsr_lightning.scores.cost import PartCost, parameters, parts
 from arcsr_lightning.scores.report import json_number, summary
 from arcsr_lightning.training.module import SRModule
 
@@ -30,10 +30,11 @@ class NetworkSummary(pl.Callback):
 def network_lines(network: nn.Module) -> list[str]:
     """What a network and its parts cost, a line each: parameters, those that train, multiply-accumulates."""
     trained = {name: trained_parameters(child) for name, child in network.named_children()}
-    counted = macs(network)
-    whole = PartCost(type(network).__name__, parameters(network), None if counted is None else counted / 1e9)
+    costs = parts(network)
+    counted = [part.gmacs for part in costs]
+    whole = PartCost(type(network).__name__, parameters(network), None if None in counted else sum(counted))
     lines = [f"{size_of(whole, trained_parameters(network))} for 64×64 LR pixels"]
-    for part in parts(network):
+    for part in costs:
         if part.parameters and part.name in trained:
             lines.append(f"  {size_of(part, trained[part.name])}")
     return lines
