@@ -101,7 +101,12 @@ def test_ablations_are_the_two_axes():
     no_kernel = compose(["data=sample", "ablation=no_kernel"]).model
     assert no_kernel == compose(["data=sample", "model/restorer=plain"]).model
     assert no_kernel.estimator is None
-    assert len({compose(["data=sample", f"ablation={name}"]).method for name in options("ablation")}) == 5
+    mean_kernel = compose(["data=sample", "ablation=mean_kernel"]).model
+    assert mean_kernel == compose(["data=sample", "model/estimator=constant"]).model
+    known_kernel = compose(["data=sample", "ablation=known_kernel"])
+    assert known_kernel.known_kernels
+    assert known_kernel.model == mean_kernel
+    assert len({compose(["data=sample", f"ablation={name}"]).method for name in options("ablation")}) == 7
 
 
 def test_the_paper_s_recipe():

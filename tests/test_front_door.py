@@ -29,7 +29,9 @@ def test_without_arguments_it_says_what_to_type(error_of):
     assert "data=folder data.root=PATH" in line
 
 
-@pytest.mark.parametrize("ablation", ["baseline", "no_dmconv", "no_kgconv", "no_kernel", "full"])
+@pytest.mark.parametrize(
+    "ablation", ["baseline", "no_dmconv", "no_kgconv", "no_kernel", "mean_kernel", "known_kernel", "full"]
+)
 def test_ablations_are_of_arcsr(error_of, ablation):
     line = error_of("experiment=quickstart", f"ablation={ablation}", "model=rrdb")
     assert f"ablation={ablation}" in line

@@ -28,7 +28,9 @@ def evaluate(cfg: DictConfig) -> list[Row]:
     # Test images may come without any to train on; gopro and reds test on what they validate on.
     cfg.data.test, cfg.data.train, cfg.data.val = cfg.data.test, None, None
     launch.record_configuration(cfg)
-    module = SRModule(build_saved(saved, path), method=cfg.method, channels_last=cfg.channels_last)
+    module = SRModule(
+        build_saved(saved, path), method=cfg.method, known_kernels=cfg.known_kernels, channels_last=cfg.channels_last
+    )
     trainer = launch.build_trainer(cfg)
     data = launch.build_data(cfg)
     with data.naming_dead_workers():

@@ -35,7 +35,7 @@ def reblur_loss(kernel: Tensor, lr: Tensor, hr: Tensor, scale: int) -> Tensor:
     return F.l1_loss(apply_kernel_field(downsample(hr, scale), kernel), lr)
 
 
-def kernel_loss(estimate: Tensor, truth: Tensor, confidence: Tensor | None = None) -> Tensor:
+def kernel_divergence(estimate: Tensor, truth: Tensor, confidence: Tensor | None = None) -> Tensor:
     """Compute the Kullback-Leibler divergence of true and estimated kernels, mean over pixels, weighted if wanted.
 
     Kernels are distributions over taps. Their L1 distance, which tables report, has no gradient left once a softmax
@@ -50,18 +50,30 @@ def kernel_loss(estimate: Tensor, truth: Tensor, confidence: Tensor | None = Non
         A scalar.
     """
     smallest = torch.finfo(estimate.dtype).tiny
-    divergence = F.kl_div(estimate.clamp_min(smallest).log(), truth, reduction="none").sum(dim=1, keepdim=True)
+    logarithm = estimate.clamp_min(smallest).log()
+    return _mean_over_pixels(F.kl_div(logarithm, truth, reduction="none"), confidence)
+
+
+def kernel_l1(estimate: Tensor, truth: Tensor, confidence: Tensor | None = None) -> Tensor:
+    """Compute the L1 distance of true and estimated kernels, which tables report; as ``kernel_divergence``."""
+    return _mean_over_pixels((estimate - truth).abs(), confidence)
+
+
+def _mean_over_pixels(terms: Tensor, confidence: Tensor | None) -> Tensor:
+    """Sum (B, ks*ks, H, W) over the taps, and average over the pixels as they are trusted."""
+    distance = terms.sum(dim=1, keepdim=True)
     if confidence is None:
-        return divergence.mean()
-    return (confidence * divergence).sum() / confidence.sum().clamp_min(1e-6)
+        return distance.mean()
+    return (confidence * distance).sum() / confidence.sum().clamp_min(1e-6)
 
 
 class RestorationLoss(nn.Module):
     """L1 on the image (Eq. (2)), plus kernel supervision and re-blur consistency where their weights are not zero.
 
     Args:
-        kernel_weight: of ``kernel_loss``.
+        kernel_weight: of ``kernel_divergence``.
         reblur_weight: of ``reblur_loss``.
+        known_kernels: the network is given the true or measured kernels and estimates none.
 
     Returns:
         The terms by name, for a network and a batch; ``loss`` is their weighted sum.
@@ -70,18 +82,20 @@ class RestorationLoss(nn.Module):
         InputError: a weight asks for kernels that the network or the data does not have.
     """
 
-    def __init__(self, kernel_weight: float = 0.0, reblur_weight: float = 0.0) -> None:
+    def __init__(self, kernel_weight: float = 0.0, reblur_weight: float = 0.0, known_kernels: bool = False) -> None:
         super().__init__()
         self.kernel_weight = kernel_weight
         self.reblur_weight = reblur_weight
+        self.known_kernels = known_kernels
 
     @property
     def supervision(self) -> tuple[str, ...]:
         """What is learnt from, for tables."""
-        return ("pairs", "kernels") if self.kernel_weight else ("pairs",)
+        return ("pairs", "kernels") if self.kernel_weight or self.known_kernels else ("pairs",)
 
-    def forward(self, network: Callable[[Tensor], Restoration], batch: dict[str, Tensor]) -> dict[str, Tensor]:
-        restored = network(batch["lr"])
+    def forward(self, network: Callable[..., Restoration], batch: dict[str, Tensor]) -> dict[str, Tensor]:
+        known = {"kernel": known_kernel(batch)} if self.known_kernels else {}
+        restored = network(batch["lr"], **known)
         terms = {"l1": F.l1_loss(restored.sr, batch["hr"])}
         loss = terms["l1"]
         if self.kernel_weight:
@@ -89,7 +103,7 @@ class RestorationLoss(nn.Module):
                 raise InputError(
                     "loss.kernel_weight needs true or measured kernels, which this data does not have; set it to 0"
                 )
-            terms["kernel"] = kernel_loss(_kernel_of(restored), batch["kernel"], batch.get("confidence"))
+            terms["kernel"] = kernel_divergence(_kernel_of(restored), batch["kernel"], batch.get("confidence"))
             loss = loss + self.kernel_weight * terms["kernel"]
         if self.reblur_weight:
             scale = batch["hr"].shape[-1] // batch["lr"].shape[-1]
@@ -101,14 +115,21 @@ class RestorationLoss(nn.Module):
 class KernelLoss(nn.Module):
     """Teaches a network's ``estimator`` the kernels, true or measured; the restorer is not run.
 
+    Args:
+        distance: ``kernel_divergence`` or ``kernel_l1``.
+
     Returns:
-        ``kernel`` (``kernel_loss``) and ``loss``, for a network and a batch.
+        ``kernel`` (the distance) and ``loss``, for a network and a batch.
 
     Raises:
         InputError: the data has no kernels.
     """
 
     supervision = ("kernels",)
+
+    def __init__(self, distance: Callable[[Tensor, Tensor, Tensor | None], Tensor] = kernel_divergence) -> None:
+        super().__init__()
+        self.distance = distance
 
     def forward(self, network: nn.Module, batch: dict[str, Tensor]) -> dict[str, Tensor]:
         if "kernel" not in batch:
@@ -117,8 +138,22 @@ class KernelLoss(nn.Module):
                 "kernels that arcsr-prepare measured (data.kernels=measured)"
             )
         estimator = cast(nn.Module, network.estimator)
-        kernel = kernel_loss(estimator(batch["lr"]), batch["kernel"], batch.get("confidence"))
+        kernel = self.distance(estimator(batch["lr"]), batch["kernel"], batch.get("confidence"))
         return {"kernel": kernel, "loss": kernel}
+
+
+def known_kernel(batch: dict[str, Tensor]) -> Tensor:
+    """The true or measured kernels of a batch, (B, ks*ks, H, W).
+
+    Raises:
+        InputError: the data has none.
+    """
+    if "kernel" not in batch:
+        raise InputError(
+            "known_kernels=true needs true or measured kernels, which this data does not have; let arcsr-prepare "
+            "measure them (data.kernels=measured)"
+        )
+    return batch["kernel"]
 
 
 def _kernel_of(restored: Restoration) -> Tensor:

@@ -88,7 +88,7 @@ def fit(cfg: DictConfig, network: nn.Module) -> tuple[Workbench, dict[str, float
     """
     if not any(True for _ in network.parameters()):
         raise InputError(f"method={cfg.method}: this model has nothing to train; set train=false to score it only")
-    stages = stages_of(cfg)
+    stages = [stage for stage in stages_of(cfg) if has_what_trains(network, stage)]
     losses = [launch.build_loss(stage.config) for stage in stages]
     describe(cfg, stages, losses)
     first, ckpt_path = resume.resume_point(cfg, stages, network)
@@ -104,6 +104,17 @@ def fit(cfg: DictConfig, network: nn.Module) -> tuple[Workbench, dict[str, float
             launch.close_loggers()  # each stage has its own
     keep_best(bench, Path(cfg.paths.output_dir, "model.safetensors"))
     return bench, metrics
+
+
+def has_what_trains(network: nn.Module, stage: Stage) -> bool:
+    """Whether there is something to do for a stage: a part that an ablation took out is not trained.
+
+    The others keep their steps and their samples, so that networks with and without that part see the same.
+    """
+    missing = [name for name in stage.config.trains or () if getattr(network, name, network) is None]
+    if missing:
+        rank_zero_info(f"stage {stage.name}: left out, as this network has no {' and no '.join(missing)}")
+    return not missing
 
 
 def fit_stage(stage: Stage, bench: Workbench, ckpt_path: Path | None) -> dict[str, float]:

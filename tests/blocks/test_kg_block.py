@@ -11,7 +11,7 @@ def parameter_count(module: nn.Module) -> int:
 
 @pytest.mark.parametrize("kernel_size", [1, 3, 5])
 def test_kgconv_adds_no_parameters_over_a_plain_convolution(kernel_size):
-    plain = nn.Conv2d(8, 8, kernel_size, padding=kernel_size // 2)
+    plain = nn.Conv2d(8, 8, kernel_size, padding=kernel_size // 2, bias=False)
     assert parameter_count(KGConv(8, kernel_size)) == parameter_count(plain)
     assert parameter_count(PlainConv(8, kernel_size)) == parameter_count(plain)
 
@@ -28,7 +28,7 @@ def test_each_pixel_has_its_own_weights():
     y, x_padded = layer(x, guide), nn.functional.pad(x, (1, 1, 1, 1))
     for i, j in [(0, 0), (2, 3), (4, 4)]:
         own = layer.weight * guide[0, :, i, j].view(3, 3)  # Sec. 3.2.3, word for word
-        expected = (own * x_padded[0, :, i : i + 3, j : j + 3]).sum(dim=(1, 2, 3)) + layer.bias
+        expected = (own * x_padded[0, :, i : i + 3, j : j + 3]).sum(dim=(1, 2, 3))
         torch.testing.assert_close(y[0, :, i, j], expected)
 
 

@@ -56,6 +56,19 @@ def test_kernels_are_non_negative_and_sum_to_one():
     torch.testing.assert_close(kernel.sum(dim=1), torch.ones(1, 9, 10))
 
 
+@pytest.mark.parametrize("size", [(5, 4), (40, 33)])
+def test_what_is_constant_comes_back_as_it_was(size):
+    """By construction, whatever the weights and the kernels."""
+    network = small(scale=4, kernel_size=5)
+    for parameter in network.restorer.parameters():
+        nn.init.normal_(parameter, std=0.3)
+    lr = torch.tensor([51, 89, 153]).view(1, 3, 1, 1).expand(1, 3, *size) / 255
+    kernel = torch.softmax(torch.randn(1, 25, *size), dim=1)
+    assert (
+        network(lr, kernel).sr - upsample(lr, 4)
+    ).abs().max() < 0.1 / 255  # rounding, through weights that are large
+
+
 def test_decoder_adds_the_matching_encoder_output():
     estimator = KernelEstimator(3, width=4, levels=2)
     encoded = [torch.randn(1, 4, 8, 8), torch.randn(1, 8, 4, 4)]

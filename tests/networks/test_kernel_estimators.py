@@ -6,7 +6,8 @@ from torch import nn
 from torch.nn import functional as F
 
 from arcsr_lightning.blocks import BilinearUp, CueHead, TransposedUp
-from arcsr_lightning.networks import ArcSR, CueEstimator, KernelEstimator, Restorer
+from arcsr_lightning.losses import kernel_divergence
+from arcsr_lightning.networks import ArcSR, ConstantKernel, CueEstimator, KernelEstimator, Restorer
 from arcsr_lightning.operators import local_contrast_normalised, motion_cues
 
 
@@ -101,3 +102,16 @@ def test_a_fresh_cue_estimator_says_uniform():
 def test_an_even_kernel_is_refused():
     with pytest.raises(ValueError, match="kernel_size must be odd"):
         CueEstimator(kernel_size=4)
+
+
+def test_a_constant_kernel_becomes_the_mean_of_what_it_is_taught():
+    truth = torch.softmax(torch.randn(4, 9, 6, 5, generator=torch.Generator().manual_seed(0)), dim=1)
+    estimator = ConstantKernel(3)
+    optimizer = torch.optim.Adam(estimator.parameters(), lr=1e-3)
+    for _ in range(300):
+        optimizer.zero_grad()
+        kernel_divergence(estimator(torch.rand(4, 3, 6, 5)), truth).backward()
+        optimizer.step()
+    kernel = estimator(torch.rand(2, 3, 3, 4))
+    assert kernel.shape == (2, 9, 3, 4)
+    torch.testing.assert_close(kernel[1, :, 2, 3], truth.mean(dim=(0, 2, 3)), rtol=0, atol=1e-3)

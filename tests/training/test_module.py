@@ -221,6 +221,28 @@ def test_a_network_without_estimator_trains(configure, tmp_path):
     assert {row["method"] for row in rows} == {"bicubic", "arcsr_no_kernel"}
 
 
+def test_a_restorer_that_knows_the_kernels_is_given_those_of_the_batch(configure, tmp_path):
+    metrics = train(configure(tmp_path, "ablation=known_kernel", "trainer.max_steps=2"))
+    assert metrics["test/kernel_error"] == 0
+    rows = json.loads((tmp_path / "metrics.json").read_text())["rows"]
+    assert {row["method"] for row in rows} == {"bicubic", "arcsr_known_kernel"}
+
+
+def test_data_without_kernels_can_tell_nobody():
+    module = SRModule(Own(), known_kernels=True)
+    with pytest.raises(InputError, match="known_kernels=true needs true or measured kernels"):
+        module.scored({"lr": torch.rand(1, 3, 4, 4)}, [])
+
+
+def test_a_stage_without_its_part_is_left_out_and_the_others_see_the_same(configure, tmp_path):
+    staged = ["model=arcsr_staged", "trainer.max_steps=4"]
+    train(configure(tmp_path / "with", *staged, "ablation=mean_kernel"))
+    train(configure(tmp_path / "without", *staged, "ablation=no_kernel"))
+    with_it, without = (read_saved(tmp_path / name / "model.safetensors").config for name in ("with", "without"))
+    assert [stage["stage"] for stage in without["card"]["schedule"]] == ["restore"]
+    assert without["card"]["schedule"] == with_it["card"]["schedule"][1:]
+
+
 # ---------------------------------------------------------------- a network of the user's own
 
 

@@ -12,7 +12,8 @@ from arcsr_lightning.operators import kernel_guided_conv2d
 class KGConv(nn.Conv2d):
     """Kernel-guided convolution: at every pixel the weights are multiplied by that pixel's guide.
 
-    It owns exactly the parameters of the ordinary convolution it is: guided by ones, it is that convolution.
+    It owns exactly the parameters of the ordinary convolution it is: guided by ones, it is that convolution. None of
+    them is a bias: where there is nothing there stays nothing, whatever the guide.
 
     Args:
         channels: C, in and out.
@@ -25,10 +26,10 @@ class KGConv(nn.Conv2d):
     """
 
     def __init__(self, channels: int, kernel_size: int) -> None:
-        super().__init__(channels, channels, check_odd(kernel_size), padding=kernel_size // 2)
+        super().__init__(channels, channels, check_odd(kernel_size), padding=kernel_size // 2, bias=False)
 
     def forward(self, x: Tensor, guide: Tensor) -> Tensor:  # type: ignore[override]  # the guide is the point
-        return kernel_guided_conv2d(x, guide, self.weight, self.bias)
+        return kernel_guided_conv2d(x, guide, self.weight)
 
 
 class ConcatConv(nn.Conv2d):
@@ -38,7 +39,8 @@ class ConcatConv(nn.Conv2d):
     """
 
     def __init__(self, channels: int, kernel_size: int) -> None:
-        super().__init__(channels + check_odd(kernel_size) ** 2, channels, kernel_size, padding=kernel_size // 2)
+        inputs = channels + check_odd(kernel_size) ** 2
+        super().__init__(inputs, channels, kernel_size, padding=kernel_size // 2, bias=False)
 
     def forward(self, x: Tensor, guide: Tensor) -> Tensor:  # type: ignore[override]  # called as KGConv is
         return super().forward(torch.cat([x, guide], dim=1))
@@ -51,7 +53,7 @@ class PlainConv(nn.Conv2d):
     """
 
     def __init__(self, channels: int, kernel_size: int) -> None:
-        super().__init__(channels, channels, check_odd(kernel_size), padding=kernel_size // 2)
+        super().__init__(channels, channels, check_odd(kernel_size), padding=kernel_size // 2, bias=False)
 
     def forward(self, x: Tensor, guide: Tensor | None) -> Tensor:  # type: ignore[override]  # called as KGConv is
         return super().forward(x)

@@ -60,6 +60,7 @@ def build_module(cfg: DictConfig, network: nn.Module, loss: nn.Module | None) ->
         trains=cfg.trains,
         config=as_plain_data(cfg),
         method=cfg.method,
+        known_kernels=cfg.known_kernels,
         compiled=cfg.compile,
         channels_last=cfg.channels_last,
     )

@@ -2,9 +2,10 @@
 
 from arcsr_lightning.networks.arcsr import ArcSR
 from arcsr_lightning.networks.bicubic import Bicubic
+from arcsr_lightning.networks.constant_kernel import ConstantKernel
 from arcsr_lightning.networks.cue_estimator import CueEstimator
 from arcsr_lightning.networks.kernel_estimator import KernelEstimator
 from arcsr_lightning.networks.restoration import Restoration
 from arcsr_lightning.networks.restorer import Restorer
 
-__all__ = ["ArcSR", "Bicubic", "CueEstimator", "KernelEstimator", "Restoration", "Restorer"]
+__all__ = ["ArcSR", "Bicubic", "ConstantKernel", "CueEstimator", "KernelEstimator", "Restoration", "Restorer"]

@@ -6,14 +6,15 @@ from torch import Tensor, nn
 
 from arcsr_lightning.blocks import ChannelAttention, KGBlock, KGConv, nearly_zero_
 from arcsr_lightning.degradation import upsample
-from arcsr_lightning.operators import NORMALISATIONS, normalise_kernel
+from arcsr_lightning.operators import NORMALISATIONS, local_mean, normalise_kernel
 
 
 class Restorer(nn.Module):
     """LR image and kernel field -> SR image: eight KG-blocks, each followed by channel attention, then pixel shuffle.
 
-    The last convolution's result is added to the bicubically enlarged LR image, to which a fresh network is close;
-    the paper does not say whether there is such a skip (docs/paper_notes.md).
+    The last convolution's result is added to the bicubically enlarged LR image, to which a fresh network is close. The
+    network sees the image less its local mean, and no convolution on the way to the result has a bias: what is
+    constant comes back as it was, exactly. The paper says nothing of the three (docs/paper_notes.md).
 
     Args:
         scale: 2, 3 or 4.
@@ -46,18 +47,18 @@ class Restorer(nn.Module):
             raise ValueError(f"normalisation must be one of {', '.join(NORMALISATIONS)}, got {normalisation!r}")
         self.scale = scale
         self.normalisation = normalisation
-        self.head = nn.Conv2d(3, width, 3, padding=1)
+        self.head = nn.Conv2d(3, width, 3, padding=1, bias=False)
         self.kg_blocks = nn.ModuleList(KGBlock(width, kernel_size, convolution) for _ in range(blocks))
         self.attentions = nn.ModuleList(ChannelAttention(width) for _ in range(blocks))
         self.upsample = nn.Sequential(
-            nn.Conv2d(width, width * scale**2, 3, padding=1), nn.PixelShuffle(scale), nn.ReLU(inplace=True)
+            nn.Conv2d(width, width * scale**2, 3, padding=1, bias=False), nn.PixelShuffle(scale), nn.ReLU(inplace=True)
         )
-        self.tail = nn.Conv2d(width, 3, 3, padding=1)
+        self.tail = nn.Conv2d(width, 3, 3, padding=1, bias=False)
         nearly_zero_(self.tail)
 
     def forward(self, lr: Tensor, kernel: Tensor | None) -> Tensor:
         guide = None if kernel is None else normalise_kernel(kernel, self.normalisation)
-        features = self.head(lr)
+        features = self.head(lr - local_mean(lr))
         for kg_block, attention in zip(self.kg_blocks, self.attentions, strict=True):
             features = attention(kg_block(features, guide))
         detail = self.tail(self.upsample(features))  # (B, 3, sH, sW)

@@ -3,7 +3,7 @@
 from arcsr_lightning.operators.deform_conv import deform_conv2d, deform_conv2d_plain
 from arcsr_lightning.operators.kernel_guided_conv import kernel_guided_conv2d, kernel_guided_conv2d_reference
 from arcsr_lightning.operators.kernel_normalisation import NORMALISATIONS, normalise_kernel
-from arcsr_lightning.operators.motion_cues import count_cues, local_contrast_normalised, motion_cues
+from arcsr_lightning.operators.motion_cues import count_cues, local_contrast_normalised, local_mean, motion_cues
 
 __all__ = [
     "NORMALISATIONS",
@@ -13,6 +13,7 @@ __all__ = [
     "kernel_guided_conv2d",
     "kernel_guided_conv2d_reference",
     "local_contrast_normalised",
+    "local_mean",
     "motion_cues",
     "normalise_kernel",
 ]

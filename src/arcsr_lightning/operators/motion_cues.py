@@ -17,6 +17,19 @@ WINDOWS = (1, 3, 7, 13)  # sides, in cells
 _FLOOR = (0.2 / 255) ** 2  # energy of a gradient of a fifth of an 8-bit level: below it there is no picture
 
 
+def local_mean(x: Tensor, window: int = 13) -> Tensor:
+    """Average over the part of a square window around every pixel that lies in the image.
+
+    Args:
+        x: (B, C, H, W).
+        window: side of the square, odd.
+
+    Returns:
+        (B, C, H, W).
+    """
+    return F.avg_pool2d(x, window, stride=1, padding=window // 2, count_include_pad=False)
+
+
 def local_contrast_normalised(x: Tensor, window: int = 13) -> Tensor:
     """Subtract the local mean and divide by the local standard deviation, one for all channels.
 
@@ -27,8 +40,8 @@ def local_contrast_normalised(x: Tensor, window: int = 13) -> Tensor:
     Returns:
         (B, C, H, W), about zero and of variance one where there is texture, zero where there is none.
     """
-    mean = _box_mean(x, window)
-    variance = (_box_mean(x.square(), window) - mean.square()).mean(dim=1, keepdim=True).clamp_min(0)  # (B, 1, H, W)
+    mean = local_mean(x, window)
+    variance = (local_mean(x.square(), window) - mean.square()).mean(dim=1, keepdim=True).clamp_min(0)  # (B, 1, H, W)
     return (x - mean) / (variance + (1 / 255) ** 2).sqrt()
 
 
@@ -62,7 +75,7 @@ def motion_cues(lr: Tensor, cell: int = 4, windows: Sequence[int] = WINDOWS, rea
     for picture in _pictures(brightness):
         products = _autocorrelation(_differences(picture), cell, reach)  # (B, 2 * shifts, H/cell, W/cell)
         for window in windows:
-            pooled = _box_mean(products, window)
+            pooled = local_mean(products, window)
             energy = pooled[:, :2].sum(dim=1, keepdim=True) + _FLOOR  # the shift of nothing comes first
             cues += [pooled / energy, energy.log()]
     return torch.cat(cues, dim=1)
@@ -105,8 +118,3 @@ def _autocorrelation(gradient: Tensor, cell: int, reach: int) -> Tensor:
     # One shift at a time, pooled at once: no tensor of all products of all pixels.
     pooled = [F.avg_pool2d(gradient * (shifted(dy, dx) + shifted(-dy, -dx)) / 2, cell) for dy, dx in shifts(reach)]
     return torch.cat(pooled, dim=1)
-
-
-def _box_mean(x: Tensor, window: int) -> Tensor:
-    """Mean over the part of a square window that lies in the image."""
-    return F.avg_pool2d(x, window, stride=1, padding=window // 2, count_include_pad=False)

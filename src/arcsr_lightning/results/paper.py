@@ -44,7 +44,7 @@ TABLE_2 = {
     },
 }
 COLUMNS = {"reds": 0, "gopro": 2}
-ABLATIONS = {"arcsr_baseline", "arcsr_no_dmconv", "arcsr_no_kgconv", "arcsr_no_kernel"}
+ABLATIONS = {"arcsr_baseline", "arcsr_no_dmconv", "arcsr_no_kgconv", "arcsr_no_kernel", "arcsr_mean_kernel"}
 PUBLICATIONS = {  # variants of a publication are compared with its figures
     "manet_pairs": "manet",
     "manet_reblur": "manet",

@@ -21,6 +21,7 @@ DECISIVE = (
     "stages",
     "trains",
     "prepare",
+    "known_kernels",
     "model",
     "degradation",
     "data",

@@ -10,6 +10,7 @@ from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LRScheduler
 
 from arcsr_lightning.errors import InputError
+from arcsr_lightning.losses import known_kernel
 from arcsr_lightning.networks import Bicubic, Restoration
 from arcsr_lightning.scores.rows import Row, gather_rows, mean_scores, rows_of
 
@@ -32,6 +33,7 @@ class SRModule(pl.LightningModule):
         trains: the children of the network that train, by name; the others are frozen. None: all of it.
         config: plain data that describes the run; kept in every checkpoint, where ``load_model`` finds the network.
         method: the name of the network in tables.
+        known_kernels: score the network with the batch's true or measured kernels in place of its estimates.
         compiled: train the network through ``torch.compile``; validation and test run it as it is.
         channels_last: lay out weights and images channels-last.
 
@@ -49,6 +51,7 @@ class SRModule(pl.LightningModule):
         trains: Sequence[str] | None = None,
         config: dict[str, Any] | None = None,
         method: str = "arcsr",
+        known_kernels: bool = False,
         compiled: bool = False,
         channels_last: bool = False,
     ) -> None:
@@ -63,6 +66,7 @@ class SRModule(pl.LightningModule):
         self.make_optimizer = optimizer
         self.make_scheduler = scheduler
         self.method = method
+        self.known_kernels = known_kernels
         self.bicubic = Bicubic(network.scale)
         self.val_rows: list[Row] = []
         self.test_rows: list[Row] = []
@@ -70,9 +74,9 @@ class SRModule(pl.LightningModule):
         if compiled:
             network.compile()
 
-    def forward(self, lr: Tensor) -> Restoration:
+    def forward(self, lr: Tensor, **known: Tensor) -> Restoration:
         # Not through __call__, which may be compiled: every size of a whole image would be compiled anew.
-        restored = self.network.forward(lr.contiguous(memory_format=self.memory_format))
+        restored = self.network.forward(lr.contiguous(memory_format=self.memory_format), **known)
         require_restoration(self.network, None, restored)
         return restored
 
@@ -115,7 +119,8 @@ class SRModule(pl.LightningModule):
 
     def scored(self, batch: dict[str, Any], rows: list[Row]) -> dict[str, Restoration]:
         """Restore a batch with every method and append their rows."""
-        restorations = {"bicubic": self.bicubic(batch["lr"]), self.method: self(batch["lr"])}
+        known = {"kernel": known_kernel(batch)} if self.known_kernels else {}
+        restorations = {"bicubic": self.bicubic(batch["lr"]), self.method: self(batch["lr"], **known)}
         for method, restored in restorations.items():
             rows += rows_of(method, restored, batch, self.network.scale)
         return restorations
