@@ -4,6 +4,7 @@ from pathlib import Path
 
 import pytest
 from hydra.utils import instantiate
+from omegaconf import OmegaConf
 
 from arcsr_lightning import CONF_DIR, compose
 from arcsr_lightning.launch import as_plain_data, build_trainer
@@ -28,7 +29,8 @@ def groups() -> list[tuple[str, str]]:
 
 
 def overrides_of(group: str, option: str) -> list[str]:
-    one = ("gopro", "reds", "arcsr_gopro", "arcsr_reds", "table1", "table2")
+    one = ("gopro", "reds", "table1", "table2")
+    one += tuple(f"arcsr_{data}{measured}" for data in ("gopro", "reds") for measured in ("", "_measured"))
     roots = dict.fromkeys(one, ROOTS[:1]) | {"folder": ROOTS, "pairs": PAIRS}
     extra = ["degradation.blur.path=somewhere"] if (group, option) == ("degradation", "file") else []
     data = [] if group in ("data", "experiment") else ["data=sample"]
@@ -103,10 +105,12 @@ def test_ablations_are_the_two_axes():
     assert no_kernel.estimator is None
     mean_kernel = compose(["data=sample", "ablation=mean_kernel"]).model
     assert mean_kernel == compose(["data=sample", "model/estimator=constant"]).model
+    cues = compose(["data=sample", "ablation=cues"]).model
+    assert cues == compose(["data=sample", "model=arcsr_staged"]).model
     known_kernel = compose(["data=sample", "ablation=known_kernel"])
     assert known_kernel.known_kernels
     assert known_kernel.model == mean_kernel
-    assert len({compose(["data=sample", f"ablation={name}"]).method for name in options("ablation")}) == 7
+    assert len({compose(["data=sample", f"ablation={name}"]).method for name in options("ablation")}) == 8
 
 
 def test_the_paper_s_recipe():
@@ -125,6 +129,17 @@ def test_the_paper_s_recipe():
         assert cfg.model.restorer.blocks == 8
         assert cfg.scale == 4
         assert (cfg.loss.kernel_weight, cfg.loss.reblur_weight) == (0, 0)
+
+
+@pytest.mark.parametrize("data", ["gopro", "reds"])
+def test_with_measured_kernels_the_recipe_stays(data):
+    recipe, measured = (compose([f"experiment=arcsr_{data}{end}", "data.root=somewhere"]) for end in ("", "_measured"))
+    for part in ("model", "optimizer", "scheduler", "trainer", "callbacks"):
+        assert OmegaConf.to_container(measured[part], resolve=False) == OmegaConf.to_container(
+            recipe[part], resolve=False
+        )
+    assert (measured.data.kernels, measured.data.store) == ("measured", f"stores/{data}")
+    assert measured.loss.kernel_weight > 0
 
 
 def test_scale_and_kernel_size_are_one_key_everywhere():

@@ -6,6 +6,7 @@ import json
 import pytest
 
 from arcsr_lightning import CONF_DIR, compose
+from arcsr_lightning.prepare import prepare
 from arcsr_lightning.train import train
 
 EXPERIMENTS = sorted(path.stem for path in (CONF_DIR / "experiment").glob("*.yaml"))
@@ -16,7 +17,10 @@ SIZES = ("arcsr.estimator_width=4", "arcsr.estimator_levels=2", "arcsr.width=4",
 @pytest.fixture
 def run(gopro_tree, reds_tree, tmp_path):
     """``run(experiment, *overrides)``: its metrics, on miniature data."""
+    measured = ["data.train.patch_size=32", f"data.store={tmp_path}/store"]
     roots = {
+        "arcsr_gopro_measured": [f"data.root={gopro_tree}", *measured],
+        "arcsr_reds_measured": [f"data.root={reds_tree}", *measured],
         "arcsr_gopro": [f"data.root={gopro_tree}", "data.train.patch_size=32"],
         "arcsr_reds": [f"data.root={reds_tree}", "data.train.patch_size=32"],
         **{name: ["data.train.patch_size=64", "data.batch_size=2"] for name in SYNTHETIC},
@@ -24,6 +28,9 @@ def run(gopro_tree, reds_tree, tmp_path):
     }
 
     def run_it(experiment, *overrides):
+        if experiment.endswith("_measured"):
+            data, root, _, store = experiment.split("_")[1], *roots[experiment]
+            prepare(compose([f"data={data}", root, store, "data.kernels=measured"], "prepare"))
         data = [*roots[experiment], f"paths.output_dir={tmp_path}"]
         return train(compose([f"experiment={experiment}", *SIZES, *data, *overrides]))
 

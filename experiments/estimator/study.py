@@ -23,7 +23,7 @@ from arcsr_lightning.data import SyntheticEvaluation, SyntheticTraining, image_f
 from arcsr_lightning.data.images import Picture, load_picture, save_picture
 from arcsr_lightning.degradation import SYMMETRIES, Degradation, MotionField, downsample, turn, turn_field
 from arcsr_lightning.files import write_aside
-from arcsr_lightning.losses import kernel_divergence
+from arcsr_lightning.losses import kernel_loss
 from arcsr_lightning.networks import CueEstimator, KernelEstimator
 from arcsr_lightning.operators import motion_cues
 from arcsr_lightning.scores.cost import parameters
@@ -53,7 +53,7 @@ class Variant(NamedTuple):
     """What is trained, and how: on so many crops a step, of so many LR pixels a side; a network of cells on cells."""
 
     build: Callable[[], nn.Module]
-    loss: Callable[[Tensor, Tensor], Tensor] = kernel_divergence
+    loss: Callable[[Tensor, Tensor], Tensor] = kernel_loss
     lr: float = 1e-3
     crops: int = 32
     crop: int = 24

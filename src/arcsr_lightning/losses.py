@@ -35,7 +35,7 @@ def reblur_loss(kernel: Tensor, lr: Tensor, hr: Tensor, scale: int) -> Tensor:
     return F.l1_loss(apply_kernel_field(downsample(hr, scale), kernel), lr)
 
 
-def kernel_divergence(estimate: Tensor, truth: Tensor, confidence: Tensor | None = None) -> Tensor:
+def kernel_loss(estimate: Tensor, truth: Tensor, confidence: Tensor | None = None) -> Tensor:
     """Compute the Kullback-Leibler divergence of true and estimated kernels, mean over pixels, weighted if wanted.
 
     Kernels are distributions over taps. Their L1 distance, which tables report, has no gradient left once a softmax
@@ -50,28 +50,17 @@ def kernel_divergence(estimate: Tensor, truth: Tensor, confidence: Tensor | None
         A scalar.
     """
     smallest = torch.finfo(estimate.dtype).tiny
-    logarithm = estimate.clamp_min(smallest).log()
-    return _mean_over_pixels(F.kl_div(logarithm, truth, reduction="none"), confidence)
-
-
-def kernel_l1(estimate: Tensor, truth: Tensor, confidence: Tensor | None = None) -> Tensor:
-    """Compute the L1 distance of true and estimated kernels, which tables report; as ``kernel_divergence``."""
-    return _mean_over_pixels((estimate - truth).abs(), confidence)
-
-
-def _mean_over_pixels(terms: Tensor, confidence: Tensor | None) -> Tensor:
-    """Sum (B, ks*ks, H, W) over the taps, and average over the pixels as they are trusted."""
-    distance = terms.sum(dim=1, keepdim=True)
+    divergence = F.kl_div(estimate.clamp_min(smallest).log(), truth, reduction="none").sum(dim=1, keepdim=True)
     if confidence is None:
-        return distance.mean()
-    return (confidence * distance).sum() / confidence.sum().clamp_min(1e-6)
+        return divergence.mean()
+    return (confidence * divergence).sum() / confidence.sum().clamp_min(1e-6)
 
 
 class RestorationLoss(nn.Module):
     """L1 on the image (Eq. (2)), plus kernel supervision and re-blur consistency where their weights are not zero.
 
     Args:
-        kernel_weight: of ``kernel_divergence``.
+        kernel_weight: of ``kernel_loss``.
         reblur_weight: of ``reblur_loss``.
         known_kernels: the network is given the true or measured kernels and estimates none.
 
@@ -103,7 +92,7 @@ class RestorationLoss(nn.Module):
                 raise InputError(
                     "loss.kernel_weight needs true or measured kernels, which this data does not have; set it to 0"
                 )
-            terms["kernel"] = kernel_divergence(_kernel_of(restored), batch["kernel"], batch.get("confidence"))
+            terms["kernel"] = kernel_loss(_kernel_of(restored), batch["kernel"], batch.get("confidence"))
             loss = loss + self.kernel_weight * terms["kernel"]
         if self.reblur_weight:
             scale = batch["hr"].shape[-1] // batch["lr"].shape[-1]
@@ -115,21 +104,14 @@ class RestorationLoss(nn.Module):
 class KernelLoss(nn.Module):
     """Teaches a network's ``estimator`` the kernels, true or measured; the restorer is not run.
 
-    Args:
-        distance: ``kernel_divergence`` or ``kernel_l1``.
-
     Returns:
-        ``kernel`` (the distance) and ``loss``, for a network and a batch.
+        ``kernel`` (``kernel_loss``) and ``loss``, for a network and a batch.
 
     Raises:
         InputError: the data has no kernels.
     """
 
     supervision = ("kernels",)
-
-    def __init__(self, distance: Callable[[Tensor, Tensor, Tensor | None], Tensor] = kernel_divergence) -> None:
-        super().__init__()
-        self.distance = distance
 
     def forward(self, network: nn.Module, batch: dict[str, Tensor]) -> dict[str, Tensor]:
         if "kernel" not in batch:
@@ -138,7 +120,7 @@ class KernelLoss(nn.Module):
                 "kernels that arcsr-prepare measured (data.kernels=measured)"
             )
         estimator = cast(nn.Module, network.estimator)
-        kernel = self.distance(estimator(batch["lr"]), batch["kernel"], batch.get("confidence"))
+        kernel = kernel_loss(estimator(batch["lr"]), batch["kernel"], batch.get("confidence"))
         return {"kernel": kernel, "loss": kernel}
 
 

@@ -6,7 +6,7 @@ from torch import nn
 from torch.nn import functional as F
 
 from arcsr_lightning.blocks import BilinearUp, CueHead, TransposedUp
-from arcsr_lightning.losses import kernel_divergence
+from arcsr_lightning.losses import kernel_loss
 from arcsr_lightning.networks import ArcSR, ConstantKernel, CueEstimator, KernelEstimator, Restorer
 from arcsr_lightning.operators import local_contrast_normalised, motion_cues
 
@@ -110,7 +110,7 @@ def test_a_constant_kernel_becomes_the_mean_of_what_it_is_taught():
     optimizer = torch.optim.Adam(estimator.parameters(), lr=1e-3)
     for _ in range(300):
         optimizer.zero_grad()
-        kernel_divergence(estimator(torch.rand(4, 3, 6, 5)), truth).backward()
+        kernel_loss(estimator(torch.rand(4, 3, 6, 5)), truth).backward()
         optimizer.step()
     kernel = estimator(torch.rand(2, 3, 3, 4))
     assert kernel.shape == (2, 9, 3, 4)
