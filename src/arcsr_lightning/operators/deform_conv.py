@@ -1,8 +1,14 @@
 """Deformable convolution, with torchvision's arguments and meaning, but without needing torchvision."""
 
+from collections.abc import Sequence
+from typing import Any
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor
+from torch.autograd.function import once_differentiable
+
+from arcsr_lightning.operators import native
 
 try:  # a torchvision built for another torch fails here, in more ways than ImportError
     from torchvision.ops import deform_conv2d as _torchvision_deform_conv2d
@@ -26,7 +32,9 @@ def deform_conv2d(
     Tap t of output pixel p reads x at p * stride - padding + position(t) * dilation + offset[t, p], bilinearly, with
     zeros outside the image. Offsets of zero give conv2d. The number of weight groups is C / weight.shape[1]; that of
     offset groups follows from the channels of offset.
-    Uses torchvision's operator where torchvision is installed and loads, deform_conv2d_plain otherwise.
+    On a CPU, with one group of either kind, a library computes it that is compiled at first use (operators.native); on
+    CUDA torchvision's operator, where torchvision is installed and loads; deform_conv2d_plain otherwise. First
+    derivatives only. Half precision is computed in float32, and offsets with it.
 
     Args:
         x: (B, C, H, W), any range.
@@ -41,22 +49,17 @@ def deform_conv2d(
     Raises:
         ValueError: the shapes do not fit together.
     """
-    if _torchvision_deform_conv2d is None or x.is_meta:  # counters of operations know only torch's own
-        return deform_conv2d_plain(x, offset, weight, bias, stride, padding, dilation)
     stride, padding, dilation = _pair(stride), _pair(padding), _pair(dilation)
     _check_shapes(x, offset, weight, bias, stride, padding, dilation)
-    exact = torch.promote_types(x.dtype, torch.float32)  # torchvision knows no bfloat16
-    bias = bias if bias is None else bias.to(exact)
-    out = _torchvision_deform_conv2d(
-        x.to(exact),
-        offset.to(exact),
-        weight.to(exact),
-        bias,
-        stride=stride,
-        padding=padding,
-        dilation=dilation,
-    )
-    return out.to(x.dtype)
+    exact = torch.promote_types(x.dtype, torch.float32)  # half precision cannot tell neighbouring pixels apart
+    inputs = (x.to(exact), offset.to(exact), weight.to(exact), bias if bias is None else bias.to(exact))
+    one_group = weight.shape[1] == x.shape[1] and offset.shape[1] == 2 * weight[0, 0].numel()
+    if one_group and native.takes(*inputs):
+        return _DeformConv2d.apply(*inputs, stride, padding, dilation).to(x.dtype)
+    if _torchvision_deform_conv2d is not None and x.is_cuda:
+        out = _torchvision_deform_conv2d(*inputs, stride=stride, padding=padding, dilation=dilation)
+        return out.to(x.dtype)
+    return deform_conv2d_plain(x, offset, weight, bias, stride, padding, dilation)
 
 
 def deform_conv2d_plain(
@@ -96,6 +99,73 @@ def deform_conv2d_plain(
         )  # (B, groups, O/groups, Ho*Wo)
     out = out.view(batch, out_channels, out_height, out_width).to(x.dtype)
     return out if bias is None else out + bias.to(x.dtype)[:, None, None]
+
+
+class _DeformConv2d(torch.autograd.Function):
+    @staticmethod
+    def forward(
+        ctx: Any,
+        x: Tensor,
+        offset: Tensor,
+        weight: Tensor,
+        bias: Tensor | None,
+        stride: tuple[int, int],
+        padding: tuple[int, int],
+        dilation: tuple[int, int],
+    ) -> Tensor:
+        ctx.save_for_backward(x, offset, weight)
+        ctx.geometry = stride, padding, dilation
+        return (_opaque_convolve if torch.compiler.is_compiling() else _convolve)(
+            x, offset, weight, bias, stride, padding, dilation
+        )
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, grad_out: Tensor) -> tuple[Tensor | None, ...]:
+        compute: Any = _opaque_gradients if torch.compiler.is_compiling() else _gradients
+        gradients = compute(grad_out, *ctx.saved_tensors, *ctx.geometry)
+        return *gradients, grad_out.sum((0, 2, 3)) if ctx.needs_input_grad[3] else None, None, None, None
+
+
+def _convolve(
+    x: Tensor,
+    offset: Tensor,
+    weight: Tensor,
+    bias: Tensor | None,
+    stride: Sequence[int],
+    padding: Sequence[int],
+    dilation: Sequence[int],
+) -> Tensor:
+    return native.deform_conv2d(x.contiguous(), offset.contiguous(), weight, bias, stride, padding, dilation)
+
+
+def _gradients(
+    grad_out: Tensor,
+    x: Tensor,
+    offset: Tensor,
+    weight: Tensor,
+    stride: Sequence[int],
+    padding: Sequence[int],
+    dilation: Sequence[int],
+) -> tuple[Tensor, Tensor, Tensor]:
+    """The gradients for x, offset and weight."""
+    inputs = (grad_out.contiguous(), x.contiguous(), offset.contiguous(), weight)
+    return native.deform_conv2d_gradients(*inputs, stride, padding, dilation)
+
+
+# For torch.compile, which cannot see through ctypes: operators that it takes as they are.
+_opaque_convolve = torch.library.custom_op("arcsr_lightning::deform_conv2d_cpu", _convolve, mutates_args=())
+_opaque_gradients = torch.library.custom_op("arcsr_lightning::deform_conv2d_cpu_gradients", _gradients, mutates_args=())
+
+
+@_opaque_convolve.register_fake
+def _(x: Tensor, offset: Tensor, weight: Tensor, *_: Any) -> Tensor:
+    return x.new_empty(x.shape[0], weight.shape[0], *offset.shape[2:])
+
+
+@_opaque_gradients.register_fake
+def _(grad_out: Tensor, x: Tensor, offset: Tensor, weight: Tensor, *_: Any) -> tuple[Tensor, Tensor, Tensor]:
+    return x.new_empty(x.shape), offset.new_empty(offset.shape), weight.new_empty(weight.shape)
 
 
 def _steps(count: int, size: int, like: Tensor) -> Tensor:

@@ -1,0 +1,102 @@
+"""The library of operators.cpp: compiled for this processor at first use, kept in a cache folder of the user."""
+
+import ctypes
+import functools
+import hashlib
+import logging
+import os
+import platform
+import shlex
+import shutil
+import subprocess
+import tempfile
+from pathlib import Path
+
+import torch
+from filelock import FileLock
+
+from arcsr_lightning.errors import first_line
+from arcsr_lightning.files import write_aside
+
+SOURCE = Path(__file__).with_name("operators.cpp")
+FLAGS = ("-std=c++17", "-O3", "-march=native", "-fno-math-errno", "-fno-trapping-math", "-fopenmp", "-shared", "-fPIC")
+COMPILERS = ("c++", "clang++")  # after $CXX
+SECONDS = 300  # that a compiler may take
+
+log = logging.getLogger(__name__)
+
+
+class NoLibraryError(Exception):
+    """Why there is no library."""
+
+
+@functools.cache
+def load() -> ctypes.CDLL | None:
+    """Return the library, built first where it is not in the cache; None, with one line in the log, where it cannot be.
+
+    ``ARCSR_NATIVE=0`` in the environment means none.
+    """
+    try:
+        if os.environ.get("ARCSR_NATIVE") == "0":
+            raise NoLibraryError("ARCSR_NATIVE=0")
+        if not torch.backends.cpu.get_cpu_capability().startswith("AVX"):
+            raise NoLibraryError("this processor lacks AVX2")
+        return _open(_compiler())
+    except (NoLibraryError, OSError, RuntimeError, subprocess.SubprocessError) as error:
+        log.info("Convolutions with own kernels or offsets run in PyTorch, a few times slower: %s", first_line(error))
+        return None
+
+
+def cache_folder() -> Path:
+    """Where libraries are kept: a folder of the user's cache."""
+    return Path(os.environ.get("XDG_CACHE_HOME") or "~/.cache").expanduser() / "arcsr_lightning"
+
+
+def _compiler() -> list[str]:
+    for command in (os.environ.get("CXX", ""), *COMPILERS):
+        name, *options = shlex.split(command) or [""]  # "ccache g++"
+        if path := shutil.which(name):
+            return [path, *options]
+    raise NoLibraryError("no C++ compiler is found; CXX may name one")
+
+
+def _open(compiler: list[str]) -> ctypes.CDLL:
+    """The library of the cache, or one that is built there, or where nothing can be written there, for this process."""
+    path = cache_folder() / f"operators-{_key(compiler)}.so"
+    if not path.exists():
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            with FileLock(path.with_suffix(".lock")):
+                if not path.exists():
+                    _build(compiler, path)
+        except OSError:  # such as a home that is read-only
+            with tempfile.TemporaryDirectory() as folder:
+                _build(compiler, Path(folder) / path.name)
+                return ctypes.CDLL(str(Path(folder) / path.name))  # stays mapped when its file is gone
+    return ctypes.CDLL(str(path))
+
+
+def _key(compiler: list[str]) -> str:
+    """Of everything that the library depends on."""
+    parts = (SOURCE.read_bytes(), repr(FLAGS).encode(), repr(compiler).encode(), _processor().encode())
+    return hashlib.sha256(b"\0".join(parts)).hexdigest()[:20]
+
+
+@functools.cache
+def _processor() -> str:
+    """What the processor is and can."""
+    try:
+        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
+    except OSError:  # not Linux
+        return f"{platform.machine()} {platform.processor()}"
+    return "\n".join(sorted({line for line in lines if line.startswith(("vendor", "cpu family", "model", "flags"))}))
+
+
+def _build(compiler: list[str], path: Path) -> None:
+    with write_aside(path) as aside:
+        command = [*compiler, *FLAGS, str(SOURCE), "-o", str(aside)]
+        done = subprocess.run(command, capture_output=True, text=True, stdin=subprocess.DEVNULL, timeout=SECONDS)
+        if done.returncode:
+            errors = [line for line in done.stderr.splitlines() if "error" in line] or [done.stderr or "it failed"]
+            raise NoLibraryError(f"{shlex.join(compiler)}: {first_line(Exception(errors[0]))}")
+        ctypes.CDLL(str(aside))  # raises where it does not load
