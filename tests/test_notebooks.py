@@ -30,7 +30,7 @@ def test_runs_from_top_to_bottom(path, tmp_path, monkeypatch):
     )
     client.execute()  # raises with the traceback of the first cell that fails
     kinds = [kind for cell in notebook.cells for output in cell.get("outputs", []) for kind in output.get("data", {})]
-    assert kinds.count("image/png") == 6
+    assert kinds.count("image/png") == 7
 
 
 def test_there_are_notebooks():
