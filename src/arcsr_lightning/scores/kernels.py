@@ -1,0 +1,101 @@
+"""How right estimated kernels are, over all pixels of all images: what single images cannot say.
+
+One image may be blurred alike everywhere; a correlation, or what a constant kernel would reach, means something over
+many. An image leaves a ``KernelRow``, small whatever its size; ``kernel_scores`` makes figures of all rows.
+"""
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+from arcsr_lightning.scores.metrics import best_constant_kernel, blur_amount, blur_direction
+
+SAMPLED = 256  # pixels of an image, on a grid, by which the best constant kernel is found
+
+
+class KernelRow(NamedTuple):
+    """What is kept of one image and method: moments, and kernels of sampled pixels."""
+
+    method: str
+    noise_level: float
+    name: str
+    error: float
+    amount: Tensor  # ``moments`` of blur_amount
+    direction: Tensor  # ``moments`` of blur_direction
+    truth: Tensor  # (ks*ks, SAMPLED or fewer), float16
+    weight: Tensor  # (SAMPLED or fewer,), of these pixels
+
+
+def kernel_row(
+    method: str, noise_level: float, name: str, estimate: Tensor, truth: Tensor, confidence: Tensor | None = None
+) -> KernelRow:
+    """Compare the kernels of one image, (ks*ks, H, W) twice, every pixel weighted by its confidence (1, H, W)."""
+    weight = torch.ones_like(truth[:1]) if confidence is None else confidence
+    distance = (estimate - truth).abs().sum(0, keepdim=True)
+    chosen = torch.linspace(0, weight.numel() - 1, min(SAMPLED, weight.numel()), device=truth.device).long()
+    amounts, directions = (
+        moments(measure(estimate[None])[0], measure(truth[None])[0], weight)
+        for measure in (blur_amount, blur_direction)
+    )
+    return KernelRow(
+        method,
+        float(noise_level),
+        name,
+        float((weight * distance).sum() / weight.sum().clamp_min(1e-6)),
+        amounts.cpu(),
+        directions.cpu(),
+        truth.flatten(1)[:, chosen].half().cpu(),
+        weight.flatten()[chosen].cpu(),
+    )
+
+
+def moments(estimate: Tensor, truth: Tensor, weight: Tensor) -> Tensor:
+    """The weighted sums that a correlation needs, which add up over images.
+
+    Args:
+        estimate, truth: (C, H, W).
+        weight: (1, H, W).
+
+    Returns:
+        (4 + 2C,), float64: of one, of xy, xx and yy over all components, of x and of y for each component.
+    """
+    x, y, w = estimate.double(), truth.double(), weight.double()
+    products = torch.stack([w.sum(), (w * x * y).sum(), (w * x * x).sum(), (w * y * y).sum()])
+    return torch.cat([products, (w * x).sum((1, 2)), (w * y).sum((1, 2))])
+
+
+def correlation(total: Tensor) -> float:
+    """``metrics.field_correlation``, of the sum of ``moments``."""
+    count, xy, xx, yy = total[:4]
+    x, y = total[4:].chunk(2)
+    covariance, x_variance, y_variance = (
+        square - (a * b).sum() / count for square, a, b in ((xy, x, y), (xx, x, x), (yy, y, y))
+    )
+    norm = (x_variance.clamp_min(0) * y_variance.clamp_min(0)).sqrt()
+    return float(covariance / norm) if norm > 1e-9 * count else 0.0
+
+
+def kernel_scores(rows: Sequence[KernelRow]) -> dict[str, float]:
+    """Score the kernels of one method at one noise level.
+
+    Returns:
+        ``kernel_skill``: 1 - error / error of the one kernel that is best for all images together (1 is right
+        everywhere, 0 what a constant would reach); ``kernel_amount`` and ``kernel_direction``: correlation over all
+        pixels of estimated and true ``blur_amount`` and ``blur_direction``.
+    """
+    truth = torch.cat([row.truth for row in rows], dim=1).float()  # (ks*ks, pixels)
+    weight = torch.cat([row.weight for row in rows])
+    trusted = weight >= 0.5 * weight.max()
+    constant = best_constant_kernel(truth[None, :, None, trusted])
+    distances = [(constant[:, None] - row.truth.float()).abs().sum(0) for row in rows]
+    constant_error = sum(
+        float((row.weight * distance).sum() / row.weight.sum().clamp_min(1e-6))
+        for row, distance in zip(rows, distances, strict=True)
+    )
+    return {
+        "kernel_skill": 1 - sum(row.error for row in rows) / constant_error if constant_error else 0.0,
+        "kernel_amount": correlation(torch.stack([row.amount for row in rows]).sum(0)),
+        "kernel_direction": correlation(torch.stack([row.direction for row in rows]).sum(0)),
+    }

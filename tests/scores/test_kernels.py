@@ -1,0 +1,71 @@
+"""Figures over all pixels of all images, from rows that are kept of single ones."""
+
+import pytest
+import torch
+
+from arcsr_lightning.scores.kernels import kernel_row, kernel_scores
+from arcsr_lightning.scores.metrics import (
+    best_constant_kernel,
+    blur_amount,
+    blur_direction,
+    field_correlation,
+    kernel_error,
+)
+
+
+def fields(seed: int, *sizes: tuple[int, int]) -> list[torch.Tensor]:
+    """Kernels (1, 25, H, W) that differ from image to image more than within one."""
+    generator = torch.Generator().manual_seed(seed)
+    return [
+        torch.softmax(
+            2 * torch.randn(1, 25, 1, 1, generator=generator) + torch.randn(1, 25, *size, generator=generator), 1
+        )
+        for size in sizes
+    ]
+
+
+def rows(estimates, truths, confidences=(None, None)):
+    parts = zip("ab", estimates, truths, confidences, strict=True)
+    return [kernel_row("m", 0, name, estimate[0], truth[0], confidence) for name, estimate, truth, confidence in parts]
+
+
+def test_correlations_are_those_of_all_pixels_together():
+    truths = fields(0, (6, 9), (5, 4))
+    estimates = [(x + 2 * y) / 3 for x, y in zip(fields(1, (6, 9), (5, 4)), truths, strict=True)]
+    scores = kernel_scores(rows(estimates, truths))
+    for name, measure in (("kernel_amount", blur_amount), ("kernel_direction", blur_direction)):
+        expected = field_correlation([measure(x) for x in estimates], [measure(x) for x in truths])
+        assert 0.1 < expected < 0.99
+        assert scores[name] == pytest.approx(expected, abs=1e-6)
+
+
+def test_skill_is_against_the_best_kernel_for_all_images():
+    truths = fields(0, (8, 8), (4, 4))  # few enough pixels that all are sampled
+    estimates = [(x + 3 * y) / 4 for x, y in zip(fields(1, (8, 8), (4, 4)), truths, strict=True)]
+    pixels = torch.cat([truth.flatten(2) for truth in truths], 2)[..., None]
+    constant = best_constant_kernel(pixels)[None, :, None, None]
+    ours, its = (
+        sum(kernel_error(x, y).item() for x, y in zip(xs, truths, strict=True)) for xs in (estimates, [constant] * 2)
+    )
+    assert kernel_scores(rows(estimates, truths))["kernel_skill"] == pytest.approx(1 - ours / its, abs=1e-3)
+
+
+def test_one_kernel_for_all_is_without_skill_and_the_truth_is_all_of_it():
+    truths = fields(0, (8, 8), (4, 4))
+    pixels = torch.cat([truth.flatten(2) for truth in truths], 2)[..., None]
+    constant = best_constant_kernel(pixels)[None, :, None, None]
+    scores = kernel_scores(rows([constant.expand_as(truth) for truth in truths], truths))
+    assert scores == pytest.approx({"kernel_skill": 0, "kernel_amount": 0, "kernel_direction": 0}, abs=1e-3)
+    assert kernel_scores(rows(truths, truths)) == pytest.approx(
+        {"kernel_skill": 1, "kernel_amount": 1, "kernel_direction": 1}
+    )
+
+
+def test_pixels_without_confidence_do_not_count():
+    truths, others = fields(0, (8, 8), (4, 4)), fields(1, (8, 8), (4, 4))
+    left = torch.zeros(1, 8, 8)
+    left[..., :4] = 1
+    estimates = [torch.where(left.bool(), (truths[0] + others[0]) / 2, others[0]), (truths[1] + others[1]) / 2]
+    cut = [x[..., :4] if x.shape[-1] == 8 else x for x in (*estimates, *truths)]
+    weighted = kernel_scores(rows(estimates, truths, (left, None)))
+    assert weighted == pytest.approx(kernel_scores(rows(cut[:2], cut[2:])), abs=1e-5)
