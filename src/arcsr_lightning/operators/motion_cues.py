@@ -27,7 +27,9 @@ def local_mean(x: Tensor, window: int = 13) -> Tensor:
     Returns:
         (B, C, H, W).
     """
-    return F.avg_pool2d(x, window, stride=1, padding=window // 2, count_include_pad=False)
+    half = window // 2
+    rows = F.avg_pool2d(x, (window, 1), stride=1, padding=(half, 0), count_include_pad=False)
+    return F.avg_pool2d(rows, (1, window), stride=1, padding=(0, half), count_include_pad=False)
 
 
 def local_contrast_normalised(x: Tensor, window: int = 13) -> Tensor:
