@@ -15,6 +15,7 @@ import pytest
 
 TINY = (
     "experiment=quickstart",
+    "model=arcsr",  # one stage
     "data=folder",
     "data.batch_size=2",
     "data.num_workers=0",

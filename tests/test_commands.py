@@ -17,6 +17,7 @@ from arcsr_lightning import evaluate, load_model, predict, train
 
 TINY = [
     "experiment=quickstart",
+    "model=arcsr",
     "arcsr.estimator_width=4",
     "arcsr.estimator_levels=2",
     "arcsr.width=4",
@@ -131,7 +132,7 @@ def bad_input() -> dict[str, tuple]:
     gopro = ["experiment=arcsr_gopro", "debug=limit", "print_config=false"]
     return {
         "unknown setting": (train, [*TINY, "optimizer.learning_rate=1"], ["learning_rate"]),
-        "unknown option": (train, [*TINY, "model=swinir"], ["model/swinir", "arcsr"]),
+        "unknown option": (train, ["data=sample", "model=swinir"], ["model/swinir", "arcsr"]),
         "unknown experiment": (train, ["experiment=quikstart"], ["experiment/quikstart", "quickstart"]),
         "even kernel": (train, [*TINY, "kernel_size=6"], ["kernel_size", "odd", "6"]),
         "channels": (train, [*TINY, "arcsr.estimator_width=6"], ["6 is not divisible by 4"]),

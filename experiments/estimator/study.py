@@ -287,10 +287,10 @@ def train(network: nn.Module, variant: Variant, windows: Windows, seconds: float
 def scores(network: nn.Module, images: list[Image], noise: int) -> dict[str, float]:
     network.eval()
     rows, spreads = [], []
-    for number, image in enumerate(images):
+    for image in images:
         estimate = network(image.lr[noise])
         confidence = None if image.confidence is None else image.confidence[0]
-        rows.append(kernel_row("", noise, str(number), estimate[0], image.truth[0], confidence))
+        rows.append(kernel_row(noise, estimate[0], image.truth[0], confidence))
         spreads.append(float(kernel_spread(estimate)))
     return {
         "kernel_error": sum(row.error for row in rows) / len(rows),

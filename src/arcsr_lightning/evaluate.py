@@ -38,7 +38,9 @@ def evaluate(cfg: DictConfig) -> list[Row]:
     if module.test_rows and trainer.is_global_zero:
         hardware = hardware_of(trainer.strategy.root_device, trainer.world_size)
         card = method_card(cfg.method, module.network, saved.config)
-        write_report(cfg.paths.output_dir, module.test_rows, card, launch.as_plain_data(cfg), hardware)
+        write_report(
+            cfg.paths.output_dir, module.test_rows, module.kernel_rows, card, launch.as_plain_data(cfg), hardware
+        )
     return module.test_rows
 
 

@@ -140,7 +140,7 @@ def score(cfg: DictConfig, bench: Workbench) -> dict[str, float]:
         hardware = hardware_of(trainer.strategy.root_device, trainer.world_size)
         config = launch.as_plain_data(cfg)
         card = method_card(cfg.method, module.network, config)
-        write_report(cfg.paths.output_dir, module.test_rows, card, config, hardware)
+        write_report(cfg.paths.output_dir, module.test_rows, module.kernel_rows, card, config, hardware)
     return scalars(trainer)
 
 

@@ -3,7 +3,8 @@
 import pytest
 import torch
 
-from arcsr_lightning.scores.kernels import kernel_row, kernel_scores
+from arcsr_lightning.networks import Restoration
+from arcsr_lightning.scores.kernels import kernel_row, kernel_rows, kernel_scores
 from arcsr_lightning.scores.metrics import (
     best_constant_kernel,
     blur_amount,
@@ -25,8 +26,8 @@ def fields(seed: int, *sizes: tuple[int, int]) -> list[torch.Tensor]:
 
 
 def rows(estimates, truths, confidences=(None, None)):
-    parts = zip("ab", estimates, truths, confidences, strict=True)
-    return [kernel_row("m", 0, name, estimate[0], truth[0], confidence) for name, estimate, truth, confidence in parts]
+    parts = zip(estimates, truths, confidences, strict=True)
+    return [kernel_row(0, estimate[0], truth[0], confidence) for estimate, truth, confidence in parts]
 
 
 def test_correlations_are_those_of_all_pixels_together():
@@ -69,3 +70,18 @@ def test_pixels_without_confidence_do_not_count():
     cut = [x[..., :4] if x.shape[-1] == 8 else x for x in (*estimates, *truths)]
     weighted = kernel_scores(rows(estimates, truths, (left, None)))
     assert weighted == pytest.approx(kernel_scores(rows(cut[:2], cut[2:])), abs=1e-5)
+
+
+def test_a_batch_gives_a_row_per_image_where_kernels_are_known():
+    (truth,) = fields(0, (6, 5))
+    truth = torch.cat([truth, truth.flip(1)])
+    batch = {"kernel": truth, "noise_level": torch.tensor([0.0, 10.0]), "confidence": torch.rand(2, 1, 6, 5)}
+    sr = torch.zeros(2, 3, 24, 20)
+    found = kernel_rows(Restoration(sr, truth.flip(0)), batch)
+    assert [row.noise_level for row in found] == [0, 10]
+    weight = batch["confidence"][1]
+    distance = (truth[0] - truth[1]).abs().sum(0, keepdim=True)
+    assert found[1].error == pytest.approx(float((weight * distance).sum() / weight.sum()))
+    assert torch.equal(found[1].weight, weight.flatten())
+    assert kernel_rows(Restoration(sr), batch) == kernel_rows(Restoration(sr, truth[:, :9]), batch) == []
+    assert kernel_scores([]) == {}

@@ -15,6 +15,7 @@ from arcsr_lightning.scores.report import hardware_of, method_card, score_table,
 from arcsr_lightning.train import train
 
 SCORES = ["psnr_rgb", "ssim_rgb", "psnr_y", "ssim_y"]
+KERNELS = ["kernel_error", "kernel_skill", "kernel_amount", "kernel_direction"]
 COLUMNS = ["method", "data", "noise_level", "images", *SCORES]
 
 
@@ -41,7 +42,7 @@ def test_metrics_json_has_the_documented_form(trained):
         ("arcsr", 10),
     ]
     for entry in report["rows"]:
-        assert list(entry) == COLUMNS + (["kernel_error"] if entry["method"] == "arcsr" else [])
+        assert list(entry) == COLUMNS + (KERNELS if entry["method"] == "arcsr" else [])
         assert (entry["data"], entry["images"]) == ("folder", 3)
     assert report["config"]["model"]["restorer"]["blocks"] == 1
     assert report["protocol"]["border"] == report["config"]["scale"] == 4
@@ -92,7 +93,7 @@ def test_an_evaluation_needs_no_images_but_those_it_scores(trained, photos, tmp_
 
 def test_bicubic_stands_first_at_every_noise_level():
     rows = [row("zeta", noise_level=5), row("aleph", noise_level=5), row("bicubic", noise_level=5), row("aleph")]
-    assert [(mean["noise_level"], mean["method"]) for mean in summary(rows, "sample")] == [
+    assert [(mean["noise_level"], mean["method"]) for mean in summary(rows, "sample", [])] == [
         (0, "aleph"),
         (5, "bicubic"),
         (5, "aleph"),
@@ -104,18 +105,28 @@ def test_a_perfect_image_leaves_valid_json(tmp_path):
     rows = [row("bicubic", score=20.0), row(score=math.inf)]
     config = {"scale": 4, "data": {"name": "sample", "batch_size": 16}}
     card = method_card("bicubic", Bicubic(4), config)
-    write_report(tmp_path, rows, card, config, hardware_of(torch.device("cpu"), 1))
+    write_report(tmp_path, rows, [], card, config, hardware_of(torch.device("cpu"), 1))
     bicubic, perfect = strict((tmp_path / "metrics.json").read_text())["rows"]
     assert bicubic["psnr_rgb"] == 20
     assert perfect["psnr_rgb"] is None
 
 
 def test_the_table_shows_every_method_and_fits_a_terminal():
-    rows = [row("bicubic", score=20.25), row("arcsr_no_dmconv", score=21.5, kernel_error=0.25)]
+    kernels = {"kernel_error": 0.25, "kernel_skill": 0.4, "kernel_amount": 0.8, "kernel_direction": 0.93}
+    rows = [row("bicubic", score=20.25), row("arcsr_no_dmconv", score=21.5, **kernels)]
     console = Console(width=80)
     with console.capture() as capture:
-        console.print(score_table(summary(rows, "sample"), border=4))
+        console.print(score_table(summary(rows, "sample", []), border=4))
     shown = capture.get()
     assert max(map(len, shown.splitlines())) <= 80
-    for text in ("sample, 1 test images", "bicubic", "20.25", "arcsr_no_dmconv", "21.50", "0.250", "4 px border"):
+    for text in (
+        "sample, 1 test images",
+        "bicubic",
+        "20.25",
+        "arcsr_no_dmconv",
+        "21.50",
+        "0.250",
+        "0.93",
+        "4 px border",
+    ):
         assert text in shown

@@ -235,9 +235,10 @@ def test_data_without_kernels_can_tell_nobody():
 
 
 def test_a_stage_without_its_part_is_left_out_and_the_others_see_the_same(configure, tmp_path):
-    staged = ["model=arcsr_staged", "trainer.max_steps=4"]
-    train(configure(tmp_path / "with", *staged, "ablation=mean_kernel"))
-    train(configure(tmp_path / "without", *staged, "ablation=no_kernel"))
+    kernels = "{share:1,trains:[estimator],loss:{_target_:arcsr_lightning.losses.KernelLoss}}"
+    staged = f"+stages={{kernels:{kernels},restore:{{share:1}}}}"
+    for name, ablation in {"with": "mean_kernel", "without": "no_kernel"}.items():
+        train(configure(tmp_path / name, staged, f"ablation={ablation}"))
     with_it, without = (read_saved(tmp_path / name / "model.safetensors").config for name in ("with", "without"))
     assert [stage["stage"] for stage in without["card"]["schedule"]] == ["restore"]
     assert without["card"]["schedule"] == with_it["card"]["schedule"][1:]

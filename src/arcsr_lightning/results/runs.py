@@ -31,6 +31,9 @@ SCORES = {
     "psnr_rgb": (*NUMBER, type(None)),
     "ssim_rgb": NUMBER,
     "kernel_error?": NUMBER,
+    "kernel_skill?": NUMBER,
+    "kernel_amount?": NUMBER,
+    "kernel_direction?": NUMBER,
 }
 CARD = {
     "name": str,

@@ -5,22 +5,21 @@ many. An image leaves a ``KernelRow``, small whatever its size; ``kernel_scores`
 """
 
 from collections.abc import Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
 
+from arcsr_lightning.networks import Restoration
 from arcsr_lightning.scores.metrics import best_constant_kernel, blur_amount, blur_direction
 
 SAMPLED = 256  # pixels of an image, on a grid, by which the best constant kernel is found
 
 
 class KernelRow(NamedTuple):
-    """What is kept of one image and method: moments, and kernels of sampled pixels."""
+    """What is kept of the estimate of one image: moments, and true kernels of sampled pixels."""
 
-    method: str
     noise_level: float
-    name: str
     error: float
     amount: Tensor  # ``moments`` of blur_amount
     direction: Tensor  # ``moments`` of blur_direction
@@ -28,9 +27,19 @@ class KernelRow(NamedTuple):
     weight: Tensor  # (SAMPLED or fewer,), of these pixels
 
 
-def kernel_row(
-    method: str, noise_level: float, name: str, estimate: Tensor, truth: Tensor, confidence: Tensor | None = None
-) -> KernelRow:
+def kernel_rows(restored: Restoration, batch: dict[str, Any]) -> list[KernelRow]:
+    """A row per image of a batch; none where kernels are not known, or not estimated in their size."""
+    estimates, truths = restored.kernel, batch.get("kernel")
+    if estimates is None or truths is None or estimates.shape != truths.shape:
+        return []
+    confidences = batch.get("confidence", [None] * len(truths))
+    return [
+        kernel_row(float(level), *kernels)
+        for level, *kernels in zip(batch["noise_level"], estimates.float(), truths, confidences, strict=True)
+    ]
+
+
+def kernel_row(noise_level: float, estimate: Tensor, truth: Tensor, confidence: Tensor | None = None) -> KernelRow:
     """Compare the kernels of one image, (ks*ks, H, W) twice, every pixel weighted by its confidence (1, H, W)."""
     weight = torch.ones_like(truth[:1]) if confidence is None else confidence
     distance = (estimate - truth).abs().sum(0, keepdim=True)
@@ -40,9 +49,7 @@ def kernel_row(
         for measure in (blur_amount, blur_direction)
     )
     return KernelRow(
-        method,
-        float(noise_level),
-        name,
+        noise_level,
         float((weight * distance).sum() / weight.sum().clamp_min(1e-6)),
         amounts.cpu(),
         directions.cpu(),
@@ -78,13 +85,15 @@ def correlation(total: Tensor) -> float:
 
 
 def kernel_scores(rows: Sequence[KernelRow]) -> dict[str, float]:
-    """Score the kernels of one method at one noise level.
+    """Score the kernels of a test.
 
     Returns:
         ``kernel_skill``: 1 - error / error of the one kernel that is best for all images together (1 is right
         everywhere, 0 what a constant would reach); ``kernel_amount`` and ``kernel_direction``: correlation over all
-        pixels of estimated and true ``blur_amount`` and ``blur_direction``.
+        pixels of estimated and true ``blur_amount`` and ``blur_direction``. Nothing where there are no rows.
     """
+    if not rows:
+        return {}
     truth = torch.cat([row.truth for row in rows], dim=1).float()  # (ks*ks, pixels)
     weight = torch.cat([row.weight for row in rows])
     trusted = weight >= 0.5 * weight.max()

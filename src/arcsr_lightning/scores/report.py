@@ -14,21 +14,31 @@ from torch import nn
 
 from arcsr_lightning.files import write_csv, write_text
 from arcsr_lightning.scores.cost import macs, parameters
+from arcsr_lightning.scores.kernels import KernelRow, kernel_scores
 from arcsr_lightning.scores.protocol import protocol
 from arcsr_lightning.scores.rows import Row, mean_scores
 
 log = logging.getLogger(__name__)
 
-SCORES = {"psnr_rgb": ".2f", "ssim_rgb": ".4f", "psnr_y": ".2f", "ssim_y": ".4f", "kernel_error": ".3f"}
+SCORES = {"psnr_rgb": ".2f", "ssim_rgb": ".4f", "psnr_y": ".2f", "ssim_y": ".4f"}
+SCORES |= {"kernel_error": ".3f", "kernel_skill": ".2f", "kernel_amount": ".2f", "kernel_direction": ".2f"}
 
 
-def summary(rows: list[Row], data: str) -> list[dict[str, Any]]:
-    """One row per method and noise level: means over its images, bicubic first."""
+def summary(rows: list[Row], data: str, kernels: list[KernelRow]) -> list[dict[str, Any]]:
+    """One row per method and noise level: means over its images, bicubic first.
+
+    Args:
+        rows: the scores of every method and image.
+        data: the name of the data set.
+        kernels: of the method beside bicubic, which estimates kernels; none where none are known.
+    """
     groups: dict[tuple[float, bool, str], list[Row]] = {}
     for row in rows:
         groups.setdefault((row["noise_level"], row["method"] != "bicubic", row["method"]), []).append(row)
     return [
-        {"method": method, "data": data, "noise_level": level, "images": len(group)} | mean_scores(group)
+        {"method": method, "data": data, "noise_level": level, "images": len(group)}
+        | mean_scores(group)
+        | (kernel_scores([row for row in kernels if row.noise_level == level]) if method != "bicubic" else {})
         for (level, _, method), group in sorted(groups.items())
     ]
 
@@ -36,6 +46,7 @@ def summary(rows: list[Row], data: str) -> list[dict[str, Any]]:
 def write_report(
     folder: str | Path,
     rows: list[Row],
+    kernels: list[KernelRow],
     method: dict[str, Any],
     config: dict[str, Any],
     hardware: dict[str, Any],
@@ -45,11 +56,12 @@ def write_report(
     Args:
         folder: of the run.
         rows: the scores of every method and image.
+        kernels: what is kept of the estimated kernels of every image.
         method: what :func:`method_card` says of the method that was tested.
         config: the run's configuration, resolved plain data; stored beside the numbers.
         hardware: what :func:`hardware_of` says of this process.
     """
-    means = summary(rows, config["data"]["name"])
+    means = summary(rows, config["data"]["name"], kernels)
     report = {
         "rows": [{key: json_number(value) for key, value in row.items()} for row in means],
         "method": method,

@@ -1,12 +1,13 @@
 """Scores of single images, a row each, and their means."""
 
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
 
 from arcsr_lightning.networks import Restoration
 from arcsr_lightning.scores.metrics import kernel_error, score
 
+T = TypeVar("T")
 Row = dict[str, Any]  # method, name, noise_level and the scores of one image
 
 
@@ -26,11 +27,16 @@ def rows_of(method: str, restored: Restoration, batch: dict[str, Any], border: i
 
 def gather_rows(rows: list[Row]) -> list[Row]:
     """The rows of all ranks, in one order whatever the number of ranks."""
-    if torch.distributed.is_available() and torch.distributed.is_initialized():
-        parts: list[list[Row]] = [[] for _ in range(torch.distributed.get_world_size())]
-        torch.distributed.all_gather_object(parts, rows)
-        rows = [row for part in parts for row in part]
-    return sorted(rows, key=lambda row: (row["noise_level"], row["name"], row["method"]))
+    return sorted(gather(rows), key=lambda row: (row["noise_level"], row["name"], row["method"]))
+
+
+def gather(rows: list[T]) -> list[T]:
+    """The rows of all ranks, rank after rank."""
+    if not (torch.distributed.is_available() and torch.distributed.is_initialized()):
+        return rows
+    parts: list[list[T]] = [[] for _ in range(torch.distributed.get_world_size())]
+    torch.distributed.all_gather_object(parts, rows)
+    return [row for part in parts for row in part]
 
 
 def mean_scores(rows: list[Row]) -> dict[str, float]:

@@ -12,7 +12,8 @@ from torch.optim.lr_scheduler import LRScheduler
 from arcsr_lightning.errors import InputError
 from arcsr_lightning.losses import known_kernel
 from arcsr_lightning.networks import Bicubic, Restoration
-from arcsr_lightning.scores.rows import Row, gather_rows, mean_scores, rows_of
+from arcsr_lightning.scores.kernels import KernelRow, kernel_rows, kernel_scores
+from arcsr_lightning.scores.rows import Row, gather, gather_rows, mean_scores, rows_of
 
 
 class SRModule(pl.LightningModule):
@@ -70,6 +71,7 @@ class SRModule(pl.LightningModule):
         self.bicubic = Bicubic(network.scale)
         self.val_rows: list[Row] = []
         self.test_rows: list[Row] = []
+        self.kernel_rows: list[KernelRow] = []
         freeze_all_but(network, trains)
         if compiled:
             network.compile()
@@ -123,28 +125,30 @@ class SRModule(pl.LightningModule):
         restorations = {"bicubic": self.bicubic(batch["lr"]), self.method: self(batch["lr"], **known)}
         for method, restored in restorations.items():
             rows += rows_of(method, restored, batch, self.network.scale)
+        self.kernel_rows += kernel_rows(restorations[self.method], batch)
         return restorations
 
     def on_validation_epoch_start(self) -> None:
-        self.val_rows = []
+        self.val_rows, self.kernel_rows = [], []
 
     def on_test_epoch_start(self) -> None:
-        self.test_rows = []
+        self.test_rows, self.kernel_rows = [], []
 
     def on_validation_epoch_end(self) -> None:
-        self.log_means("val", gather_rows(self.val_rows))
+        self.log_means("val", gather_rows(self.val_rows), gather(self.kernel_rows))
 
     def on_test_epoch_end(self) -> None:
-        self.test_rows = gather_rows(self.test_rows)
-        self.log_means("test", self.test_rows)
+        self.test_rows, self.kernel_rows = gather_rows(self.test_rows), gather(self.kernel_rows)
+        self.log_means("test", self.test_rows, self.kernel_rows)
 
-    def log_means(self, stage: str, rows: list[Row]) -> None:
-        """Log the network's mean scores, over all rows and for each noise level."""
+    def log_means(self, stage: str, rows: list[Row], kernels: list[KernelRow]) -> None:
+        """Log the network's scores, over all rows and for each noise level."""
         own = [row for row in rows if row["method"] == self.method]
-        levels = sorted({row["noise_level"] for row in own})
-        groups = {"": own} | {f"noise{v:g}/": [row for row in own if row["noise_level"] == v] for v in levels}
-        for prefix, group in groups.items():
-            for name, mean in mean_scores(group).items():
+        for level in (None, *sorted({row["noise_level"] for row in own})):
+            prefix = "" if level is None else f"noise{level:g}/"
+            scores = mean_scores([row for row in own if level in (None, row["noise_level"])])
+            scores |= kernel_scores([row for row in kernels if level in (None, row.noise_level)])
+            for name, mean in scores.items():
                 key = f"{stage}/{prefix}{name.removesuffix('_rgb')}"
                 # Equal on all ranks already; without sync_dist Lightning warns that it may not be.
                 self.log(key, mean, prog_bar=key == "val/psnr", sync_dist=True)

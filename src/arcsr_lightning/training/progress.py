@@ -153,7 +153,7 @@ class ScoreTable(pl.Callback):
         loggers = [logger for logger in trainer.loggers if isinstance(logger, WandbLogger)]
         if not (loggers and module.test_rows):
             return
-        rows = summary(module.test_rows, self.data)
+        rows = summary(module.test_rows, self.data, module.kernel_rows)
         columns = list(dict.fromkeys(name for row in rows for name in row))
         cells = [[json_number(row.get(name)) for name in columns] for row in rows]
         for logger in loggers:
