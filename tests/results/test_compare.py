@@ -146,6 +146,14 @@ def test_a_method_that_is_not_comparable_says_so(job, tmp_path):
     assert "| dasr, not comparable |" in compare(tmp_path).read_text()
 
 
+def test_an_added_skip_is_said_in_the_row_and_in_the_note(tmp_path, job):
+    job("arcsr")
+    job("dasr", edit=lambda report: report["method"].update(skip="bicubic"))
+    text = compare(tmp_path).read_text()
+    assert text.count("| dasr, skip=bicubic |") == 2
+    assert "Its output is added to the bicubic enlargement of its input (skip=bicubic)" in text
+
+
 def test_the_title_says_whether_all_saw_the_same_samples_whatever_their_seeds(job, tmp_path):
     job("arcsr", 0)
     job("arcsr", 1)

@@ -6,8 +6,11 @@ from itertools import pairwise
 import cv2
 import pytest
 import torch
+from torch import nn
 
-from arcsr_lightning import CONF_DIR, compose, evaluate, predict, train
+from arcsr_lightning import CONF_DIR, compose, evaluate, load_model, predict, train
+from arcsr_lightning.blocks import skip_added
+from arcsr_lightning.degradation import upsample
 from arcsr_lightning.launch import as_plain_data, build_loss, build_network
 from arcsr_lightning.runs.stages import stages_of
 from arcsr_lightning.runs.weights import read_saved
@@ -45,6 +48,7 @@ TINY = {  # what makes each of them small
         "cmos.code_groups=2",
     ],
 }
+OWN_SKIP = ("arcsr", "arcsr_staged")  # of the methods, which skip=bicubic leaves as they are
 NEEDS_KERNELS = {"manet": "manet_pairs", "cmos": "cmos_proxy", "arcsr_staged": "arcsr"}  # and what does without
 METHODS = sorted(path.stem for path in CONF_DIR.glob("model/*.yaml"))
 TRAINED = [method for method in METHODS if method != "bicubic"]
@@ -136,6 +140,39 @@ def test_a_method_trains_resumes_evaluates_and_predicts(method, photos, syntheti
     assert cv2.imread("sr.png").shape == (52, 68, 3)
 
 
+def fresh(method: str, *settings: str) -> nn.Module:
+    torch.manual_seed(0)
+    cfg = compose(["data=sample", f"model={method}", *sizes(method), "kernel_size=3", *settings])
+    return build_network(cfg.model).eval()
+
+
+@pytest.mark.parametrize("method", [method for method in TRAINED if method not in OWN_SKIP])
+def test_a_skip_brings_a_fresh_network_to_bicubic_upscaling(method):
+    lr = upsample(torch.rand(2, 3, 4, 4, generator=torch.Generator().manual_seed(0)), 4).clamp(0, 1)
+    bicubic = upsample(lr, 4)
+    with torch.no_grad():
+        without, added = (fresh(method, f"skip={skip}")(lr).sr - bicubic for skip in ("null", "bicubic"))
+    assert without.abs().mean() > 0.1
+    assert added.abs().mean() < 0.01  # UDKE's data steps change the image by that much
+
+
+@pytest.mark.parametrize("method", OWN_SKIP)
+def test_a_method_with_a_skip_of_its_own_is_left_as_it_is(method):
+    plain, asked = fresh(method), fresh(method, "skip=bicubic")
+    assert skip_added(asked) is None
+    for one, other in zip(plain.parameters(), asked.parameters(), strict=True):
+        assert torch.equal(one, other)
+
+
+@pytest.mark.parametrize("method", [method for method in TRAINED if method not in OWN_SKIP])
+def test_a_skip_is_trained_with_kept_with_the_weights_and_said(method, photos, synthetic, run, tmp_path):
+    common = [*COMMON, *synthetic, f"model={method}", *sizes(method), "skip=bicubic"]
+    run(train, *common, f"trainer.max_steps={steps(method)}")
+    (report,) = tmp_path.glob("logs/quickstart/runs/*/metrics.json")
+    assert json.loads(report.read_text())["method"]["skip"] == "bicubic"
+    assert skip_added(load_model(report.with_name("model.safetensors"))) == "bicubic"
+
+
 @pytest.mark.parametrize("method", [method for method in TRAINED if method not in NEEDS_KERNELS])
 def test_a_method_without_need_of_kernels_learns_from_real_frames(method, real, run, tmp_path):
     run(
@@ -171,6 +208,7 @@ def test_a_method_that_needs_kernels_says_so_where_there_are_none(method, other,
         (["model=manet", *TINY["manet"], "stage=kernel"], ["stage=kernel", "kernels, true_kernels"]),
         (["model=manet", *TINY["manet"], "trainer.max_steps=2"], ["trainer.max_steps=2", "3 stages"]),
         (["model=rrdb", *TINY["rrdb"], "stage=kernels"], ["no stage of method=rrdb"]),
+        (["model=manet", *TINY["manet"], "skip=bilinear"], ["skip must be null or bicubic", "'bilinear'"]),
     ],
 )  # fmt: skip
 def test_what_a_method_cannot_do_is_said_in_one_line(arguments, words, synthetic, run, capsys):

@@ -56,6 +56,7 @@ def cost_columns(card: dict[str, Any]) -> dict[str, Any]:
     return {
         "parameters": card["parameters"],
         "gmacs_lr64": None if card["gmacs_lr64"] is None else round(card["gmacs_lr64"], 3),
+        "skip": card.get("skip"),
         "learnt_from": " + ".join(card.get("supervision") or []) or "nothing",
         "steps": " + ".join(f"{stage.get('stage') or ''} {stage['steps']}".strip() for stage in schedule) or "none",
         "batch_size": card["batch_size"] if schedule else None,

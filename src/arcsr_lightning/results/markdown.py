@@ -137,8 +137,11 @@ def cost_cells(section: Section) -> list[list[str]]:
 
 
 def method_cell(entry: Entry) -> str:
-    """The method, and whether its figures may be compared."""
-    return entry.label if entry.card.get("comparable", True) else f"{entry.label}, not comparable"
+    """The method, whether a skip was added to it, and whether its figures may be compared."""
+    skip = f"skip={entry.card['skip']}" if entry.card.get("skip") else ""
+    marks = [skip] if skip and skip not in entry.label else []
+    marks += [] if entry.card.get("comparable", True) else ["not comparable"]
+    return ", ".join([entry.label, *marks])
 
 
 def seeds_cell(entry: Entry) -> str:
@@ -185,6 +188,8 @@ def unfinished_lines(study: Study) -> list[str]:
 def method_note(method: str, card: dict[str, Any]) -> str:
     """The note on a method, in sentences."""
     deviations = [sentence.rstrip(".") for sentence in card.get("deviations") or []]
+    if card.get("skip"):
+        deviations.append(f"Its output is added to the {card['skip']} enlargement of its input (skip={card['skip']})")
     parts = [
         card.get("publication") or "",
         f"Represents {card['represents']}" if card.get("represents") else "",

@@ -37,6 +37,7 @@ CARD = {
     "parameters": int,
     "gmacs_lr64": (*NUMBER, type(None)),
     "batch_size": int,
+    "skip?": str,
     "publication?": str,
     "represents?": str,
     "note?": str,

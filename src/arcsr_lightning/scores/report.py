@@ -12,6 +12,7 @@ from rich.console import Console
 from rich.table import Table
 from torch import nn
 
+from arcsr_lightning.blocks import skip_added
 from arcsr_lightning.files import write_csv, write_text
 from arcsr_lightning.scores.cost import macs, parameters
 from arcsr_lightning.scores.protocol import protocol
@@ -87,6 +88,7 @@ def method_card(name: str, network: nn.Module, trained: dict[str, Any]) -> dict[
         "parameters": parameters(network),
         "gmacs_lr64": None if counted is None else counted / 1e9,
         "batch_size": trained["data"]["batch_size"],
+        "skip": skip_added(network),
     } | (trained.get("card") or {})
 
 

@@ -7,6 +7,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from arcsr_lightning.blocks import ImageSkip
 from arcsr_lightning.degradation.blur import to_lr_taps
 from arcsr_lightning.degradation.resize import downsample
 from arcsr_lightning.errors import InputError, check_odd
@@ -34,6 +35,7 @@ class UDKE(nn.Module):
         downsampler: "bicubic", the filter of this package's LR images, or "stride", the publication's [::s, ::s].
         border: what the image step takes images to be: "repeat" continues them by repetition, with no residual
             outside; "circular", the publication's, has opposite borders meet.
+        skip: of NetX.
         lr_kernel_size: side of the kernels it returns, in LR pixels, odd; None is the smallest that holds them.
 
     Shapes: RGB in [0, 1], (B, 3, H, W) -> ``Restoration`` of sr (B, 3, scale*H, scale*W) and
@@ -53,6 +55,7 @@ class UDKE(nn.Module):
         hyper_width: int = 256,
         downsampler: str = "bicubic",
         border: str = "repeat",
+        skip: str | None = None,
         lr_kernel_size: int | None = None,
     ) -> None:
         super().__init__()
@@ -79,7 +82,7 @@ class UDKE(nn.Module):
         self.margin = reach if border == "repeat" else 0
 
         self.hyper_nets = nn.ModuleList(HyPaNet(hyper_width) for _ in range(stages))
-        self.image_net = NetX(width, blocks)
+        self.image_net = NetX(width, blocks, skip)
         self.kernel_net = NetK(width)
 
     def forward(self, lr: Tensor, noise_level: Tensor | None = None) -> Restoration:
@@ -141,10 +144,12 @@ class HyPaNet(nn.Module):
 class NetX(nn.Module):
     """The prior of the image: a U-Net of residual blocks without biases, told the noise to remove, 1 / sqrt(beta).
 
+    ``skip`` is that of an ``ImageSkip``, which adds the image that came in, at first the enlarged LR image.
+
     Shapes: (B, 3, H, W), sides 7 or more, and beta (B,) -> (B, 3, H, W).
     """
 
-    def __init__(self, width: int = 64, blocks: int = 4) -> None:
+    def __init__(self, width: int = 64, blocks: int = 4, skip: str | None = None) -> None:
         super().__init__()
         widths = [width * 2**level for level in range(4)]
         self.head = nn.Conv2d(4, width, 3, padding=1, bias=False)
@@ -154,6 +159,7 @@ class NetX(nn.Module):
         self.ups = nn.ModuleList(nn.ConvTranspose2d(2 * fine, fine, 2, stride=2, bias=False) for fine in widths[-2::-1])
         self.decoder = nn.ModuleList(residual_blocks(channels, blocks) for channels in widths[-2::-1])
         self.tail = nn.Conv2d(width, 3, 3, padding=1, bias=False)
+        self.skip = ImageSkip(skip, self.tail, scale=1)
 
     def forward(self, x: Tensor, beta: Tensor) -> Tensor:
         height, width = x.shape[-2:]
@@ -167,7 +173,7 @@ class NetX(nn.Module):
         features = self.body(features)
         for up, level in zip(self.ups, self.decoder, strict=True):
             features = level(up(features + skips.pop()))
-        return self.tail(features + skips.pop())[..., :height, :width]
+        return self.skip(self.tail(features + skips.pop())[..., :height, :width], x)
 
 
 class NetK(nn.Module):
