@@ -38,6 +38,9 @@ TINY = {  # what makes each of them small
         "redegnet.sr_growth=4",
         "redegnet.sr_blocks=1",
     ],
+    "srcnn": ["srcnn.widths=[4,2]"],
+    "espcn": ["espcn.widths=[4,2]"],
+    "rdn": ["rdn.width=4", "rdn.growth=3", "rdn.blocks=2", "rdn.layers=2"],
     "cmos": [
         "cmos.estimator_width=6",
         "cmos.stem=4",
@@ -103,6 +106,7 @@ def elsewhere(tmp_path, monkeypatch):
 
 def test_every_published_rival_is_there():
     assert {"bicubic", "rrdb", "dasr", "manet", "udke", "redegnet", "cmos", "arcsr"} <= set(METHODS)
+    assert {"srcnn", "srcnn_955", "espcn", "rdn"} <= set(METHODS)  # of the related work
     assert {"manet_pairs", "manet_reblur", "udke_lite", "redegnet_gan", "cmos_proxy"} <= set(METHODS)
 
 
