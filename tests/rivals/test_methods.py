@@ -41,6 +41,7 @@ TINY = {  # what makes each of them small
     "srcnn": ["srcnn.widths=[4,2]"],
     "espcn": ["espcn.widths=[4,2]"],
     "rdn": ["rdn.width=4", "rdn.growth=3", "rdn.blocks=2", "rdn.layers=2"],
+    "nafnet": ["nafnet.width=4", "nafnet.encoder=[1,1]", "nafnet.decoder=[1,1]"],
     "cmos": [
         "cmos.estimator_width=6",
         "cmos.stem=4",
@@ -51,7 +52,7 @@ TINY = {  # what makes each of them small
         "cmos.code_groups=2",
     ],
 }
-OWN_SKIP = ("arcsr", "arcsr_staged")  # of the methods, which skip=bicubic leaves as they are
+OWN_SKIP = ("arcsr", "arcsr_staged", "nafnet")  # of the methods, which skip=bicubic leaves as they are
 NEEDS_KERNELS = {"manet": "manet_pairs", "cmos": "cmos_proxy", "arcsr_staged": "arcsr"}  # and what does without
 METHODS = sorted(path.stem for path in CONF_DIR.glob("model/*.yaml"))
 TRAINED = [method for method in METHODS if method != "bicubic"]
@@ -106,7 +107,7 @@ def elsewhere(tmp_path, monkeypatch):
 
 def test_every_published_rival_is_there():
     assert {"bicubic", "rrdb", "dasr", "manet", "udke", "redegnet", "cmos", "arcsr"} <= set(METHODS)
-    assert {"srcnn", "srcnn_955", "espcn", "rdn"} <= set(METHODS)  # of the related work
+    assert {"srcnn", "srcnn_955", "espcn", "rdn", "nafnet"} <= set(METHODS)  # of the related work
     assert {"manet_pairs", "manet_reblur", "udke_lite", "redegnet_gan", "cmos_proxy"} <= set(METHODS)
 
 
