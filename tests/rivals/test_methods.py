@@ -42,6 +42,7 @@ TINY = {  # what makes each of them small
     "espcn": ["espcn.widths=[4,2]"],
     "rdn": ["rdn.width=4", "rdn.growth=3", "rdn.blocks=2", "rdn.layers=2"],
     "nafnet": ["nafnet.width=4", "nafnet.encoder=[1,1]", "nafnet.decoder=[1,1]"],
+    "ikc": ["ikc.width=4", "ikc.blocks=1", "ikc.code=5", "ikc.code_samples=20", "ikc.iterations=2"],
     "cmos": [
         "cmos.estimator_width=6",
         "cmos.stem=4",
@@ -53,7 +54,12 @@ TINY = {  # what makes each of them small
     ],
 }
 OWN_SKIP = ("arcsr", "arcsr_staged", "nafnet")  # of the methods, which skip=bicubic leaves as they are
-NEEDS_KERNELS = {"manet": "manet_pairs", "cmos": "cmos_proxy", "arcsr_staged": "arcsr"}  # and what does without
+NEEDS_KERNELS = {  # and what does without
+    "arcsr_staged": "arcsr",
+    "cmos": "cmos_proxy",
+    "ikc": "udke",
+    "manet": "manet_pairs",
+}
 METHODS = sorted(path.stem for path in CONF_DIR.glob("model/*.yaml"))
 TRAINED = [method for method in METHODS if method != "bicubic"]
 COMMON = [
@@ -86,8 +92,8 @@ BLUR = ["degradation.blur.kernel_size=5", "degradation.blur.max_length=4"]  # wh
 
 
 def blur_of(method: str) -> list[str]:
-    """On real frames only MANet reads the blur model: it fits its code to the kernels drawn from it."""
-    return BLUR if method.startswith("manet") else []
+    """On real frames only MANet and IKC read the blur model: they fit their codes to the kernels drawn from it."""
+    return BLUR if method.startswith(("manet", "ikc")) else []
 
 
 @pytest.fixture
@@ -107,7 +113,7 @@ def elsewhere(tmp_path, monkeypatch):
 
 def test_every_published_rival_is_there():
     assert {"bicubic", "rrdb", "dasr", "manet", "udke", "redegnet", "cmos", "arcsr"} <= set(METHODS)
-    assert {"srcnn", "srcnn_955", "espcn", "rdn", "nafnet"} <= set(METHODS)  # of the related work
+    assert {"srcnn", "srcnn_955", "espcn", "rdn", "nafnet", "ikc"} <= set(METHODS)  # of the related work
     assert {"manet_pairs", "manet_reblur", "udke_lite", "redegnet_gan", "cmos_proxy"} <= set(METHODS)
 
 
