@@ -119,8 +119,8 @@ def map_terms(
 class BlurMapLoss(nn.Module):
     """Stage 1: L1 on the blur map and cross-entropy on the classes, and half of both on the early estimates.
 
-    Trains the estimator alone. A measured kernel counts as much as it is sure. Without semantics both cross-entropies are
-    those of a single class: zero, with zero gradients, so that the class stream has no aim of its own.
+    Trains the estimator alone. A measured kernel counts as much as it is sure. Without semantics both cross-entropies
+    are those of a single class: zero, with zero gradients, so that the class stream has no aim of its own.
 
     Args:
         blur, semantics: of ``MapTargets``.
