@@ -8,7 +8,7 @@ import pytest
 import torch
 from torch import nn
 
-from arcsr_lightning import CONF_DIR, compose, evaluate, load_model, predict, train
+from arcsr_lightning import CONF_DIR, compose, evaluate, load_model, predict, prepare, train
 from arcsr_lightning.blocks import skip_added
 from arcsr_lightning.degradation import upsample
 from arcsr_lightning.launch import as_plain_data, build_loss, build_network
@@ -61,6 +61,7 @@ NEEDS_KERNELS = {  # and what does without
     "manet": "manet_pairs",
 }
 METHODS = sorted(path.stem for path in CONF_DIR.glob("model/*.yaml"))
+PUBLISHED = sorted(path.stem for path in CONF_DIR.glob("stages/published/*.yaml"))  # with stages of their own there
 TRAINED = [method for method in METHODS if method != "bicubic"]
 COMMON = [
     "kernel_size=3",
@@ -83,11 +84,16 @@ def sizes(method: str) -> list[str]:
     return next(sizes for name, sizes in TINY.items() if method.split("_")[0] == name)
 
 
+def stages(method: str, protocol: str = "paper") -> list[str]:
+    return list(compose(["data=sample", f"model={method}", f"protocol={protocol}"]).stages or ())
+
+
 def steps(method: str) -> int:
     """One for each stage."""
-    return max(1, len(compose(["data=sample", f"model={method}"]).stages or ()))
+    return max(1, len(stages(method)))
 
 
+BY_STAGES = "protocol=published"  # else one
 BLUR = ["degradation.blur.kernel_size=5", "degradation.blur.max_length=4"]  # what kernel_size=3 holds
 
 
@@ -122,17 +128,17 @@ def test_a_method_trains_resumes_evaluates_and_predicts(method, photos, syntheti
     common = [*COMMON, *synthetic, f"model={method}", *sizes(method)]
     run(train, *common, f"trainer.max_steps={steps(method)}", "test=false")
     (folder,) = tmp_path.glob("logs/quickstart/runs/*")
-    stages = list(compose(["data=sample", f"model={method}"]).stages or ())
-    for stage in stages[:-1]:
+    names = stages(method)
+    for stage in names[:-1]:
         assert read_saved(folder / "checkpoints" / stage / "finished.ckpt").config["current_stage"] == stage
-    last = folder / "checkpoints" / (stages[-1] if stages else "") / "last.ckpt"
+    last = folder / "checkpoints" / (names[-1] if names else "") / "last.ckpt"
     assert torch.load(last, weights_only=True)["global_step"] == 1
 
     run(train, *common, f"trainer.max_steps={5 * steps(method)}", "ckpt_path=last", "allow_config_change=true")
     assert torch.load(last, weights_only=True)["global_step"] > 1
     report = json.loads((folder / "metrics.json").read_text())
     assert {row["method"] for row in report["rows"]} == {"bicubic", method}
-    assert [entry["stage"] for entry in report["method"]["schedule"]] == (stages or [None])
+    assert [entry["stage"] for entry in report["method"]["schedule"]] == (names or [None])
     assert set(report["method"]["supervision"]) <= {"pairs", "kernels", "labels"} and report["method"]["supervision"]
     assert report["method"]["represents"] and report["method"]["publication"]
 
@@ -184,6 +190,19 @@ def test_a_skip_is_trained_with_kept_with_the_weights_and_said(method, photos, s
     assert skip_added(load_model(report.with_name("model.safetensors"))) == "bicubic"
 
 
+@pytest.mark.parametrize("method", PUBLISHED)
+def test_a_method_trains_as_its_publication_did(method, synthetic, run, tmp_path):
+    names = stages(method, "published")
+    common = [*COMMON, *synthetic, f"model={method}", *sizes(method), "protocol=published"]
+    averaged = [setting for setting in common if setting != "callbacks.ema=null"]
+    run(train, *averaged, f"trainer.max_steps={len(names)}")
+    (report,) = tmp_path.glob("logs/quickstart/runs/*/metrics.json")
+    card = json.loads(report.read_text())["method"]
+    assert [entry["stage"] for entry in card["schedule"]] == names
+    assert (card["protocol"], card["ema"], card["augmentation"]) == ("published", None, ["SquareSymmetry"])
+    assert all(entry["lr_sum"] > 0 for entry in card["schedule"])
+
+
 @pytest.mark.parametrize("method", [method for method in TRAINED if method not in NEEDS_KERNELS])
 def test_a_method_without_need_of_kernels_learns_from_real_frames(method, real, run, tmp_path):
     run(
@@ -198,6 +217,32 @@ def test_a_method_without_need_of_kernels_learns_from_real_frames(method, real, 
     )
     (exported,) = tmp_path.glob("logs/*/runs/*/model.safetensors")
     assert read_saved(exported).config["method"] == method
+
+
+@pytest.mark.parametrize("protocol", ["paper", "published"])
+@pytest.mark.parametrize("method", ["manet", "cmos"])
+@pytest.mark.parametrize("data", ["gopro", "reds", "pairs"])
+def test_a_method_that_needs_kernels_learns_from_measured_ones(data, method, protocol, request, run, tmp_path):
+    """A window of 9 HR pixels holds kernels of 3 LR pixels."""
+    frames = [*place_of(data, request), "kernel_size=3", "data.kernels=measured", f"data.store={tmp_path}/store"]
+    run(prepare, f"data={data}", *frames)
+    small = [*sizes(method), "manet.kernel_size=9"] if method == "manet" else sizes(method)
+    typed = [f"model={method}", f"protocol={protocol}", *small, *blur_of(method)]
+    typed.append(f"trainer.max_steps={len(stages(method, protocol))}")
+    run(train, *COMMON, "experiment=table2_cpu", "hydra.mode=RUN", "ckpt_path=null", f"data={data}", *frames, *typed)
+    (path,) = tmp_path.glob("logs/*/runs/*/metrics.json")
+    report = json.loads(path.read_text())
+    assert set(report["method"]["supervision"]) == {"kernels", "pairs"}
+    assert ("kernel_error" in report["rows"][1]) == (method == "manet")
+
+
+def place_of(data: str, request) -> list[str]:
+    """What to type for the data set of a test."""
+    if data != "pairs":
+        return [f"data.root={request.getfixturevalue(f'{data}_tree')}"]
+    tree = request.getfixturevalue("gopro_tree") / "train" / "GOPR0001_11_00"
+    sides = {"hr": "sharp", "lr": "blur"}
+    return [f"data.{split}_{side}={tree}/{folder}" for split in ("train", "val") for side, folder in sides.items()]
 
 
 @pytest.mark.parametrize(("method", "other"), NEEDS_KERNELS.items())
@@ -216,8 +261,8 @@ def test_a_method_that_needs_kernels_says_so_where_there_are_none(method, other,
         (["model=cmos", *TINY["cmos"], "data.batch_size=1"], ["data.batch_size"]),
         (["model=udke", *TINY["udke"], "data.train.patch_size=16"], ["UDKE", "at least 6x6, got 4x4"]),
         (["model=manet", *TINY["manet"], "manet.kernel_size=3"], ["manet.kernel_size=3", "manet.kernel_size=5"]),
-        (["model=manet", *TINY["manet"], "stage=kernel"], ["stage=kernel", "kernels, true_kernels"]),
-        (["model=manet", *TINY["manet"], "trainer.max_steps=2"], ["trainer.max_steps=2", "3 stages"]),
+        (["model=manet", *TINY["manet"], BY_STAGES, "stage=kernel"], ["stage=kernel", "kernels, true_kernels"]),
+        (["model=manet", *TINY["manet"], BY_STAGES, "trainer.max_steps=2"], ["trainer.max_steps=2", "3 stages"]),
         (["model=rrdb", *TINY["rrdb"], "stage=kernels"], ["no stage of method=rrdb"]),
         (["model=manet", *TINY["manet"], "skip=bilinear"], ["skip must be null or bicubic", "'bilinear'"]),
     ],
@@ -240,20 +285,23 @@ def test_weights_of_another_method_are_refused_by_name(synthetic, run, capsys, t
     assert "method=rrdb" in line
 
 
-@pytest.mark.parametrize("kernels", ["known", "unknown"])
-def test_table_2_names_methods_that_its_data_can_train(kernels):
-    named = compose(["experiment=table2"]).methods[kernels].split(",")
+@pytest.mark.parametrize("kernels", ["known", "unknown", "measured"])
+@pytest.mark.parametrize("methods", ["default", "all"])
+def test_table_2_names_methods_that_its_data_can_train(methods, kernels):
+    named = compose(["experiment=table2"]).rows[methods][kernels]
     assert set(named) <= set(METHODS)
     assert (kernels == "unknown") == (not set(named) & set(NEEDS_KERNELS))
 
 
+@pytest.mark.parametrize("protocol", ["paper", "published"])
 @pytest.mark.parametrize("method", TRAINED)
-def test_every_stage_has_a_loss_and_parts_that_exist(method):
-    cfg = compose(["data=sample", f"model={method}", *sizes(method), "kernel_size=3", "data.train.patch_size=32"])
+def test_every_stage_has_a_loss_and_parts_that_exist(method, protocol):
+    patches = ["kernel_size=3", "data.train.patch_size=32"]
+    cfg = compose(["data=sample", f"model={method}", f"protocol={protocol}", *sizes(method), *patches])
     children = dict(build_network(cfg.model).named_children())
-    stages = stages_of(cfg)
-    for stage in stages:
+    parts = stages_of(cfg)
+    for stage in parts:
         assert build_loss(stage.config).supervision
         assert set(stage.config.trains or ()) <= set(children)
         assert as_plain_data(stage.config)["card"]["deviations"]
-    assert all(before.first_step < after.first_step for before, after in pairwise(stages))
+    assert all(before.first_step < after.first_step for before, after in pairwise(parts))

@@ -89,7 +89,26 @@ def method_card(name: str, network: nn.Module, trained: dict[str, Any]) -> dict[
         "gmacs_lr64": None if counted is None else counted / 1e9,
         "batch_size": trained["data"]["batch_size"],
         "skip": skip_added(network),
-    } | (trained.get("card") or {})
+        **training_of(trained),
+        **(trained.get("card") or {}),
+    }
+
+
+def training_of(trained: dict[str, Any]) -> dict[str, Any]:
+    """By what a method was trained, beside its schedule: the protocol, EMA's decay, augmentations by their names, and
+    how many steps its publication took.
+
+    Args:
+        trained: the configuration that it was trained with, resolved plain data.
+    """
+    ema = (trained.get("callbacks") or {}).get("ema") or {}
+    transforms = (trained["data"].get("augment") or {}).get("transforms") or {}
+    return {
+        "protocol": trained.get("protocol"),
+        "ema": ema.get("decay"),
+        "augmentation": [one["_target_"].rpartition(".")[2] for one in transforms.values() if one],
+        "published_steps": (trained.get("published") or {}).get("steps"),
+    }
 
 
 def hardware_of(device: torch.device, devices: int) -> dict[str, Any]:
