@@ -3,9 +3,9 @@
 python -m experiments.udke_memory.study (minutes on one core) writes results.csv beside this file and prints figures.
 """
 
+from itertools import product
 from pathlib import Path
 
-import numpy as np
 import torch
 from torch import Tensor
 
@@ -15,10 +15,11 @@ from benchmarks.memory import peak
 
 HERE = Path(__file__).parent
 SIZES = {"scale": 4, "kernel_size": 25, "blocks": 4}  # of conf/model/udke.yaml, but for the stages
-MEASURED = [(1, 16), (2, 16), (3, 16), (1, 24), (2, 24)]  # stages, LR side; one image
-CHECK = (3, 24)  # measured too, and not fitted
-PAPER = {"stages": 8, "side": 64, "images": 16}
+STAGES, SIDES = (2, 3), (16, 24)  # measured; LR pixels, one image
+PAPER_STAGES, PAPER_SIDE, PAPER_IMAGES = 8, 64, 16
 GIB = 2**30
+
+Found = dict[tuple[int, int], int]  # bytes by stages and side
 
 
 def step_bytes(stages: int, side: int, checkpoint_stages: bool) -> int:
@@ -34,41 +35,38 @@ def step_bytes(stages: int, side: int, checkpoint_stages: bool) -> int:
     return peak(step)
 
 
-def features(stages: int, side: int) -> list[int]:
-    """What the bytes of one image are linear in, besides a constant."""
-    return [1, side**2, stages, stages * side**2]
+def per_stage(found: Found) -> float:
+    """The bytes that a stage more adds to an image of the paper's size: linear in the pixels."""
+    small, large = (found[STAGES[1], side] - found[STAGES[0], side] for side in SIDES)
+    slope = (large - small) / (SIDES[1] ** 2 - SIDES[0] ** 2)
+    return large + slope * (PAPER_SIDE**2 - SIDES[1] ** 2)
 
 
-def parameter_bytes() -> int:
+def step_of_the_paper(plain: Found, checkpointed: Found) -> tuple[float, float]:
+    """The bytes of a whole training step, without and with checkpoints: weights, gradients, Adam's two moments, and of
+    every image the activations of all stages, or those of one stage and what the others keep."""
     with torch.device("meta"):
-        network = UDKE(stages=PAPER["stages"], **SIZES)
-    return 4 * sum(parameter.numel() for parameter in network.parameters())
+        network = UDKE(stages=PAPER_STAGES, **SIZES)
+    weights = 4 * sum(parameter.numel() for parameter in network.parameters())
+    activations, kept = per_stage(plain), per_stage(checkpointed)
+    return (
+        4 * weights + PAPER_IMAGES * PAPER_STAGES * activations,
+        4 * weights + PAPER_IMAGES * (activations + (PAPER_STAGES - 1) * kept),
+    )
 
 
 def main() -> None:
     torch.set_num_threads(1)
-    rows, weights = [], parameter_bytes()
-    for checkpoint_stages in (False, True):
-        found = {case: step_bytes(*case, checkpoint_stages) for case in (*MEASURED, CHECK)}
-        rows += [
-            {"checkpoint_stages": checkpoint_stages, "stages": stages, "lr_side": side, "bytes": held}
-            for (stages, side), held in found.items()
-        ]
-        # Gradients are as many bytes as weights, whatever the crop; all else is of every image.
-        fitted = np.linalg.lstsq(
-            np.array([features(*case) for case in MEASURED], float),
-            np.array([found[case] - weights for case in MEASURED], float),
-            rcond=None,
-        )[0]
-        expected = weights + float(np.dot(features(*CHECK), fitted))
-        per_image = float(np.dot(features(PAPER["stages"], PAPER["side"]), fitted))
-        total = 4 * weights + PAPER["images"] * per_image  # weights, gradients, Adam's two moments
-        print(  # noqa: T201
-            f"checkpoint_stages={checkpoint_stages}: {per_image / GIB:.2f} GiB an image of {PAPER['side']}x"
-            f"{PAPER['side']} with {PAPER['stages']} stages, {total / GIB:.1f} GiB for {PAPER['images']} of them; at "
-            f"{CHECK} {expected / found[CHECK]:.3f} of what is measured"
-        )
+    cases = list(product(STAGES, SIDES))
+    plain, checkpointed = ({case: step_bytes(*case, mode) for case in cases} for mode in (False, True))
+    rows = [
+        {"checkpoint_stages": mode, "stages": stages, "lr_side": side, "bytes": held}
+        for mode, found in ((False, plain), (True, checkpointed))
+        for (stages, side), held in found.items()
+    ]
     write_csv(HERE / "results.csv", rows)
+    for name, total in zip(("plain", "checkpointed"), step_of_the_paper(plain, checkpointed), strict=True):
+        print(f"{name}: {total / GIB:.1f} GiB")  # noqa: T201
 
 
 if __name__ == "__main__":
