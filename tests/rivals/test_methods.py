@@ -293,8 +293,10 @@ def test_table_2_names_methods_that_its_data_can_train(methods, kernels):
     assert (kernels == "unknown") == (not set(named) & set(NEEDS_KERNELS))
 
 
-@pytest.mark.parametrize("protocol", ["paper", "published"])
-@pytest.mark.parametrize("method", TRAINED)
+@pytest.mark.parametrize(
+    ("protocol", "method"),
+    [*(("paper", method) for method in TRAINED), *(("published", method) for method in PUBLISHED)],
+)
 def test_every_stage_has_a_loss_and_parts_that_exist(method, protocol):
     patches = ["kernel_size=3", "data.train.patch_size=32"]
     cfg = compose(["data=sample", f"model={method}", f"protocol={protocol}", *sizes(method), *patches])

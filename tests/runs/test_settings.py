@@ -8,7 +8,10 @@ from arcsr_lightning.errors import InputError
 from arcsr_lightning.runs.settings import check_read
 from arcsr_lightning.runs.stages import OWN, stages_of
 
-METHODS = sorted(path.stem for path in CONF_DIR.glob("model/*.yaml"))
+TRAINED = [
+    *(("paper", path.stem) for path in sorted(CONF_DIR.glob("model/*.yaml"))),
+    *(("published", path.stem) for path in sorted(CONF_DIR.glob("stages/published/*.yaml"))),  # others: as by the paper
+]
 DASR = ["data=sample", "model=dasr", "protocol=published"]  # in two stages with rates of their own
 TYPED = {
     "optimizer.lr": 0.125,
@@ -33,8 +36,7 @@ def outcome(*overrides):
 
 
 @pytest.mark.parametrize("key", TYPED)
-@pytest.mark.parametrize("protocol", ["paper", "published"])
-@pytest.mark.parametrize("method", METHODS)
+@pytest.mark.parametrize(("protocol", "method"), TRAINED)
 def test_what_is_typed_is_read_by_a_stage_or_refused_with_places_that_are_read(method, protocol, key):
     """Else a sweep over it would train the same network twice."""
     value, text = TYPED[key], typed(key, TYPED[key])

@@ -6,6 +6,7 @@ Misspecified for spatially varying blur: it has one kernel for the whole image.
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
+from torch.utils.checkpoint import checkpoint
 
 from arcsr_lightning.blocks import ImageSkip
 from arcsr_lightning.degradation.blur import to_lr_taps
@@ -37,6 +38,8 @@ class UDKE(nn.Module):
             outside; "circular", the publication's, has opposite borders meet.
         skip: of NetX.
         lr_kernel_size: side of the kernels it returns, in LR pixels, odd; None is the smallest that holds them.
+        checkpoint_stages: in training, keep of a stage no more than the image and the kernel that it starts from, and
+            compute it again on the way back: the memory of one stage in place of all, for a third more time.
 
     Shapes: RGB in [0, 1], (B, 3, H, W) -> ``Restoration`` of sr (B, 3, scale*H, scale*W) and
     kernel (B, lr_kernel_size**2, H, W), the same at every pixel, summing to one.
@@ -57,6 +60,7 @@ class UDKE(nn.Module):
         border: str = "repeat",
         skip: str | None = None,
         lr_kernel_size: int | None = None,
+        checkpoint_stages: bool = False,
     ) -> None:
         super().__init__()
         check_one_of("downsampler", downsampler, DOWNSAMPLERS)
@@ -73,6 +77,7 @@ class UDKE(nn.Module):
             )
         self.scale = scale
         self.kernel_size = kernel_size
+        self.checkpoint_stages = checkpoint_stages
         self.lr_kernel_size = lr_kernel_size
         prefilter = downsampling_filter(scale) if downsampler == "bicubic" else None
         self.register_buffer("prefilter", prefilter, persistent=False)
@@ -105,14 +110,24 @@ class UDKE(nn.Module):
         kernel = lr.new_zeros(len(lr), self.kernel_size, self.kernel_size)
         images, kernels = [], []
         for hyper_net in self.hyper_nets:
-            keep_x, prior_x, keep_k, prior_k = hyper_net(noise_level)
-            x = image_step(x, lr, kernel, keep_x, self.scale, self.prefilter, self.margin)
-            x = self.image_net(x, prior_x).to(lr.dtype)
-            kernel = kernel_step(x, lr, kernel, keep_k, self.scale, self.prefilter)
-            kernel = self.kernel_net(kernel, prior_k).to(lr.dtype)
+            if self.checkpoint_stages and self.training:
+                stage = (self.stage, hyper_net, x, kernel, lr, noise_level)
+                x, kernel = checkpoint(*stage, use_reentrant=False, preserve_rng_state=False)
+            else:
+                x, kernel = self.stage(hyper_net, x, kernel, lr, noise_level)
             images.append(x)
             kernels.append(kernel)
         return images, kernels
+
+    def stage(
+        self, hyper_net: nn.Module, x: Tensor, kernel: Tensor, lr: Tensor, noise_level: Tensor
+    ) -> tuple[Tensor, Tensor]:
+        """The four steps of one stage: the next image and kernel."""
+        keep_x, prior_x, keep_k, prior_k = hyper_net(noise_level)
+        x = image_step(x, lr, kernel, keep_x, self.scale, self.prefilter, self.margin)
+        x = self.image_net(x, prior_x).to(lr.dtype)
+        kernel = kernel_step(x, lr, kernel, keep_k, self.scale, self.prefilter)
+        return x, self.kernel_net(kernel, prior_k).to(lr.dtype)
 
     def kernel_field(self, kernel: Tensor, height: int, width: int) -> Tensor:
         """One kernel (B, k, k) in HR pixels as a field of LR taps that sum to one: (B, lr_kernel_size**2, H, W)."""
