@@ -24,6 +24,7 @@ def groups() -> list[tuple[str, str]]:
         (str(folder), option)
         for folder in sorted(folders)
         if str(folder) not in ("hydra", "local", "model/parts")  # parts: what methods share, none by itself
+        and folder.parts[0] != "stages"  # chosen by model and protocol
         for option in options(str(folder))
     ]
 

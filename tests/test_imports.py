@@ -20,7 +20,7 @@ ROOMS = (  # folders and single files: each may import those before it
     *("inference", "data", "figures", "scores", "runs", "training", "results", "launch"),
     *("prepare", "predict", "evaluate", "train"),
 )
-SHARED = {"cmos": {"rrdb"}, "manet": {"rrdb"}}  # the rivals that build on another's trunk
+SHARED = {"cmos": {"rrdb"}, "ikc": {"rrdb"}, "manet": {"rrdb"}}  # the rivals that build on another's trunk
 FILES = sorted(ROOT.rglob("*.py"))
 
 

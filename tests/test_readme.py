@@ -29,7 +29,7 @@ def test_a_row_says_what_is_built(method):
     cfg = compose(["data=sample", f"model={method}"])
     with torch.device("cpu" if method == "arcsr" else "meta"):  # ArcSR looks at its fresh weights
         network = build_network(cfg.model)
-    _, size, cost, sources, _ = table()[method]
+    _, size, cost, _, sources, _ = table()[method]
     assert size == f"{parameters(network) / 1e6:.2f} M"
     assert cost == f"{macs(network) / 1e9:.1f}"
     if cfg.train:

@@ -16,6 +16,7 @@ from torch import Tensor
 from arcsr_lightning.data import Pair, gopro_pairs, read_image, reds_pairs
 from arcsr_lightning.data.images import to_tensor, to_uint8
 from arcsr_lightning.degradation import (
+    FIT,
     Measured,
     apply_blended_kernels,
     apply_kernel_field,
@@ -33,7 +34,7 @@ from arcsr_lightning.files import write_csv
 from arcsr_lightning.scores.metrics import kernel_error, psnr
 
 HERE = Path(__file__).parent
-SCALE, KERNEL_SIZE, CELL = 4, 7, 4
+SCALE, KERNEL_SIZE = 4, 7
 CONFIDENT = 0.5  # cells below are left out of the numbers
 DOT = SCALE  # HR pixels: what is shorter counts as no blur
 DISTANCES = (16, 64, 256)  # HR pixels
@@ -52,7 +53,7 @@ def sizes(cells: Measured) -> tuple[Tensor, Tensor, Tensor]:
 
 def variation(cells: Measured, distance: int) -> float:
     """Mean L1 distance of the kernels of confident cells that are so many HR pixels apart, across or down."""
-    steps, confident = distance // (SCALE * CELL), cells.confidence[0, 0] >= CONFIDENT
+    steps, confident = distance // (SCALE * FIT.cell), cells.confidence[0, 0] >= CONFIDENT
     apart = []
     for dim in (0, 1):
         kept = confident.shape[dim] - steps
@@ -64,9 +65,9 @@ def variation(cells: Measured, distance: int) -> float:
 
 def describe(sharp: Tensor, degraded: Tensor) -> dict[str, float]:
     started = time.perf_counter()
-    cells = measure_cells(sharp, degraded, KERNEL_SIZE, CELL)
+    cells = measure_cells(sharp, degraded, KERNEL_SIZE)
     seconds = time.perf_counter() - started
-    field = cells_to_pixels(cells, sharp.shape[-2], sharp.shape[-1], CELL).kernel
+    field = cells_to_pixels(cells, sharp.shape[-2], sharp.shape[-1]).kernel
     length, width, confident = sizes(cells)
     long = confident & (length >= 2 * DOT)
     kernels = cells.kernel[0][:, confident]
@@ -122,25 +123,22 @@ def two_regions(sharp: Tensor, bend: float, seed: int) -> tuple[Tensor, Tensor]:
 
 def settings_rows(sharp: Tensor, pairs: list[Pair]) -> list[dict[str, float]]:
     """What window, ridge and pull do to the error on known blur and to what is explained of real frames."""
-    default = {"window": 3, "ridge": 1e-3, "pull": 1.0}
-    changes = [
-        {},
-        *({"window": n} for n in (1, 5)),
-        *({"ridge": r} for r in (1e-4, 1e-2)),
-        *({"pull": p} for p in (0.0, 0.3, 3.0)),
+    fits = [
+        FIT,
+        *(FIT._replace(window=n) for n in (1, 5)),
+        *(FIT._replace(ridge=r) for r in (1e-4, 1e-2)),
+        *(FIT._replace(pull=p) for p in (0.0, 0.3, 3.0)),
     ]
     synthetic = [two_regions(sharp, bend, seed) for seed, bend in enumerate((0.0, 2.0))]
     real = [(shrunk(pair.hr), shrunk(pair.degraded)) for pair in pairs]
     small, rows = downsample(sharp, SCALE), []
-    for change in changes:
-        setting = default | change
-        errors = [
-            kernel_error(measure_kernels(small, lr, KERNEL_SIZE, **setting).kernel, truth) for lr, truth in synthetic
-        ]
+    for fit in fits:
+        errors = [kernel_error(measure_kernels(small, lr, KERNEL_SIZE, fit).kernel, truth) for lr, truth in synthetic]
         explained = [
-            psnr(apply_kernel_field(hr, measure_kernels(hr, lr, KERNEL_SIZE, **setting).kernel), lr) for hr, lr in real
+            psnr(apply_kernel_field(hr, measure_kernels(hr, lr, KERNEL_SIZE, fit).kernel), lr) for hr, lr in real
         ]
         means = {"kernel_error": float(torch.cat(errors).mean()), "explained_db": float(torch.cat(explained).mean())}
+        setting = {name: value for name, value in fit._asdict().items() if name != "cell"}
         rows.append(setting | {name: round(value, 4) for name, value in means.items()})
     return rows
 
@@ -152,8 +150,8 @@ def picture(pairs: list[Pair]) -> Figure:
     figure = Figure(figsize=size)
     for row, pair in enumerate(pairs):
         sharp, lr = shrunk(pair.hr), shrunk(pair.degraded)
-        cells = measure_cells(sharp, lr, KERNEL_SIZE, CELL)
-        kernel = cells_to_pixels(cells, lr.shape[-2], lr.shape[-1], CELL).kernel[0]
+        cells = measure_cells(sharp, lr, KERNEL_SIZE)
+        kernel = cells_to_pixels(cells, lr.shape[-2], lr.shape[-1]).kernel[0]
         shown = {
             "blurred frame": (to_uint8(lr[0]), {}),
             "measured kernels": (kernel_grid_picture(kernel, 7, 12), {"aspect": "auto"}),

@@ -90,7 +90,7 @@ def fit(cfg: DictConfig, network: nn.Module) -> tuple[Workbench, dict[str, float
         raise InputError(f"method={cfg.method}: this model has nothing to train; set train=false to score it only")
     stages = [stage for stage in stages_of(cfg) if has_what_trains(network, stage)]
     losses = [launch.build_loss(stage.config) for stage in stages]
-    describe(cfg, stages, losses)
+    describe(cfg, stages, losses, network)
     first, ckpt_path = resume.resume_point(cfg, stages, network)
     begin(cfg)
     metrics: dict[str, float] = {}
@@ -162,12 +162,13 @@ def seed(cfg: DictConfig) -> None:
     pl.seed_everything(cfg.seed, workers=True, verbose=False)
 
 
-def describe(cfg: DictConfig, stages: list[Stage], losses: list[nn.Module]) -> None:
+def describe(cfg: DictConfig, stages: list[Stage], losses: list[nn.Module], network: nn.Module) -> None:
     """Put what the network learns from, and how long, into the configurations that the checkpoints will hold."""
+    schedule = schedule_of(stages, [launch.sum_of_rates(stage.config, network) for stage in stages])
     supervision = list(dict.fromkeys(source for loss in losses for source in loss.supervision))
     for config in (cfg, *(stage.config for stage in stages)):
         config.card.supervision = supervision
-        config.card.schedule = schedule_of(stages)
+        config.card.schedule = schedule
 
 
 def keep_best(bench: Workbench, output: Path) -> None:

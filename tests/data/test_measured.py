@@ -10,7 +10,7 @@ from arcsr_lightning.data import PairedEvaluation, PairedTraining, read_image
 from arcsr_lightning.data.images import to_tensor
 from arcsr_lightning.data.measured import KernelStore, kernel_folder, write_kernels
 from arcsr_lightning.data.store import write_store
-from arcsr_lightning.degradation import Symmetry, downsample, measure_kernels, turn, turn_field
+from arcsr_lightning.degradation import FIT, Symmetry, downsample, measure_kernels, turn, turn_field
 from arcsr_lightning.errors import InputError
 from tests.data.samples import NOISELESS, quarter_turns, same, whereabouts
 
@@ -51,6 +51,19 @@ def test_only_what_is_missing_changed_or_damaged_is_measured(frames, store):
         assert held["kernel"].dtype == np.float16
 
 
+@pytest.mark.parametrize("change", [{"window": 5}, {"ridge": 1e-2}, {"pull": 0.0}, {"cell": 8}])
+def test_kernels_of_another_fit_are_measured_anew(frames, store, change):
+    other = FIT._replace(**change)
+    with pytest.raises(InputError, match="fitted otherwise.*run arcsr-prepare"):
+        KernelStore(store, frames, SCALE, KERNEL_SIZE, other)
+    assert write_kernels(store, frames, SCALE, KERNEL_SIZE, fit=other) == len(frames)
+    pair = frames[0]
+    images = (to_tensor(read_image(path))[None, :, :60, :80] for path in (pair.hr, pair.degraded))
+    measured = measure_kernels(*(downsample(image, SCALE) for image in images), KERNEL_SIZE, other)
+    kernel, _ = KernelStore(store, frames, SCALE, KERNEL_SIZE, other)(pair, 15, 20)
+    torch.testing.assert_close(kernel, measured.kernel[0], atol=1e-3, rtol=0)
+
+
 @pytest.fixture
 def uneven(frames, store):
     """The kernels in the store replaced by random ones, so that every place and tap differs."""
@@ -59,8 +72,8 @@ def uneven(frames, store):
         with np.load(file) as held:
             kernel = rng.random(held["kernel"].shape).astype(np.float16)
             confidence = rng.integers(0, 256, held["confidence"].shape, dtype=np.uint8)
-            source = held["source"]
-        np.savez(file, kernel=kernel, confidence=confidence, source=source)
+            kept = {name: held[name] for name in ("source", "fit")}
+        np.savez(file, kernel=kernel, confidence=confidence, **kept)
     return {"store": store, "kernels": "measured", "kernel_size": KERNEL_SIZE}
 
 

@@ -11,8 +11,10 @@ from skimage.data import astronaut, chelsea, coffee
 
 from arcsr_lightning.data.images import read_image, to_tensor
 from arcsr_lightning.degradation import (
+    Fit,
     apply_blended_kernels,
     apply_kernel_field,
+    confident_mean,
     downsample,
     lr_field,
     measure_cells,
@@ -137,7 +139,7 @@ def test_one_cell_equals_scipy():
     more = [ridge**0.5 * unit**0.5 * np.eye(size**2), np.full((1, size**2), (measure_module._SUM_WEIGHT * unit) ** 0.5)]
     right = [values, np.zeros(size**2), [(measure_module._SUM_WEIGHT * unit) ** 0.5]]
     expected, _ = nnls(np.concatenate([rows, *more]), np.concatenate(right))
-    kernel = measure_cells(sharp, degraded, size, cell, window=1, ridge=ridge, pull=0.0).kernel[0, :, 0, 0]
+    kernel = measure_cells(sharp, degraded, size, Fit(cell, 1, ridge, 0.0)).kernel[0, :, 0, 0]
     assert (expected == 0).any()
     np.testing.assert_allclose(kernel, expected / expected.sum(), atol=1e-4)
 
@@ -162,9 +164,9 @@ def test_a_batch_equals_its_images(views):
 @pytest.mark.parametrize("pull", [0.0, 1.0])
 def test_strips_do_not_show(views, monkeypatch, pull):
     sharp, degraded, _ = (part[..., :70, :48] for part in views[0])  # 18 rows of 12 cells, the last one cut
-    whole = measure_cells(sharp, degraded, 3, pull=pull)
+    whole = measure_cells(sharp, degraded, 3, Fit(pull=pull))
     monkeypatch.setattr(measure_module, "_STRIP_BYTES", 12 * 12 * 81 * 4)
-    in_strips = measure_cells(sharp, degraded, 3, pull=pull)
+    in_strips = measure_cells(sharp, degraded, 3, Fit(pull=pull))
     torch.testing.assert_close(in_strips.kernel, whole.kernel, atol=1e-5, rtol=0)
     torch.testing.assert_close(in_strips.confidence, whole.confidence, atol=1e-5, rtol=0)
 
@@ -198,7 +200,17 @@ def test_what_no_kernel_explains_lowers_the_confidence(views):
 @pytest.mark.parametrize(("sizes", "kernel_size", "window"), [((20, 24), 5, 3), ((20, 20), 4, 3), ((20, 20), 5, 2)])
 def test_bad_input_gets_one_line(sizes, kernel_size, window):
     with pytest.raises(InputError, match="size|odd"):
-        measure_kernels(*(torch.rand(1, 3, 16, side) for side in sizes), kernel_size, window=window)
+        measure_kernels(*(torch.rand(1, 3, 16, side) for side in sizes), kernel_size, Fit(window=window))
+
+
+def test_the_mean_of_confident_pixels():
+    rng = np.random.default_rng(0)
+    values, confidence = rng.random((3, 4, 5)), rng.random((3, 1, 4, 5))
+    confidence[2] = 0
+    expected = [np.average(values[i], weights=confidence[i, 0]) for i in range(2)] + [values[2].mean()]
+    mean = confident_mean(torch.from_numpy(values), torch.from_numpy(confidence))
+    np.testing.assert_allclose(mean, expected)
+    np.testing.assert_allclose(confident_mean(torch.from_numpy(values)), values.mean((1, 2)))
 
 
 @pytest.mark.skipif(not GOPRO.is_dir(), reason="the GoPro frames are not at hand")
@@ -208,5 +220,5 @@ def test_explains_a_real_frame():
         downsample(to_tensor(read_image(path)), SCALE)[None]
         for path in (blurred.parents[1] / "sharp" / blurred.name, blurred)
     )
-    kernel = measure_kernels(sharp, degraded, KERNEL_SIZE, window=3).kernel
+    kernel = measure_kernels(sharp, degraded, KERNEL_SIZE).kernel
     assert psnr(apply_kernel_field(sharp, kernel), degraded) >= 40

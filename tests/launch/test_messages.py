@@ -93,6 +93,23 @@ def test_parts_are_arcsr_s(line):
     )
 
 
+@pytest.mark.parametrize(
+    ("typed", "said"),
+    [
+        ("methods=dsr", "methods=dsr: no such rows; give default or all, or a list, methods=[dsr]"),
+        ("methods=dasr,rrdb", "methods=dasr,rrdb: a list is written methods=[dasr,rrdb]"),
+        ("methods=[rrdbb]", "model/rrdbb: no such option; did you mean model=rrdb? model is one of arcsr,"),
+        ("protocol=papr", "protocol/papr: no such option; did you mean protocol=paper? protocol is one of paper, publ"),
+    ],
+)
+def test_rows_and_protocols_that_do_not_exist_are_named(line, typed, said):
+    assert line(train, "experiment=table2_cpu", typed).startswith(f"error: {said}")
+
+
+def test_a_protocol_that_mirrors_needs_images(line):
+    assert "data/augment: no data is chosen" in line(train, "protocol=published", "model=rrdb")
+
+
 @pytest.mark.parametrize("logger", ["tensorboard", "many"])
 def test_a_missing_logger_says_what_to_install(logger, monkeypatch):
     monkeypatch.setattr(tensorboard, "_TENSORBOARD_AVAILABLE", False)

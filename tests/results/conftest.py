@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from omegaconf import OmegaConf
 
-from arcsr_lightning.scores.protocol import protocol
+from arcsr_lightning.scores import protocol as scoring
 
 IMAGES = [f"image{number}" for number in range(12)]
 LEVELS = [0.0, 10.0]
@@ -22,7 +22,12 @@ CARD = {
     "note": None,
     "comparable": True,
     "supervision": ["pairs"],
-    "schedule": [{"stage": None, "steps": 400, "trains": [], "lr": 1e-4}],
+    "schedule": [{"stage": None, "steps": 400, "trains": [], "lr": 1e-4, "lr_sum": 0.04}],
+    "training": ["one stage in place of two."],
+    "protocol": "paper",
+    "ema": 0.999,
+    "augmentation": ["RandomRotate90"],
+    "published_steps": 1000,
 }
 
 
@@ -60,14 +65,24 @@ def tables():
 def job(tmp_path):
     """``job(method, seed)``: the folder of a job of the sweep in ``tmp_path``, its files as ``state`` has them."""
 
-    def make(method="arcsr", seed=0, data="gopro", state="finished", overrides=None, edit=lambda report: None):
+    def make(
+        method="arcsr",
+        seed=0,
+        data="gopro",
+        state="finished",
+        overrides=None,
+        edit=lambda report: None,
+        protocol="paper",
+    ):
         own = overrides or [f"model={method}", f"data={data}", f"seed={seed}"]
+        own += ["protocol=published"] if protocol == "published" else []
         folder = tmp_path / "_".join(own).replace("=", "-")
         test = {"root": "/data", "noise": None}
         train = {"noise_level": [0.2, 20], "seed": "${seed}"}
         config = {
             "task_name": "study",
             "method": method,
+            "protocol": protocol,
             "scale": 4,
             "seed": seed,
             "train": True,
@@ -96,9 +111,10 @@ def job(tmp_path):
             "rows": rows,
             "method": {"name": method} | CARD,
             "config": resolved,
-            "protocol": protocol(4),
+            "protocol": scoring.protocol(4),
             "hardware": HARDWARE,
         }
+        report["method"]["protocol"] = protocol
         edit(report)
         (folder / "metrics.json").write_text(json.dumps(report))
         (folder / "finished.json").write_text("{}")

@@ -41,14 +41,14 @@ def study(job, tmp_path):
 
 def test_a_table_has_a_line_per_method_bicubic_first_and_no_blank(study, tables):
     found = tables(compare(study).read_text())
-    assert [[cells[0] for cells in table] for table in found] == [["method", "---", "bicubic", "dasr", "arcsr"]] * 4
+    assert [[cells[0] for cells in table] for table in found] == [["method", "---", "bicubic", "dasr", "arcsr"]] * 6
     for table in found:
         assert {len(cells) for cells in table} == {len(table[0])}
         assert all(cell.strip() for cells in table for cell in cells)
 
 
 def test_scores_stand_beside_the_papers_with_spread_and_difference(study, tables):
-    gopro, _, reds, _ = map(lines, tables(compare(study).read_text()))
+    gopro, _, _, reds, _, _ = map(lines, tables(compare(study).read_text()))
     (section, _) = study_sections(read_study(study))
     arcsr = next(entry for entry in section.entries if entry.label == "arcsr").scores[0.0]
     assert gopro["arcsr"][:6] == ["2", f"{arcsr.psnr.mean:.2f} ± 0.07", "24.33", "0.7050 ± 0.0071", "0.73", "-"]
@@ -60,10 +60,53 @@ def test_scores_stand_beside_the_papers_with_spread_and_difference(study, tables
 
 
 def test_what_it_cost_is_said(study, tables):
-    _, costs, _, failed = map(lines, tables(compare(study).read_text()))
-    assert costs["arcsr"] == ["15.90 M", "31.60", "-", "11.5 ± 0.7 (cpu, threads 2)", "pairs", "400"]
-    assert costs["bicubic"] == ["0.00 M", "0.00", "-", "-", "nothing", "none"]
+    _, costs, _, _, failed, _ = map(lines, tables(compare(study).read_text()))
+    assert costs["arcsr"] == ["15.90 M", "31.60", "-", "11.5 ± 0.7 (cpu, threads 2)"]
+    assert costs["bicubic"] == ["0.00 M", "0.00", "-", "-"]
+    assert failed["dasr"] == ["failed"] * 4
+
+
+def test_by_what_it_was_trained_and_how_far_is_said(study, job, tables):
+    _, _, training, _, _, failed = map(lines, tables(compare(study).read_text()))
+    assert training["arcsr"] == ["pairs", "400", "40%", "0.04", "0.999", "RandomRotate90"]
+    assert training["bicubic"] == ["nothing", "none", "-", "-", "-", "-"]
     assert failed["dasr"] == ["failed"] * 6
+
+    def staged(report):
+        stages = [{"stage": "first", "steps": 100, "lr_sum": 0.25}, {"stage": "second", "steps": 300, "lr_sum": 1.5}]
+        report["method"] |= {"schedule": stages, "published_steps": None, "ema": None, "augmentation": []}
+
+    job("udke_lite", edit=staged)
+    _, _, training, *_ = map(lines, tables(compare(study).read_text()))
+    steps, rates = "first 100 + second 300", "first 0.25 + second 1.5"
+    assert training["udke_lite"] == ["pairs", steps, "-", rates, "-", "none"]
+
+
+def test_the_two_protocols_have_tables_of_their_own(job, tmp_path, tables):
+    for protocol in ("paper", "published"):
+        for method in ("dasr", "arcsr"):
+            job(method, protocol=protocol)
+    text = compare(tmp_path).read_text()
+    titles = [line for line in text.splitlines() if line.startswith("## gopro")]
+    assert [title.split(", ×4")[0] for title in titles] == [f"## gopro, protocol={p}" for p in ("paper", "published")]
+    found = tables(text)
+    assert [[cells[0] for cells in table[2:]] for table in found] == [["bicubic", "arcsr", "dasr"]] * 6
+    assert all(cells[1] in ("-", "1") for table in (found[0], found[3]) for cells in table[2:])
+    for protocol in ("paper", "published"):
+        assert text.count(f"- protocol={protocol}: ") == 1
+        assert f"- **dasr, protocol={protocol}**: A publication" in text
+    rows = read(tmp_path / "results.csv")
+    assert {(row["method"], row["protocol"]) for row in rows} == {
+        (method, protocol) for method in ("dasr", "arcsr") for protocol in ("paper", "published")
+    }
+
+
+def test_runs_that_say_no_protocol_have_a_table_of_their_own(job, tmp_path):
+    """Of methods that were trained elsewhere."""
+    job("dasr", protocol=None)
+    job("arcsr")
+    text = compare(tmp_path).read_text()
+    assert "## gopro, ×4" in text and "## gopro, protocol=paper, ×4" in text
 
 
 def test_every_job_without_figures_is_listed_with_its_reason(study):
@@ -144,6 +187,15 @@ def test_each_method_is_explained_once(study):
 def test_a_method_that_is_not_comparable_says_so(job, tmp_path):
     job("dasr", edit=lambda report: report["method"].update(comparable=False))
     assert "| dasr, not comparable |" in compare(tmp_path).read_text()
+
+
+def test_an_added_skip_is_said_in_the_row_and_in_the_note(tmp_path, job):
+    job("arcsr")
+    job("dasr", edit=lambda report: report["method"].update(skip="bicubic"))
+    text = compare(tmp_path).read_text()
+    assert "| dasr, skip=bicubic |" in text
+    assert "| dasr |" not in text  # in no table
+    assert "Its output is added to the bicubic enlargement of its input (skip=bicubic)" in text
 
 
 def test_the_title_says_whether_all_saw_the_same_samples_whatever_their_seeds(job, tmp_path):

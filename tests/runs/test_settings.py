@@ -8,7 +8,11 @@ from arcsr_lightning.errors import InputError
 from arcsr_lightning.runs.settings import check_read
 from arcsr_lightning.runs.stages import OWN, stages_of
 
-METHODS = sorted(path.stem for path in CONF_DIR.glob("model/*.yaml"))
+TRAINED = [
+    *(("paper", path.stem) for path in sorted(CONF_DIR.glob("model/*.yaml"))),
+    *(("published", path.stem) for path in sorted(CONF_DIR.glob("stages/published/*.yaml"))),  # others: as by the paper
+]
+DASR = ["data=sample", "model=dasr", "protocol=published"]  # in two stages with rates of their own
 TYPED = {
     "optimizer.lr": 0.125,
     "optimizer.betas": [0.5, 0.5],
@@ -32,11 +36,12 @@ def outcome(*overrides):
 
 
 @pytest.mark.parametrize("key", TYPED)
-@pytest.mark.parametrize("method", METHODS)
-def test_what_is_typed_is_read_by_a_stage_or_refused_with_places_that_are_read(method, key):
+@pytest.mark.parametrize(("protocol", "method"), TRAINED)
+def test_what_is_typed_is_read_by_a_stage_or_refused_with_places_that_are_read(method, protocol, key):
     """Else a sweep over it would train the same network twice."""
     value, text = TYPED[key], typed(key, TYPED[key])
-    values = outcome(f"model={method}", text)
+    trained = (f"model={method}", f"protocol={protocol}")
+    values = outcome(*trained, text)
     if callable(values):
         assert value in values(key)
         return
@@ -47,27 +52,27 @@ def test_what_is_typed_is_read_by_a_stage_or_refused_with_places_that_are_read(m
     places = values.rpartition("; set ")[2].split(", ")
     for number, place in enumerate(places):
         new = "null" if value is None else value
-        assert outcome(f"model={method}", f"++{place}={new}")(key)[number] == value
+        assert outcome(*trained, f"++{place}={new}")(key)[number] == value
 
 
 def test_the_place_that_is_named_takes_effect():
     with pytest.raises(
         InputError, match=r"optimizer.lr=0.1: every stage of method=dasr has its own; set stages.encoder"
     ):
-        compose(["data=sample", "model=dasr", "optimizer.lr=0.1"])
-    cfg = compose(["data=sample", "model=dasr", "stages.encoder.optimizer.lr=0.1"])
+        compose([*DASR, "optimizer.lr=0.1"])
+    cfg = compose([*DASR, "stages.encoder.optimizer.lr=0.1"])
     assert [stage.config.optimizer.lr for stage in stages_of(cfg)] == [0.1, 1e-4]
 
 
 def test_only_the_stage_that_is_trained_counts():
-    one = ["data=sample", "model=manet", "scheduler.milestones=[3]", "~stages.kernels.scheduler"]
+    one = ["data=sample", "model=manet", "protocol=published", "scheduler.milestones=[3]", "~stages.kernels.scheduler"]
     compose([*one, "stage=kernels"])
     with pytest.raises(InputError, match="set stages.true_kernels.scheduler.milestones$"):
         compose([*one, "stage=true_kernels"])
 
 
 def test_what_a_stage_takes_from_the_run_by_reference_counts_as_read():
-    overrides = ["data=sample", "model=dasr", "optimizer.lr=0.1", "stages.everything.optimizer='${optimizer}'"]
+    overrides = [*DASR, "optimizer.lr=0.1", "stages.everything.optimizer='${optimizer}'"]
     assert stages_of(compose(overrides))[1].config.optimizer.lr == 0.1
 
 

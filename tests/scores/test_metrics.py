@@ -79,6 +79,19 @@ def test_ssim_refuses_images_smaller_than_its_window():
         ssim(torch.rand(1, 3, 10, 20), torch.rand(1, 3, 10, 20))
 
 
+def test_kernel_error_counts_measured_kernels_by_their_confidence():
+    estimate, truth = random_field(), random_field().flip(-1)
+    confidence = torch.rand(len(truth), 1, *truth.shape[-2:], generator=torch.Generator().manual_seed(1))
+    error = kernel_error(estimate, truth, confidence)
+    for one in range(len(truth)):
+        apart = np.abs(estimate[one].numpy() - truth[one].numpy()).sum(0)
+        assert error[one].item() == pytest.approx(np.average(apart, weights=confidence[one, 0].numpy()), rel=1e-5)
+    sure = torch.zeros_like(confidence)
+    sure[..., 1, 2] = 0.3
+    only = kernel_error(estimate[..., 1:2, 2:3], truth[..., 1:2, 2:3])
+    torch.testing.assert_close(kernel_error(estimate, truth, sure), only)
+
+
 def test_kernel_error_is_zero_for_the_truth_and_two_for_no_tap_in_common():
     truth, other = torch.zeros(1, 9, 4, 5), torch.zeros(1, 9, 4, 5)
     truth[:, 0], other[:, 8] = 1, 1

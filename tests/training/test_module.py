@@ -102,6 +102,17 @@ def test_a_kernel_of_another_size_than_the_truth_has_no_error():
         assert all(("kernel_error" in row) == known for row in rows_of("net", restored, inputs, border=4))
 
 
+def test_measured_kernels_count_by_their_confidence():
+    data = batch() | {"name": ["a", "b"], "noise_level": torch.zeros(2)}
+    kernel = data["kernel"].clone()
+    kernel[..., :4] = kernel[..., :4].flip(1).roll(1, 1)
+    errors = [
+        rows_of("net", Restoration(data["hr"], kernel), data | {"confidence": sure}, border=4)[0]["kernel_error"]
+        for sure in (torch.ones(2, 1, 8, 8), (torch.arange(8) >= 4).float().expand(2, 1, 8, 8))
+    ]
+    assert errors[0] > 0 and errors[1] == 0
+
+
 def test_the_metric_asked_for_is_what_a_sweeper_gets():
     metrics = {"val/psnr": 30.0, "train/loss": 0.1}
     assert optimized(metrics, "train/loss") == 0.1

@@ -1,7 +1,8 @@
-"""Blocks of Fig. 1(b) and 1(c), and what an estimator may have beyond the paper."""
+"""Blocks of Fig. 1(b) and 1(c), and what a network may have beyond its publication."""
 
 from arcsr_lightning.blocks.cue_head import CueHead
 from arcsr_lightning.blocks.dm_block import DMBlock, DMConv, OrdinaryConv
+from arcsr_lightning.blocks.image_skip import ImageSkip, skip_added
 from arcsr_lightning.blocks.initialisation import he_normal_, nearly_zero_
 from arcsr_lightning.blocks.kg_block import ChannelAttention, ConcatConv, KGBlock, KGConv, PlainConv
 from arcsr_lightning.blocks.upsampling import BilinearUp, TransposedUp
@@ -13,6 +14,7 @@ __all__ = [
     "CueHead",
     "DMBlock",
     "DMConv",
+    "ImageSkip",
     "KGBlock",
     "KGConv",
     "OrdinaryConv",
@@ -20,4 +22,5 @@ __all__ = [
     "TransposedUp",
     "he_normal_",
     "nearly_zero_",
+    "skip_added",
 ]

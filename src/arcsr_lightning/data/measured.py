@@ -1,8 +1,8 @@
 """Measured kernels of pairs, kept beside the frames of a store.
 
 ``<store>/kernels_x<scale>_ks<kernel_size>/<name>.npz`` holds the kernels of one pair's cells (float16), their
-confidence (uint8) and the sizes and times of both image files. A file is written whole or not at all, so that a run
-that was killed can be taken up.
+confidence (uint8), the sizes and times of both image files and how the kernels were fitted. A file is written whole or
+not at all, so that a run that was killed can be taken up.
 """
 
 import hashlib
@@ -18,7 +18,7 @@ from torch import Tensor
 from arcsr_lightning.data.crops import cut_to_multiple
 from arcsr_lightning.data.images import read_image, to_tensor
 from arcsr_lightning.data.layouts import Pair
-from arcsr_lightning.degradation import Measured, cells_to_pixels, downsample, measure_cells
+from arcsr_lightning.degradation import FIT, Fit, Measured, cells_to_pixels, downsample, measure_cells
 from arcsr_lightning.errors import InputError
 from arcsr_lightning.files import remove_leftovers, write_aside
 
@@ -31,20 +31,25 @@ class KernelStore:
         pairs: whose kernels will be asked for.
         scale: of the HR image over the LR image.
         kernel_size: of the kernels, in LR pixels.
+        fit: how they must have been fitted.
 
     Raises:
-        InputError: there is no store, or the kernels of a pair are missing, damaged or of other files.
+        InputError: there is no store, or the kernels of a pair are missing, damaged, of other files or of another fit.
     """
 
-    def __init__(self, store: str | Path | None, pairs: Sequence[Pair], scale: int, kernel_size: int) -> None:
+    def __init__(
+        self, store: str | Path | None, pairs: Sequence[Pair], scale: int, kernel_size: int, fit: Fit = FIT
+    ) -> None:
         if not store:
             raise InputError("data.kernels=measured: name the store that holds them, data.store=PATH")
         self.folder = kernel_folder(store, scale, kernel_size)
+        self.cell = fit.cell
         for pair in pairs:
-            if not _is_current(_file(self.folder, pair), pair):
+            if not _is_current(_file(self.folder, pair), pair, fit):
                 raise InputError(
-                    f"the kernels of {pair.degraded} in {self.folder} are missing, damaged or of older frames; run "
-                    f"arcsr-prepare with data.kernels=measured kernel_size={kernel_size} data.store={store}"
+                    f"the kernels of {pair.degraded} in {self.folder} are missing, damaged, of older frames or fitted "
+                    "otherwise than now; run arcsr-prepare with data.kernels=measured "
+                    f"kernel_size={kernel_size} data.store={store}"
                 )
 
     def __call__(self, pair: Pair, height: int, width: int) -> tuple[Tensor, Tensor]:
@@ -53,7 +58,7 @@ class KernelStore:
             kernel = torch.from_numpy(file["kernel"].astype(np.float32))[None]
             confidence = torch.from_numpy(file["confidence"].astype(np.float32) / 255)[None]
         kernel = kernel / kernel.sum(1, keepdim=True)  # as half precision leaves a little
-        pixels = cells_to_pixels(Measured(kernel, confidence), height, width)
+        pixels = cells_to_pixels(Measured(kernel, confidence), height, width, self.cell)
         return pixels.kernel[0], pixels.confidence[0]
 
 
@@ -68,8 +73,9 @@ def write_kernels(
     scale: int,
     kernel_size: int,
     progress: Callable[[str, int, int], Any] = lambda task, done, total: None,
+    fit: Fit = FIT,
 ) -> int:
-    """Measure the kernels of the pairs that a store does not hold yet.
+    """Measure the kernels of the pairs that a store does not hold yet, or not of this fit.
 
     Args:
         store: the folder of the frames' store.
@@ -77,6 +83,7 @@ def write_kernels(
         scale: of the HR image over the LR image.
         kernel_size: of the kernels, in LR pixels.
         progress: told what is done to how many of how many pairs.
+        fit: how they are fitted.
 
     Returns:
         How many pairs it had to measure.
@@ -86,17 +93,18 @@ def write_kernels(
     """
     folder = kernel_folder(store, scale, kernel_size)
     remove_leftovers(folder)
-    missing = [pair for pair in pairs if not _is_current(_file(folder, pair), pair)]
+    missing = [pair for pair in pairs if not _is_current(_file(folder, pair), pair, fit)]
     for done, pair in enumerate(missing, 1):
         source = _source(pair)
         sharp, degraded = _lr_images(pair, scale)
-        cells = measure_cells(sharp, degraded, kernel_size)
+        cells = measure_cells(sharp, degraded, kernel_size, fit)
         with write_aside(_file(folder, pair)) as aside, aside.open("wb") as file:
             np.savez_compressed(
                 file,
                 kernel=cells.kernel[0].numpy().astype(np.float16),
                 confidence=(cells.confidence[0] * 255).round().numpy().astype(np.uint8),
                 source=source,
+                fit=np.array(fit),
             )
         progress("measured", done, len(missing))
     return len(missing)
@@ -127,9 +135,10 @@ def _source(pair: Pair) -> np.ndarray:
     return np.array([number for stat in stats for number in (stat.st_size, stat.st_mtime_ns)])
 
 
-def _is_current(file: Path, pair: Pair) -> bool:
+def _is_current(file: Path, pair: Pair, fit: Fit) -> bool:
     try:
         with np.load(file) as held:
-            return {"kernel", "confidence"} <= set(held) and np.array_equal(held["source"], _source(pair))
+            same = np.array_equal(held["source"], _source(pair)) and np.array_equal(held["fit"], fit)
+            return {"kernel", "confidence"} <= set(held) and same
     except (OSError, ValueError, KeyError, zipfile.BadZipFile):
         return False

@@ -6,25 +6,36 @@ from arcsr_lightning.degradation.blur import (
     dense_field,
     hr_taps_field,
     lr_field,
+    to_hr_taps,
     to_lr_taps,
 )
 from arcsr_lightning.degradation.fields import Blur, GaussianField, KernelField, MotionField, NoBlur
 from arcsr_lightning.degradation.jpeg import code_as_jpeg
 from arcsr_lightning.degradation.kernel_files import FileKernels
 from arcsr_lightning.degradation.kernels import gaussian_kernel, motion_kernel, random_trajectory
-from arcsr_lightning.degradation.measure import Measured, cells_to_pixels, measure_cells, measure_kernels
+from arcsr_lightning.degradation.measure import (
+    FIT,
+    Fit,
+    Measured,
+    cells_to_pixels,
+    confident_mean,
+    measure_cells,
+    measure_kernels,
+)
 from arcsr_lightning.degradation.noise import add_noise, round_to_8bit
 from arcsr_lightning.degradation.pipeline import Degradation, Degraded, Drawn
 from arcsr_lightning.degradation.resize import downsample, upsample
 from arcsr_lightning.degradation.symmetries import SYMMETRIES, Symmetry, turn, turn_field
 
 __all__ = [
+    "FIT",
     "SYMMETRIES",
     "Blur",
     "Degradation",
     "Degraded",
     "Drawn",
     "FileKernels",
+    "Fit",
     "GaussianField",
     "KernelField",
     "Measured",
@@ -36,6 +47,7 @@ __all__ = [
     "apply_kernel_field",
     "cells_to_pixels",
     "code_as_jpeg",
+    "confident_mean",
     "dense_field",
     "downsample",
     "gaussian_kernel",
@@ -46,6 +58,7 @@ __all__ = [
     "motion_kernel",
     "random_trajectory",
     "round_to_8bit",
+    "to_hr_taps",
     "to_lr_taps",
     "turn",
     "turn_field",

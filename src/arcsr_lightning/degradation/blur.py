@@ -147,6 +147,37 @@ def to_lr_taps(field: Tensor, scale: int, kernel_size: int) -> Tensor:
     return torch.einsum("ai,bj,nijhw->nabhw", splat, splat, field.unflatten(1, (2 * radius + 1, -1))).flatten(1, 2)
 
 
+def to_hr_taps(field: Tensor, scale: int, kernel_size: int) -> Tensor:
+    """Turn LR-pixel taps into HR-pixel taps: every LR tap is shared among the HR taps that go to it, bilinearly.
+
+    Sums are kept, and centroids but at the ends of the kernel. It does not undo ``to_lr_taps``, as the kernel at HR is
+    not known from that at LR: there and back widens a kernel.
+
+    Args:
+        field: (B, k*k, H, W), taps in LR pixels.
+        scale: of the HR image over the LR image.
+        kernel_size: odd, in HR pixels.
+
+    Returns:
+        (B, kernel_size**2, H, W).
+
+    Raises:
+        ValueError: ``kernel_size`` is even or cannot hold the LR kernels.
+    """
+    size = math.isqrt(field.shape[1])
+    smallest = scale * (size - 1) + 1
+    if kernel_size % 2 == 0 or kernel_size < smallest:
+        raise ValueError(
+            f"kernel_size {kernel_size} (HR pixels) cannot hold {size}x{size} LR kernels at scale {scale}; "
+            f"use an odd size, at least {smallest}"
+        )
+    radius = kernel_size // 2
+    lr_size = 2 * ceil_div(radius, scale) + 1  # that of the taps which HR taps may go to
+    splat = splat_matrix(radius, scale, lr_size)[(lr_size - size) // 2 :][:size].to(field)
+    share = splat / splat.sum(1, keepdim=True)  # (size, kernel_size)
+    return torch.einsum("ai,bj,nabhw->nijhw", share, share, field.unflatten(1, (size, size))).flatten(1, 2)
+
+
 def splat_matrix(radius: int, scale: int, kernel_size: int) -> Tensor:
     """Compute how the taps of an HR axis share themselves among the taps of an LR axis.
 

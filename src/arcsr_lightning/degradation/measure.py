@@ -34,6 +34,26 @@ class Measured(NamedTuple):
     confidence: Tensor
 
 
+class Fit(NamedTuple):
+    """How kernels are fitted.
+
+    Args:
+        cell: side of a cell in pixels.
+        window: side of the window a kernel is fitted to, in cells, odd.
+        ridge: weight of the taps' squares against the mean square of a tap's equations.
+        pull: weight, in the same unit, of the distance to the mean kernel of the neighbouring cells. It fills in cells
+            without texture.
+    """
+
+    cell: int = 4
+    window: int = 3
+    ridge: float = 1e-3
+    pull: float = 1.0
+
+
+FIT = Fit()
+
+
 class _Equations(NamedTuple):
     """Normal equations of (h, w) cells: gram (h, w, T, T), moment (h, w, T), energy of the right side (h, w)."""
 
@@ -42,35 +62,19 @@ class _Equations(NamedTuple):
     energy: Tensor
 
 
-def measure_kernels(
-    sharp: Tensor,
-    degraded: Tensor,
-    kernel_size: int,
-    cell: int = 4,
-    window: int = 3,
-    ridge: float = 1e-3,
-    pull: float = 1.0,
-) -> Measured:
+def measure_kernels(sharp: Tensor, degraded: Tensor, kernel_size: int, fit: Fit = FIT) -> Measured:
     """Measure the kernel of every pixel; arguments and errors are those of ``measure_cells``.
 
     Returns:
         Measured at the size of the images: the cells, enlarged bilinearly.
     """
-    cells = measure_cells(sharp, degraded, kernel_size, cell, window, ridge, pull)
+    cells = measure_cells(sharp, degraded, kernel_size, fit)
     height, width = sharp.shape[-2:]
-    return cells_to_pixels(cells, height, width, cell)
+    return cells_to_pixels(cells, height, width, fit.cell)
 
 
-def measure_cells(
-    sharp: Tensor,
-    degraded: Tensor,
-    kernel_size: int,
-    cell: int = 4,
-    window: int = 3,
-    ridge: float = 1e-3,
-    pull: float = 1.0,
-) -> Measured:
-    """Measure one kernel for every cell of cell x cell pixels.
+def measure_cells(sharp: Tensor, degraded: Tensor, kernel_size: int, fit: Fit = FIT) -> Measured:
+    """Measure one kernel for every cell of ``fit.cell`` x ``fit.cell`` pixels.
 
     Confidence is the share of the degraded image's gradients that the kernel explains, divided by 1 + e², where e
     bounds the expected L1 error of the kernel: the square root of the number of taps times the standard error of the
@@ -82,18 +86,14 @@ def measure_cells(
             HR image shrunk with ``downsample``.
         degraded: (B, C, H, W), the same view, blurred, without noise.
         kernel_size: of the kernels, odd, in pixels of these images. Blur that reaches beyond is not explained.
-        cell: side of a cell in pixels.
-        window: side of the window a kernel is fitted to, in cells, odd.
-        ridge: weight of the taps' squares against the mean square of a tap's equations.
-        pull: weight, in the same unit, of the distance to the mean kernel of the neighbouring cells. It fills in cells
-            without texture.
+        fit: how the kernels are fitted.
 
     Returns:
         Measured on the grid of cells, (B, ..., ceil(H/cell), ceil(W/cell)). A flat image has uniform kernels with
         confidence zero.
 
     Raises:
-        InputError: the images differ in size, or ``kernel_size`` or ``window`` is even.
+        InputError: the images differ in size, or ``kernel_size`` or the window is even.
     """
     check_odd(kernel_size)
     if sharp.shape != degraded.shape:
@@ -101,16 +101,31 @@ def measure_cells(
             f"sharp and degraded image differ in size: {[*sharp.shape]} and {[*degraded.shape]}; shrink the sharp "
             "image to the LR grid first"
         )
-    if window < 1 or window % 2 == 0:
-        raise InputError(f"window must be odd, as it is centred on a cell; got {window}")
-    images = [
-        _measure_image(*pair, kernel_size, cell, window, ridge, pull) for pair in zip(sharp, degraded, strict=True)
-    ]
+    if fit.window < 1 or fit.window % 2 == 0:
+        raise InputError(f"window must be odd, as it is centred on a cell; got {fit.window}")
+    images = [_measure_image(*pair, kernel_size, fit) for pair in zip(sharp, degraded, strict=True)]
     kernel, confidence = map(torch.stack, zip(*images, strict=True))
-    return Measured(kernel, confidence * (1 - _saturated_share(sharp, degraded, cell, window)))
+    return Measured(kernel, confidence * (1 - _saturated_share(sharp, degraded, fit.cell, fit.window)))
 
 
-def cells_to_pixels(cells: Measured, height: int, width: int, cell: int = 4) -> Measured:
+def confident_mean(values: Tensor, confidence: Tensor | None = None) -> Tensor:
+    """Mean of each image over its pixels, weighted by how sure its kernels are.
+
+    Args:
+        values: (B, H, W).
+        confidence: (B, 1, H, W); None, or zeros throughout an image: all its pixels count alike.
+
+    Returns:
+        (B,).
+    """
+    if confidence is None:
+        return values.mean((1, 2))
+    weight = confidence[:, 0]
+    weight = torch.where(weight.sum((1, 2), keepdim=True) > 0, weight, 1)
+    return (weight * values).sum((1, 2)) / weight.sum((1, 2))
+
+
+def cells_to_pixels(cells: Measured, height: int, width: int, cell: int = FIT.cell) -> Measured:
     """Enlarge what was measured on cells bilinearly to an image of height x width pixels."""
     return Measured(
         *(
@@ -120,10 +135,9 @@ def cells_to_pixels(cells: Measured, height: int, width: int, cell: int = 4) -> 
     )
 
 
-def _measure_image(
-    sharp: Tensor, degraded: Tensor, kernel_size: int, cell: int, window: int, ridge: float, pull: float
-) -> tuple[Tensor, Tensor]:
+def _measure_image(sharp: Tensor, degraded: Tensor, kernel_size: int, fit: Fit) -> tuple[Tensor, Tensor]:
     """Kernels (ks*ks, h, w) and confidence (1, h, w) of one image (C, H, W), strip by strip."""
+    cell, window, ridge, pull = fit
     rows, columns = (ceil_div(side, cell) for side in sharp.shape[-2:])
     radius = kernel_size // 2
     left = _gradients(F.pad(sharp[None], (radius + 1, radius) * 2, mode="replicate"))[0]

@@ -15,6 +15,7 @@ from arcsr_lightning.launch.objects import (
     close_loggers,
     prepare_network,
     record_configuration,
+    sum_of_rates,
 )
 from arcsr_lightning.launch.search import SearchSeed
 from arcsr_lightning.launch.sweeps import SweepPlan
@@ -39,4 +40,5 @@ __all__ = [
     "prepare_network",
     "record_configuration",
     "resolvers",
+    "sum_of_rates",
 ]

@@ -35,6 +35,8 @@ def explain(error: BaseException) -> str | None:
         return explain_instantiation(error)
     if isinstance(error, MissingMandatoryValue):
         return explain_missing(str(error))
+    if said := said_by_a_resolver(str(error)):
+        return said
     if isinstance(error, USER_ERRORS):
         text = str(error).rsplit(f"{type(error).__name__}: ", 1)[-1]  # a data worker sends its whole traceback along
         head, _, rest = text.split("Config search path")[0].partition("\n    full_key: ")
@@ -42,6 +44,12 @@ def explain(error: BaseException) -> str | None:
         line = " ".join(head.split())
         return (f"{key}: {line}" if key.isidentifier() or "." in key else line) or type(error).__name__
     return explain_cluster(error)
+
+
+def said_by_a_resolver(text: str) -> str | None:
+    """The line of a resolver's InputError, which names its setting, out of the error that OmegaConf makes of it."""
+    _, found, said = text.partition("InputError raised while resolving interpolation: ")
+    return said.split("\n")[0] if found else None
 
 
 def missing_extra(text: str) -> str | None:

@@ -66,6 +66,20 @@ def build_module(cfg: DictConfig, network: nn.Module, loss: nn.Module | None) ->
     )
 
 
+def sum_of_rates(cfg: DictConfig, network: nn.Module) -> float:
+    """The learning rate summed over the steps of a stage, which says how far it can go: no step is taken for it."""
+    optimizer = naming_errors("optimizer", instantiate(cfg.optimizer, _convert_="all"))(list(network.parameters()))
+    if not cfg.scheduler:
+        return optimizer.param_groups[0]["lr"] * cfg.trainer.max_steps
+    scheduler = naming_errors("scheduler", instantiate(cfg.scheduler, _convert_="all"))(optimizer)
+    optimizer.step()  # without gradients; else the scheduler warns that it is stepped first
+    total = 0.0
+    for _ in range(cfg.trainer.max_steps):
+        total += optimizer.param_groups[0]["lr"]
+        scheduler.step()
+    return total
+
+
 def naming_errors(key: str, make: Callable[..., T]) -> Callable[..., T]:
     """``make``, whose errors name the settings that it was made of.
 
@@ -147,6 +161,7 @@ def essentials(cfg: DictConfig) -> dict[str, Any]:
         lines["processes"] = f"{cfg.trainer.devices} on each of {cfg.trainer.num_nodes} machines"
     if cfg.get("train"):
         stages = cfg.card.schedule or []
+        lines["protocol"] = cfg.protocol
         lines["steps"] = cfg.trainer.max_steps
         lines |= {f"  {one.stage}": f"{one.steps}, lr {one.lr:g}" for one in stages if one.stage}
         lines["batch_size"] = cfg.data.batch_size

@@ -53,6 +53,24 @@ def options(group: str) -> str:
     return ", ".join(sorted(path.stem for path in (CONF_DIR / group).glob("*.yaml")))
 
 
+def table_rows(methods: Any, kernels: str, named: DictConfig) -> str:
+    """The models that a table compares, as a sweeper takes them.
+
+    Args:
+        methods: a name in ``named``, or a list of models.
+        kernels: what the data has, known, measured or unknown.
+        named: by name and by kernels, lists of models.
+
+    Raises:
+        InputError: there is no such name.
+    """
+    if isinstance(methods, ListConfig):
+        return ",".join(methods)
+    if methods not in named:
+        raise InputError(f"methods={methods}: no such rows; give {' or '.join(named)}, or a list, methods=[{methods}]")
+    return ",".join(named[methods][kernels])
+
+
 def wandb_offline() -> bool:
     """True where W&B is told to be offline, or no key of its server is at hand: the run is then recorded on disk, and
     nothing prompts."""
@@ -77,4 +95,5 @@ OmegaConf.register_new_resolver("folder_name", lambda folder: Path(folder).name,
 OmegaConf.register_new_resolver("run_id", run_id, replace=True)
 OmegaConf.register_new_resolver("all_tags", all_tags, replace=True)
 OmegaConf.register_new_resolver("options", options, replace=True)
+OmegaConf.register_new_resolver("table_rows", table_rows, replace=True)
 OmegaConf.register_new_resolver("wandb_offline", wandb_offline, replace=True)

@@ -29,6 +29,8 @@ def with_suggestion(error: Exception, config_name: str, typed: list[str]) -> Exc
     line = None
     if part := re.search(r"Could not override '(model/\w+)'\. No match in the defaults list", text):
         line = not_of_this_model(part[1], typed)
+    elif "Could not override 'data/augment'" in text:
+        line = "data/augment: no data is chosen whose images it could change; add data=gopro data.root=PATH, say"
     elif unknown := re.search(r"Could not (?:override|delete from config\.) '([^']+)'", text):
         line = no_such_setting(unknown[1], config_name, typed)
     elif option := re.search(r"Could not find '([^']+)'\s+Available options in '([^']+)':(.*)", text, re.DOTALL):

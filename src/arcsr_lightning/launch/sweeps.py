@@ -42,7 +42,12 @@ class SweepPlan(Callback):
         jobs: list[list[str]] = []
         if sweeper._target_.endswith(f".{BasicSweeper.__name__}"):  # not by class: Hydra's plugins are imported twice
             swept = [f"{key}={value}" for key, value in (sweeper.params or {}).items()]
-            grid = BasicSweeper.split_arguments(OverridesParser.create().parse_overrides([*swept, *typed]), None)[0]
+            overrides = OverridesParser.create().parse_overrides([*swept, *typed])
+            for override in overrides:
+                if override.key_or_group == "methods" and override.is_sweep_override():
+                    line = override.input_line
+                    raise InputError(f"{line}: a list is written methods=[{line.partition('=')[2]}]")
+            grid = BasicSweeper.split_arguments(overrides, None)[0]
             jobs = [naming_overrides(job, config.hydra.job.config.override_dirname.exclude_keys) for job in grid]
         path = Path(config.hydra.sweep.dir, "jobs.json")
         before = read_plan(path)["jobs"] if path.is_file() else []

@@ -13,7 +13,8 @@ def run_rows(study: Study) -> list[dict[str, Any]]:
     ablations = {run.data for run in study.runs if run.method in ABLATIONS}
     rows: list[dict[str, Any]] = []
     for run in study.runs:
-        job = {"data": run.data, "method": run.method, "seed": run.seed, "overrides": " ".join(run.overrides)}
+        job = {"data": run.data, "protocol": run.protocol, "method": run.method, "seed": run.seed}
+        job["overrides"] = " ".join(run.overrides)
         if run.state == FINISHED:
             rows += [job | {"state": run.state} | row for row in finished_rows(run, run.data in ablations)]
         else:
@@ -35,7 +36,8 @@ def mean_rows(section: Section) -> list[dict[str, Any]]:
     """The tables of a section, a row per method and noise level; one with its state where nothing is finished."""
     rows: list[dict[str, Any]] = []
     for entry in section.entries:
-        job = {"data": section.data, "method": entry.label, "seeds": entry.finished, "planned": entry.planned}
+        job = {"data": section.data, "protocol": section.protocol, "method": entry.label}
+        job |= {"seeds": entry.finished, "planned": entry.planned}
         if not entry.scores:
             rows.append(job | {"state": entry.state})
         for level, score in entry.scores.items():
@@ -53,13 +55,28 @@ def mean_rows(section: Section) -> list[dict[str, Any]]:
 def cost_columns(card: dict[str, Any]) -> dict[str, Any]:
     """What a method's figures were bought with."""
     schedule = card.get("schedule") or []
+    steps, published = sum(stage["steps"] for stage in schedule), card.get("published_steps")
+    trained = {
+        "lr_sum": by_stage(schedule, "lr_sum", ".3g"),
+        "steps_of_published": round(steps / published, 4) if published else None,
+        "ema": card.get("ema"),
+        "augmentation": " + ".join(card.get("augmentation") or []) or "none",
+    }
     return {
         "parameters": card["parameters"],
         "gmacs_lr64": None if card["gmacs_lr64"] is None else round(card["gmacs_lr64"], 3),
+        "skip": card.get("skip"),
         "learnt_from": " + ".join(card.get("supervision") or []) or "nothing",
-        "steps": " + ".join(f"{stage.get('stage') or ''} {stage['steps']}".strip() for stage in schedule) or "none",
+        "steps": by_stage(schedule, "steps", "d") or "none",
         "batch_size": card["batch_size"] if schedule else None,
-    }
+    } | (trained if schedule else {})
+
+
+def by_stage(schedule: list[dict[str, Any]], key: str, form: str) -> str:
+    """A number of every stage that has one, after the stage's name where there are several."""
+    named = len(schedule) > 1
+    numbers = [stage for stage in schedule if stage.get(key) is not None]
+    return " + ".join((f"{stage.get('stage')} " if named else "") + f"{stage[key]:{form}}" for stage in numbers)
 
 
 def paper_columns(figures: Figures | None) -> dict[str, Any]:

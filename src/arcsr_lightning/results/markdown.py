@@ -11,6 +11,12 @@ from arcsr_lightning.results.statistics import Interval, Spread
 
 NOTES = "## Methods"  # the heading of what is too long for a terminal
 NONE = "-"
+PROTOCOLS = {
+    "paper": "protocol=paper: by the paper's rule (Sec. 4.4) every method but ReDegNet is trained as ArcSR is, with "
+    "the same optimiser, rate, schedule and steps, L1 on the image and what it needs besides.",
+    "published": "protocol=published: every method is trained with the stages, rates, schedules and mirroring of its "
+    "publication; images, batch size and the number of steps are the run's.",
+}
 
 
 def results_markdown(study: Study, sections: Sequence[Section]) -> str:
@@ -23,14 +29,14 @@ def results_markdown(study: Study, sections: Sequence[Section]) -> str:
         parts += [
             heading_text(section),
             markdown_table(score_cells(section)),
-            *([markdown_table(cost_cells(section))] if section.levels else []),
+            *([markdown_table(cost_cells(section)), markdown_table(training_cells(section))] if section.levels else []),
         ]
     missing = unfinished_lines(study)
     if missing:
         parts += ["## Not finished", "\n".join(missing)]
-    cards = {entry.method: entry.card for section in sections for entry in section.entries if entry.card}
-    if cards:
-        parts += [NOTES, "\n".join(method_note(method, card) for method, card in cards.items())]
+    notes = method_notes(sections)
+    if notes:
+        parts += [NOTES, "\n".join(notes)]
     return "\n\n".join(parts) + "\n"
 
 
@@ -43,10 +49,15 @@ def legend_text(sections: Sequence[Section]) -> str:
         "Differences: the mean over images of the PSNR less the reference's, seeds averaged first, and the 95 % "
         "interval of a paired bootstrap over images. It takes images for independent, which frames of one sequence are "
         "not, and tells nothing of other seeds.",
-        "Kernel error: L1 to the true kernels on the LR grid, at most 2, mean over noise levels. "
+        "Kernel error: L1 to the true kernels on the LR grid, or to measured ones, weighted by their confidence; at "
+        "most 2, mean over noise levels. "
         "GMACs: convolutions and matrix products for an LR image of 64x64. Images/s: trained on, the median.",
-        f"`{NONE}`: there is none (the reference itself, true kernels unknown, nothing trained, not in the paper).",
-        f"Protocol: {protocol}.",
+        *(PROTOCOLS[name] for name in PROTOCOLS if any(section.protocol == name for section in sections)),
+        "Σ lr·steps: the learning rate summed over all steps. Of published: the steps as a share of the publication's, "
+        "whatever their batches. EMA: the decay of the average of the weights that is scored.",
+        f"`{NONE}`: there is none (the reference itself, true kernels unknown, nothing trained, not in the paper, not "
+        "known of the publication).",
+        f"Scored by: {protocol}.",
     ]
     return "\n".join(f"- {sentence}" for sentence in sentences)
 
@@ -54,7 +65,7 @@ def legend_text(sections: Sequence[Section]) -> str:
 def paper_sentence(sections: Sequence[Section]) -> str:
     """Which of the paper's tables its figures are from, where there are any."""
     if not any(paper_has(section, level) for section in sections for level in section.levels):
-        return f"The paper has no figures for {' and '.join(section.data for section in sections)}."
+        return f"The paper has no figures for {' and '.join(dict.fromkeys(section.data for section in sections))}."
     first, second = ("Table 1", "Table 2") if any(section.ablations for section in sections) else ("Table 2", "Table 1")
     return (
         f"Paper: its {first}, and {second} where that has no figure; it does not say how it scored (colour, border, "
@@ -65,11 +76,11 @@ def paper_sentence(sections: Sequence[Section]) -> str:
 def heading_text(section: Section) -> str:
     """The data set, and whether all methods saw the same of it."""
     if not section.runs:
-        return f"## {section.data}\n\nNo run is finished."
+        return f"## {section.title}\n\nNo run is finished."
     report = section.runs[0].report
     configs = [run.report["config"] for run in section.runs if run.report["method"].get("schedule")]
     seen = [samples_seen(config) for config in configs if config.get("train")]  # not of evaluations
-    text = f"## {section.data}, ×{section.scale}, {report['rows'][0]['images']} test images"
+    text = f"## {section.title}, ×{section.scale}, {report['rows'][0]['images']} test images"
     if seen:
         same = all(other == seen[0] for other in seen)
         text += (
@@ -120,10 +131,10 @@ def level_cells(section: Section, entry: Entry, level: float) -> list[str]:
 
 def cost_cells(section: Section) -> list[list[str]]:
     """The header, and a line per method."""
-    lines = [["method", "parameters", "GMACs", "kernel error", "images/s", "learnt from", "steps"]]
+    lines = [["method", "parameters", "GMACs", "kernel error", "images/s"]]
     for entry in section.entries:
         if not entry.card:
-            lines.append([method_cell(entry), *[entry.state] * 6])
+            lines.append([method_cell(entry), *[entry.state] * 4])
             continue
         cost = cost_columns(entry.card)
         speed = f"{spread_cell(entry.images_per_s, '.1f')} ({devices_text(entry)})" if entry.images_per_s else NONE
@@ -132,13 +143,36 @@ def cost_cells(section: Section) -> list[list[str]]:
             "-" if cost["gmacs_lr64"] is None else f"{cost['gmacs_lr64']:.2f}",
             spread_cell(entry.kernel_error, ".3f"),
         ]
-        lines.append([method_cell(entry), *figures, speed, cost["learnt_from"], cost["steps"]])
+        lines.append([method_cell(entry), *figures, speed])
+    return lines
+
+
+def training_cells(section: Section) -> list[list[str]]:
+    """The header, and a line per method: by what it was trained, and how far."""
+    lines = [["method", "learnt from", "steps", "of published", "Σ lr·steps", "EMA", "augmentation"]]
+    for entry in section.entries:
+        if not entry.card:
+            lines.append([method_cell(entry), *[entry.state] * 6])
+            continue
+        cost = cost_columns(entry.card)
+        share = cost.get("steps_of_published")
+        cells = [
+            NONE if share is None else f"{share:.0%}",
+            cost.get("lr_sum"),
+            cost.get("ema"),
+            cost.get("augmentation"),
+        ]
+        trained = [NONE if cell is None or cell == "" else str(cell) for cell in cells]
+        lines.append([method_cell(entry), cost["learnt_from"], cost["steps"], *trained])
     return lines
 
 
 def method_cell(entry: Entry) -> str:
-    """The method, and whether its figures may be compared."""
-    return entry.label if entry.card.get("comparable", True) else f"{entry.label}, not comparable"
+    """The method, whether a skip was added to it, and whether its figures may be compared."""
+    skip = f"skip={entry.card['skip']}" if entry.card.get("skip") else ""
+    marks = [skip] if skip and skip not in entry.label else []
+    marks += [] if entry.card.get("comparable", True) else ["not comparable"]
+    return ", ".join([entry.label, *marks])
 
 
 def seeds_cell(entry: Entry) -> str:
@@ -182,9 +216,26 @@ def unfinished_lines(study: Study) -> list[str]:
     return lines + [line(overrides, WAITING, "") for overrides in study.waiting]
 
 
+def method_notes(sections: Sequence[Section]) -> list[str]:
+    """A note on every method, one for each protocol where there are several."""
+    several = len({section.protocol for section in sections}) > 1
+    cards = {}
+    for section in sections:
+        protocol = f", protocol={section.protocol}" if several and section.protocol else ""
+        cards |= {
+            entry.method + (protocol if entry.method != "bicubic" else ""): entry.card
+            for entry in section.entries
+            if entry.card
+        }
+    return [method_note(method, card) for method, card in cards.items()]
+
+
 def method_note(method: str, card: dict[str, Any]) -> str:
     """The note on a method, in sentences."""
-    deviations = [sentence.rstrip(".") for sentence in card.get("deviations") or []]
+    departures = (*(card.get("deviations") or []), *(card.get("training") or []))
+    deviations = [sentence.rstrip(".") for sentence in departures]
+    if card.get("skip"):
+        deviations.append(f"Its output is added to the {card['skip']} enlargement of its input (skip={card['skip']})")
     parts = [
         card.get("publication") or "",
         f"Represents {card['represents']}" if card.get("represents") else "",

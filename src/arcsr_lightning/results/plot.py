@@ -66,7 +66,7 @@ def draw_level(axis: Axes, section: Section, level: float) -> None:
         axis.plot(score.psnr.mean, place, "D", color=OURS, markersize=5)
     axis.set_yticks(range(len(entries)), [entry.label for entry in entries], fontsize=9)
     axis.set_ylim(len(entries) - 0.5, -0.5)
-    axis.set_title(f"{section.data}, noise {level:g}", fontsize=10)
+    axis.set_title(f"{section.title}, noise {level:g}", fontsize=10)
     axis.set_xlabel("PSNR, dB", fontsize=9)
     axis.tick_params(labelsize=9)
     axis.xaxis.set_major_locator(MaxNLocator(5))

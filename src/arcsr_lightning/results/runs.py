@@ -17,6 +17,7 @@ PLAN = {"jobs": [[str]]}
 CONFIG = {
     "task_name": str,
     "method?": str,
+    "protocol?": str,
     "seed?": int,
     "scale?": int,
     "data": {"name": str},
@@ -40,12 +41,18 @@ CARD = {
     "parameters": int,
     "gmacs_lr64": (*NUMBER, type(None)),
     "batch_size": int,
+    "skip?": str,
     "publication?": str,
     "represents?": str,
     "note?": str,
     "deviations?": [str],
     "supervision?": [str],
-    "schedule?": [{"stage?": str, "steps": int}],
+    "schedule?": [{"stage?": str, "steps": int, "lr_sum?": NUMBER}],
+    "training?": [str],
+    "protocol?": str,
+    "ema?": NUMBER,
+    "augmentation?": [str],
+    "published_steps?": int,
 }
 REPORT = {
     "rows": [SCORES],
@@ -84,6 +91,11 @@ class Run(NamedTuple):
     @property
     def data(self) -> str:
         return self.config["data"]["name"]
+
+    @property
+    def protocol(self) -> str | None:
+        """By whose rule it is trained (conf/protocol/); None: not known."""
+        return self.report["method"].get("protocol") if self.report else self.config.get("protocol")
 
     @property
     def seed(self) -> int | None:

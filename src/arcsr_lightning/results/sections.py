@@ -1,4 +1,4 @@
-"""What a study found out: an entry per data set and method, its seeds merged, beside the paper and a reference."""
+"""What a study found out: an entry per data set, protocol and method, its seeds merged, beside the paper's figures."""
 
 from collections.abc import Sequence
 from typing import Any, NamedTuple
@@ -60,14 +60,22 @@ class Entry(NamedTuple):
 
 
 class Section(NamedTuple):
-    """The entries of one data set; ``runs`` are the finished ones, ``ablations`` says which table it belongs to."""
+    """The entries of one data set and one protocol of training, which no table mixes.
+
+    ``runs`` are the finished ones, ``ablations`` says which of the paper's tables it belongs to.
+    """
 
     data: str
+    protocol: str | None
     scale: int | None
     runs: list[Run]
     entries: list[Entry]
     reference: str | None
     ablations: bool
+
+    @property
+    def title(self) -> str:
+        return self.data + (f", protocol={self.protocol}" if self.protocol else "")
 
     @property
     def levels(self) -> list[float]:
@@ -90,7 +98,7 @@ class Group(NamedTuple):
 
 
 def study_sections(study: Study, reference: str | None = None) -> list[Section]:
-    """A section for each data set, in the order of the study.
+    """A section for each data set and protocol, in the order of the study.
 
     Args:
         study: what was read.
@@ -100,19 +108,21 @@ def study_sections(study: Study, reference: str | None = None) -> list[Section]:
     Raises:
         InputError: runs on one data set were not scored alike, two runs are the same, or there is no such reference.
     """
-    by_data: dict[str, list[Run]] = {}
+    by_table: dict[tuple[str, str | None], list[Run]] = {}
     for run in study.runs:
-        by_data.setdefault(run.data, []).append(run)
-    grouped = {data: label_groups(group_seeds(runs)) for data, runs in by_data.items()}
+        by_table.setdefault((run.data, run.protocol), []).append(run)
+    grouped = {table: label_groups(group_seeds(runs)) for table, runs in by_table.items()}
     labels = {"bicubic": "bicubic"}
     labels |= {group.label: group.runs[0].method for found in grouped.values() for group in found}
     if reference is not None and reference not in (*labels, *labels.values()):
         raise InputError(f"reference={reference}: no method of this study; it has {', '.join(sorted(labels))}")
-    return [data_section(study, data, found, reference) for data, found in grouped.items()]
+    return [table_section(study, *table, found, reference) for table, found in grouped.items()]
 
 
-def data_section(study: Study, data: str, found: Sequence[Group], reference: str | None) -> Section:
-    """What is known on one data set."""
+def table_section(
+    study: Study, data: str, protocol: str | None, found: Sequence[Group], reference: str | None
+) -> Section:
+    """What is known on one data set by one protocol."""
     runs = [run for group in found for run in group.finished]
     check_comparable(runs)
     trained = [group for group in found if group.runs[0].method != "bicubic"]
@@ -124,7 +134,7 @@ def data_section(study: Study, data: str, found: Sequence[Group], reference: str
     entries += [method_entry(study, group, images, chosen) for group in trained]
     scale = runs[0].report["config"]["scale"] if runs else found[0].runs[0].config.get("scale")
     ablations = any(group.runs[0].method in ABLATIONS for group in trained)
-    return Section(data, scale, runs, entries, chosen if chosen in images else None, ablations)
+    return Section(data, protocol, scale, runs, entries, chosen if chosen in images else None, ablations)
 
 
 def find_reference(trained: Sequence[Group], wanted: str | None) -> str | None:

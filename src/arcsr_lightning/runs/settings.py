@@ -10,11 +10,12 @@ from arcsr_lightning.errors import InputError
 from arcsr_lightning.runs.stages import OWN
 
 # Sections that the program itself reads; any other counts only where another part of the configuration refers to it.
-READ = (*OWN, "model", "data", "stages", "card", "trainer", "callbacks", "logger", "paths", "methods")
+READ = (*OWN, "model", "data", "stages", "card", "published", "trainer", "callbacks", "logger", "paths")
 
 # What a run learns from these parts of its configuration does not survive a change of them.
 DECISIVE = (
     "method",
+    "protocol",
     "scale",
     "kernel_size",
     "seed",

@@ -99,14 +99,20 @@ def config_of(cfg: DictConfig, name: str, steps: int) -> DictConfig:
     return config
 
 
-def schedule_of(stages: Sequence[Stage]) -> list[dict[str, Any]]:
-    """What each stage does in brief, as plain data, for tables."""
+def schedule_of(stages: Sequence[Stage], rates: Sequence[float]) -> list[dict[str, Any]]:
+    """What each stage does in brief, as plain data, for tables.
+
+    Args:
+        stages: of the run.
+        rates: of each stage, the sum of its learning rate over its steps.
+    """
     return [
         {
             "stage": stage.name,
             "steps": stage.config.trainer.max_steps,
             "trains": list(stage.config.trains or []),
             "lr": stage.config.optimizer.lr,
+            "lr_sum": rate,
         }
-        for stage in stages
+        for stage, rate in zip(stages, rates, strict=True)
     ]

@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 from torchmetrics.functional.image import peak_signal_noise_ratio, structural_similarity_index_measure
 
-from arcsr_lightning.degradation import round_to_8bit
+from arcsr_lightning.degradation import confident_mean, round_to_8bit
 from arcsr_lightning.scores.protocol import SSIM_SIGMA, SSIM_WINDOW
 
 LUMA = (65.481, 128.553, 24.966)  # BT.601, studio range, as MATLAB's rgb2ycbcr
@@ -72,12 +72,13 @@ def crop_border(x: Tensor, border: int) -> Tensor:
     return x[..., border : height - border, border : width - border]
 
 
-def kernel_error(estimate: Tensor, truth: Tensor) -> Tensor:
+def kernel_error(estimate: Tensor, truth: Tensor, confidence: Tensor | None = None) -> Tensor:
     """L1 distance of two kernel fields, summed over the taps, mean over pixels: (B, ks*ks, H, W) twice -> (B,).
 
-    0 is right everywhere; 2 is the worst possible, no tap in common.
+    0 is right everywhere; 2 is the worst possible, no tap in common. A pixel counts as much as the true kernels are
+    sure there, (B, 1, H, W), where they were measured.
     """
-    return (estimate - truth).abs().sum(dim=1).mean(dim=(1, 2))
+    return confident_mean((estimate - truth).abs().sum(dim=1), confidence)
 
 
 def best_constant_kernel(truth: Tensor) -> Tensor:

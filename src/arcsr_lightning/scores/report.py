@@ -12,6 +12,7 @@ from rich.console import Console
 from rich.table import Table
 from torch import nn
 
+from arcsr_lightning.blocks import skip_added
 from arcsr_lightning.files import write_csv, write_text
 from arcsr_lightning.scores.cost import macs, parameters
 from arcsr_lightning.scores.kernels import KernelRow, kernel_scores
@@ -99,7 +100,27 @@ def method_card(name: str, network: nn.Module, trained: dict[str, Any]) -> dict[
         "parameters": parameters(network),
         "gmacs_lr64": None if counted is None else counted / 1e9,
         "batch_size": trained["data"]["batch_size"],
-    } | (trained.get("card") or {})
+        "skip": skip_added(network),
+        **training_of(trained),
+        **(trained.get("card") or {}),
+    }
+
+
+def training_of(trained: dict[str, Any]) -> dict[str, Any]:
+    """By what a method was trained, beside its schedule: the protocol, EMA's decay, augmentations by their names, and
+    how many steps its publication took.
+
+    Args:
+        trained: the configuration that it was trained with, resolved plain data.
+    """
+    ema = (trained.get("callbacks") or {}).get("ema") or {}
+    transforms = (trained["data"].get("augment") or {}).get("transforms") or {}
+    return {
+        "protocol": trained.get("protocol"),
+        "ema": ema.get("decay"),
+        "augmentation": [one["_target_"].rpartition(".")[2] for one in transforms.values() if one],
+        "published_steps": (trained.get("published") or {}).get("steps"),
+    }
 
 
 def hardware_of(device: torch.device, devices: int) -> dict[str, Any]:

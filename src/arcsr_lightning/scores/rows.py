@@ -12,12 +12,12 @@ Row = dict[str, Any]  # method, name, noise_level and the scores of one image
 
 
 def rows_of(method: str, restored: Restoration, batch: dict[str, Any], border: int) -> list[Row]:
-    """The scores of a batch, a row per image; the kernel's error too where the truth is known in its size."""
+    """The scores of a batch, a row per image; the kernel's error too where it is known, or measured, in its size."""
     with torch.autocast(restored.sr.device.type, enabled=False):  # bfloat16 would spoil the third digit of SSIM
         scores = score(restored.sr, batch["hr"], border)
         truth = batch.get("kernel")
         if truth is not None and restored.kernel is not None and restored.kernel.shape == truth.shape:
-            scores["kernel_error"] = kernel_error(restored.kernel.float(), truth)
+            scores["kernel_error"] = kernel_error(restored.kernel.float(), truth, batch.get("confidence"))
     return [
         {"method": method, "name": name, "noise_level": float(level)}
         | {key: values[i].item() for key, values in scores.items()}

@@ -4,9 +4,10 @@ import pytest
 import torch
 from torch import nn
 
-from arcsr_lightning.rivals.cmos import BlurMapLoss, BlurMaps, MapEstimate, MapEstimator, MapRestorer
+from arcsr_lightning.rivals.cmos import BlurMaps, MapEstimate, MapEstimator, MapRestorer
 from arcsr_lightning.rivals.cmos.attention import GIA, SpatialPart
 from arcsr_lightning.rivals.cmos.hrnet import HRNet
+from arcsr_lightning.rivals.cmos.losses import map_terms
 from tests.rivals.golden_files import assert_golden
 
 
@@ -64,26 +65,19 @@ def test_a_part_is_the_published_function(part, dtype):
         assert_golden(part, build(), run, dtype)
 
 
-class GivenEstimates(nn.Module):
-    """A network whose estimates are what the test says."""
-
-    def __init__(self, *estimates):
-        super().__init__()
-        self.estimator = self
-        self.estimates = lambda _: estimates
-
-
 @pytest.mark.parametrize("dtype", [torch.float64, torch.float32])
 def test_the_loss_of_the_maps_is_the_published_one(dtype):
     def loss(_, early_blur, early_logits, blur, logits, true_blur, true_classes):
         leaves = {"early_blur": early_blur, "early_logits": early_logits, "blur": blur, "logits": logits}
         for leaf in leaves.values():
             leaf.requires_grad_()
-        criterion = BlurMapLoss("kernels", "motion")
-        criterion.targets = lambda *_: BlurMaps(true_blur, true_classes)
-        network = GivenEstimates(MapEstimate(early_blur, early_logits), MapEstimate(blur, logits))
-        terms = criterion(network, {"lr": None})
-        gradients = torch.autograd.grad(terms["loss"], leaves.values())
-        return terms | {f"grad/{name}": gradient for name, gradient in zip(leaves, gradients, strict=True)}
+        estimates = MapEstimate(early_blur, early_logits), MapEstimate(blur, logits)
+        terms, total = map_terms(estimates, BlurMaps(true_blur, true_classes), None)
+        gradients = torch.autograd.grad(total, leaves.values())
+        return (
+            terms
+            | {"loss": total}
+            | {f"grad/{name}": gradient for name, gradient in zip(leaves, gradients, strict=True)}
+        )
 
     assert_golden("cmos_loss_stage1", nn.Identity(), loss, dtype)

@@ -2,12 +2,18 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from arcsr_lightning.degradation import apply_blended_kernels, downsample, gaussian_kernel
+from arcsr_lightning.degradation import apply_blended_kernels, downsample, gaussian_kernel, lr_field
 from arcsr_lightning.errors import InputError
 from arcsr_lightning.losses import RestorationLoss
 from arcsr_lightning.rivals.cmos import CMOS, MapEstimator, MapRestorer
-from arcsr_lightning.rivals.cmos.losses import BlurMapLoss, GivenMapsLoss, MapTargets
-from arcsr_lightning.rivals.cmos.maps import blur_amount, motion_class, sharpness_loss_map
+from arcsr_lightning.rivals.cmos.losses import BlurMapLoss, GivenMapsLoss, MapAndImageLoss, MapTargets
+from arcsr_lightning.rivals.cmos.maps import (
+    blend_covariance,
+    blur_amount,
+    field_covariance,
+    motion_class,
+    sharpness_loss_map,
+)
 
 MOTION_CLASSES = 5
 
@@ -28,6 +34,14 @@ def batch() -> dict[str, Tensor]:
     kernels = basis.expand(2, 3, 9, 9)
     lr = downsample(apply_blended_kernels(hr, kernels, masks), 2)
     return {"lr": lr, "hr": hr, "basis": kernels, "masks": masks}
+
+
+def measured() -> dict[str, Tensor]:
+    """The same, with kernels of LR taps that are surer on the right than on the left."""
+    data = batch()
+    kernel = lr_field(data.pop("basis"), data.pop("masks"), 2, 5)
+    confidence = torch.where(torch.arange(16) < 4, 0.1, 0.9).expand(2, 1, 16, 16)
+    return data | {"kernel": kernel, "confidence": confidence}
 
 
 def fit(model: CMOS, loss: nn.Module, part: str, steps: int, lr: float) -> tuple[float, float]:
@@ -75,8 +89,9 @@ def test_the_later_stages_teach_the_restorer(loss):
 def test_targets_are_the_maps_of_the_true_kernels():
     data = batch()
     blur, classes = MapTargets(semantics="motion")(network(MOTION_CLASSES), data)
-    assert torch.equal(blur, blur_amount(data["basis"], data["masks"]))
-    assert torch.equal(classes, motion_class(data["basis"], data["masks"], MOTION_CLASSES - 1))
+    covariance = blend_covariance(data["basis"], data["masks"])
+    assert torch.equal(blur, blur_amount(covariance))
+    assert torch.equal(classes, motion_class(covariance, MOTION_CLASSES - 1))
     assert classes.unique().tolist() == [0, 1, 3]
     assert not MapTargets()(network(), data).classes.any()
 
@@ -105,12 +120,48 @@ def test_without_semantics_the_cross_entropies_are_nothing_yet_reach_every_param
     assert not model.estimator.heads[1][0].weight.grad.any()
 
 
-@pytest.mark.parametrize("loss", [BlurMapLoss(), GivenMapsLoss()])
+@pytest.mark.parametrize("loss", [BlurMapLoss(), GivenMapsLoss(), MapAndImageLoss()])
 def test_data_without_kernels_is_refused(loss):
     data = batch()
     del data["basis"]
     with pytest.raises(InputError, match="model=cmos learns from true kernels.*use model=cmos_proxy"):
         loss(network(), data)
+
+
+def test_measured_kernels_are_targets_that_count_as_they_are_sure():
+    model, data = network(MOTION_CLASSES).eval(), measured()
+    blur, classes = MapTargets(semantics="motion")(model, data)
+    covariance = field_covariance(data["kernel"], 2)
+    assert torch.equal(blur, blur_amount(covariance))
+    assert torch.equal(classes, motion_class(covariance, MOTION_CLASSES - 1))
+    weight = nn.functional.interpolate(data["confidence"], scale_factor=2, mode="bilinear")[:, 0]
+    terms = BlurMapLoss(semantics="motion")(model, data)
+    early, final = model.estimator.estimates(data["lr"])
+    for name, estimate in (("", final), ("early_", early)):
+        apart = (estimate.blur - blur)[:, 0].abs()
+        chosen = estimate.logits.log_softmax(1).gather(1, classes[:, None])[:, 0]
+        torch.testing.assert_close(terms[f"{name}blur"], (weight * apart).sum() / weight.sum())
+        torch.testing.assert_close(terms[f"{name}classes"], -(weight * chosen).sum() / weight.sum())
+
+
+def test_the_proxy_is_no_surer_where_kernels_are():
+    model, data = network().eval(), measured()
+    terms = BlurMapLoss(blur="sharpness")(model, data)
+    truth = sharpness_loss_map(data["lr"], data["hr"], scale=2)
+    torch.testing.assert_close(terms["blur"], (model.estimator(data["lr"]).blur - truth).abs().mean())
+
+
+@pytest.mark.parametrize("data", [batch(), measured()], ids=["true", "measured"])
+def test_all_stages_at_once_teach_each_part_what_its_own_stage_teaches_it(data):
+    joint, apart = network(), network()
+    MapAndImageLoss()(joint, data)["loss"].backward()
+    BlurMapLoss()(apart, data)["loss"].backward()
+    for (name, ours), theirs in zip(joint.estimator.named_parameters(), apart.estimator.parameters(), strict=True):
+        torch.testing.assert_close(ours.grad, theirs.grad, msg=name)
+    apart = network()
+    RestorationLoss()(apart, data)["loss"].backward()
+    for (name, ours), theirs in zip(joint.restorer.named_parameters(), apart.restorer.parameters(), strict=True):
+        torch.testing.assert_close(ours.grad, theirs.grad, msg=name)
 
 
 def test_classes_must_fit_the_semantics():
@@ -137,5 +188,7 @@ def test_supervision_names_what_is_learned_from():
     assert BlurMapLoss().supervision == ("kernels",)
     assert BlurMapLoss(semantics="motion").supervision == ("kernels", "labels")
     assert BlurMapLoss(blur="sharpness").supervision == ("pairs",)
+    assert MapAndImageLoss().supervision == ("kernels", "pairs")
+    assert MapAndImageLoss(blur="sharpness").supervision == ("pairs",)
     assert GivenMapsLoss().supervision == ("pairs", "kernels")
     assert GivenMapsLoss(blur="sharpness").supervision == ("pairs",)

@@ -3,13 +3,26 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from arcsr_lightning.degradation.blur import apply_blended_kernels, apply_kernel_field, hr_taps_field
+from arcsr_lightning.degradation.blur import (
+    apply_blended_kernels,
+    apply_kernel_field,
+    hr_taps_field,
+    lr_field,
+    to_hr_taps,
+    to_lr_taps,
+)
 from arcsr_lightning.degradation.fields import MotionField
 from arcsr_lightning.degradation.kernels import gaussian_kernel
 from arcsr_lightning.degradation.resize import downsample
 from arcsr_lightning.errors import InputError
 from arcsr_lightning.losses import RestorationLoss
-from arcsr_lightning.rivals.manet.losses import KernelFieldLoss, ReblurConsistencyLoss, TrueKernelLoss, blur_at_hr
+from arcsr_lightning.rivals.manet.losses import (
+    KernelAndImageLoss,
+    KernelFieldLoss,
+    ReblurConsistencyLoss,
+    TrueKernelLoss,
+    blur_at_hr,
+)
 from arcsr_lightning.rivals.manet.network import MANet, MutualAffineEstimator, refit_code
 from arcsr_lightning.rivals.rrdb.conditioned import RRDBSFT
 
@@ -33,6 +46,53 @@ def batch() -> Batch:
     masks = torch.cat([share, 1 - share], 1)
     lr = downsample(apply_blended_kernels(hr, basis, masks), 2)
     return {"lr": lr, "hr": hr, "basis": basis, "masks": masks}
+
+
+def measured() -> Batch:
+    """The same, with kernels of LR taps that are surer in some places than in others."""
+    data = batch()
+    kernel = lr_field(data.pop("basis"), data.pop("masks"), 2, 3)
+    return data | {"kernel": kernel, "confidence": torch.rand(2, 1, 7, 10, generator=torch.Generator().manual_seed(1))}
+
+
+def test_measured_kernels_are_compared_on_their_own_taps_and_count_as_they_are_sure():
+    data, manet = measured(), network()
+    estimate = to_lr_taps(manet.estimator(data["lr"]), 2, 3)
+    total = weights = 0.0
+    for sample in range(2):
+        for y in range(7):
+            for x in range(10):
+                sure = data["confidence"][sample, 0, y, x]
+                total += sure * (estimate - data["kernel"])[sample, :, y, x].abs().mean()
+                weights += sure
+    torch.testing.assert_close(KernelFieldLoss()(manet, data)["kernel_l1"], total / weights)
+
+
+def test_measured_kernels_reach_the_restorer_with_hr_taps():
+    data, manet = measured(), network()
+    field = to_hr_taps(data["kernel"], 2, 5)
+    restored = manet.restorer(data["lr"], manet.encode(field))
+    torch.testing.assert_close(TrueKernelLoss()(manet, data)["l1"], F.l1_loss(restored, data["hr"]))
+
+
+@pytest.mark.parametrize("loss", [KernelFieldLoss(), TrueKernelLoss()])
+def test_measured_kernels_too_large_for_the_estimator_are_refused(loss):
+    data = measured() | {"kernel": torch.full((2, 25, 7, 10), 1 / 25)}
+    with pytest.raises(InputError, match=r"manet\.kernel_size=5 HR pixels cannot hold .* 5x5 LR pixels; set it to 9"):
+        loss(network(), data)
+
+
+@pytest.mark.parametrize("data", [batch(), measured()], ids=["true", "measured"])
+def test_all_stages_at_once_teach_each_part_what_its_own_stage_teaches_it(data):
+    joint, apart = network(), network()
+    KernelAndImageLoss()(joint, data)["loss"].backward()
+    KernelFieldLoss()(apart, data)["loss"].backward()
+    for (name, ours), theirs in zip(joint.estimator.named_parameters(), apart.estimator.parameters(), strict=True):
+        torch.testing.assert_close(ours.grad, theirs.grad, msg=name)
+    apart.estimator.requires_grad_(False)
+    RestorationLoss()(apart, data)["loss"].backward()
+    for (name, ours), theirs in zip(joint.restorer.named_parameters(), apart.restorer.parameters(), strict=True):
+        torch.testing.assert_close(ours.grad, theirs.grad, msg=name)
 
 
 def test_the_published_weight():
@@ -102,6 +162,7 @@ def test_kernels_too_large_for_the_estimator_are_refused():
 def test_what_each_loss_learns_from():
     assert KernelFieldLoss.supervision == ("kernels",)
     assert TrueKernelLoss.supervision == ("pairs", "kernels")
+    assert KernelAndImageLoss.supervision == ("kernels", "pairs")
     assert ReblurConsistencyLoss.supervision == ("pairs",)
 
 
@@ -110,6 +171,7 @@ def test_what_each_loss_learns_from():
     [
         pytest.param(KernelFieldLoss(), ["estimator"], id="kernels"),
         pytest.param(TrueKernelLoss(), ["restorer"], id="true_kernels"),
+        pytest.param(KernelAndImageLoss(), ["estimator", "restorer"], id="paper"),
         pytest.param(RestorationLoss(), ["restorer"], id="estimated_kernels"),
         pytest.param(RestorationLoss(), ["estimator", "restorer"], id="manet_pairs"),
         pytest.param(ReblurConsistencyLoss(), ["estimator", "restorer"], id="manet_reblur"),

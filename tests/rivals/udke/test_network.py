@@ -210,3 +210,19 @@ def test_without_a_filter_the_kernel_only_needs_its_own_room():
     assert network.prefilter is None
     assert network.smallest_side == 2 * math.ceil(5 / 4)
     assert network(uniform(1, 3, 4, 4)).kernel.shape == (1, 25, 4, 4)
+
+
+def test_checkpointed_stages_give_the_same_gradients_and_keep_nothing_of_their_own():
+    lr, hr = uniform(2, 3, 12, 12), uniform(2, 3, 24, 24)
+    gradients, kept = [], []
+    for checkpointed in (False, True):
+        model = small(stages=3, checkpoint_stages=checkpointed)
+        sizes = []
+        with torch.autograd.graph.saved_tensors_hooks(lambda x, sizes=sizes: sizes.append(x.numel()) or x, lambda x: x):
+            loss = F.l1_loss(model.unfold(lr)[0][-1], hr)
+        kept.append(sum(sizes))
+        loss.backward()
+        gradients.append([parameter.grad for parameter in model.parameters()])
+    for plain, checkpointed in zip(*gradients, strict=True):
+        torch.testing.assert_close(checkpointed, plain)
+    assert kept[1] < 5 * hr.numel() < kept[0]  # an image and a little more for each stage, and one for the loss

@@ -1,10 +1,11 @@
 """Maps that say something about a kernel field in a number per pixel: how much blur, along which direction.
 
-Kernels come as in ``dense_field``: kernels (B, M, k, k), masks (B, M, H, W). The moments of a blend are the blend of
-the moments, so that nothing here ever needs the kernel of a pixel.
+Both are read off the covariance of every pixel's kernel: of a blend, kernels (B, M, k, k) and masks (B, M, H, W) as in
+``dense_field``, or of a field that was measured on the LR grid.
 """
 
 import math
+from typing import NamedTuple
 
 import torch
 import torch.nn.functional as F
@@ -14,24 +15,27 @@ from arcsr_lightning.degradation.resize import upsample
 from arcsr_lightning.errors import InputError
 
 
-def blur_amount(kernels: Tensor, masks: Tensor) -> Tensor:
+class Covariance(NamedTuple):
+    """Central second moments of every pixel's kernel in HR pixels squared, each (B, H, W)."""
+
+    yy: Tensor
+    xx: Tensor
+    xy: Tensor
+
+
+def blur_amount(covariance: Covariance) -> Tensor:
     """Standard deviation of every pixel's kernel in HR pixels, sqrt(trace(covariance) / 2).
 
     It is the sigma of an isotropic Gaussian, and length / sqrt(24) of a straight streak at constant speed: it keeps how
     long a motion is and discards its direction.
 
-    Args:
-        kernels: (B, M, k, k), taps in HR pixels.
-        masks: (B, M, H, W).
-
     Returns:
         (B, 1, H, W).
     """
-    yy, xx, _ = covariance(kernels, masks)
-    return deviation(yy, xx)[:, None]
+    return ((covariance.yy + covariance.xx) / 2).clamp_min(0).sqrt()[:, None]
 
 
-def motion_class(kernels: Tensor, masks: Tensor, directions: int, static_below: float = 0.5) -> Tensor:
+def motion_class(covariance: Covariance, directions: int, static_below: float = 0.5) -> Tensor:
     """Class every pixel by its blur's direction: 0 where there is hardly any blur, else 1 + the direction's number.
 
     The direction is that of the covariance's longer axis, an angle in [0, pi) from the image's x axis towards its y
@@ -39,8 +43,7 @@ def motion_class(kernels: Tensor, masks: Tensor, directions: int, static_below: 
     pi * n / directions. A blur as wide as it is long has no direction and gets an arbitrary one.
 
     Args:
-        kernels: (B, M, k, k), taps in HR pixels.
-        masks: (B, M, H, W).
+        covariance: of every pixel.
         directions: how many are told apart.
         static_below: ``blur_amount``, in HR pixels, below which a pixel counts as sharp.
 
@@ -52,25 +55,39 @@ def motion_class(kernels: Tensor, masks: Tensor, directions: int, static_below: 
     """
     if directions < 1:
         raise InputError(f"motion classes need one direction or more, got {directions}")
-    yy, xx, xy = covariance(kernels, masks)
-    angle = torch.atan2(2 * xy, xx - yy) / 2  # in [-pi / 2, pi / 2]
+    angle = torch.atan2(2 * covariance.xy, covariance.xx - covariance.yy) / 2  # in [-pi / 2, pi / 2]
     direction = (angle * (directions / math.pi)).round().long() % directions
-    return torch.where(deviation(yy, xx) < static_below, 0, 1 + direction)
+    return torch.where(blur_amount(covariance)[:, 0] < static_below, 0, 1 + direction)
 
 
-def deviation(yy: Tensor, xx: Tensor) -> Tensor:
-    """Standard deviation, mean of all directions, from the second moments: the unit of ``blur_amount``."""
-    return ((yy + xx) / 2).clamp_min(0).sqrt()
+def blend_covariance(kernels: Tensor, masks: Tensor) -> Covariance:
+    """Of blended kernels, (B, M, k, k) with HR taps and (B, M, H, W); the kernel of a pixel is never made."""
+    raw = torch.einsum("bmij,nij->bmn", kernels, tap_powers(kernels, kernels.shape[-1]))  # (B, M, 5)
+    return central(torch.einsum("bmn,bmhw->nbhw", raw, masks))
 
 
-def covariance(kernels: Tensor, masks: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-    """Central second moments yy, xx, xy of every pixel's kernel in HR pixels squared, each (B, H, W)."""
-    size = kernels.shape[-1]
-    taps = torch.arange(size, dtype=kernels.dtype, device=kernels.device) - size // 2
+def field_covariance(field: Tensor, scale: int) -> Covariance:
+    """Of a field on the LR grid, (B, ks*ks, H, W) with LR taps, for every HR pixel: (B, scale*H, scale*W) each.
+
+    What varies from LR pixel to LR pixel is interpolated bilinearly.
+    """
+    size = math.isqrt(field.shape[1])
+    raw = torch.einsum("bthw,nt->nbhw", field, tap_powers(field, size).flatten(1))
+    enlarged = (F.interpolate(part[:, None], scale_factor=scale, mode="bilinear")[:, 0] for part in central(raw))
+    return Covariance(*(scale**2 * part for part in enlarged))
+
+
+def tap_powers(like: Tensor, size: int) -> Tensor:
+    """y, x, y², x², xy of the offsets of all taps: (5, size, size)."""
+    taps = torch.arange(size, dtype=like.dtype, device=like.device) - size // 2
     y, x = taps[:, None].expand(size, size), taps.expand(size, size)
-    raw = torch.einsum("bmij,nij->bmn", kernels, torch.stack([y, x, y * y, x * x, x * y]))  # (B, M, 5)
-    my, mx, yy, xx, xy = torch.einsum("bmn,bmhw->nbhw", raw, masks)
-    return yy - my * my, xx - mx * mx, xy - mx * my
+    return torch.stack([y, x, y * y, x * x, x * y])
+
+
+def central(raw: Tensor) -> Covariance:
+    """Means of y, x, y², x², xy, (5, B, H, W), as second moments about the mean."""
+    my, mx, yy, xx, xy = raw
+    return Covariance(yy - my * my, xx - mx * mx, xy - mx * my)
 
 
 def sharpness_loss_map(lr: Tensor, hr: Tensor, scale: int, radius: int = 8) -> Tensor:

@@ -14,7 +14,7 @@ class MapRestorer(nn.Module):
     """LR image and its maps at HR size -> SR image.
 
     Args:
-        scale, width, blocks, code: of the ``RRDBSFT``; the maps meet in ``code`` channels.
+        scale, width, blocks, code, skip: of the ``RRDBSFT``; the maps meet in ``code`` channels.
         groups, window: of the GIA in which the maps meet, the window in HR pixels; groups must divide ``code``.
 
     Shapes: RGB in [0, 1], (B, 3, H, W) of any size, and ``BlurMaps`` -> (B, 3, scale*H, scale*W), not clamped.
@@ -31,13 +31,14 @@ class MapRestorer(nn.Module):
         code: int = 64,
         groups: int = 8,
         window: Sequence[int] = (15, 20),
+        skip: str | None = None,
     ) -> None:
         super().__init__()
         self.scale = scale
         self.blur_features = nn.Conv2d(1, code, 3, padding=1)
         self.class_features = nn.Conv2d(1, code, 3, padding=1)
         self.meet = GIA(code, groups, window)
-        self.restore = RRDBSFT(scale, width, blocks, code)
+        self.restore = RRDBSFT(scale, width, blocks, code, skip=skip)
 
     def forward(self, lr: Tensor, maps: BlurMaps) -> Tensor:
         if self.training:

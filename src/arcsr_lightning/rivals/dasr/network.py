@@ -3,6 +3,7 @@
 import torch
 from torch import Tensor, nn
 
+from arcsr_lightning.blocks import ImageSkip
 from arcsr_lightning.networks.restoration import Restoration
 from arcsr_lightning.rivals.dasr.blocks import SLOPE, DAGroup
 
@@ -46,6 +47,7 @@ class DASRRestorer(nn.Module):
         width: channels, 8 or more, as the encoder's.
         groups: in a row.
         blocks: in each group.
+        skip: in image space, see ``ImageSkip``; published without.
 
     Shapes: RGB in [0, 1], (B, 3, H, W), and vectors (B, 4*width) -> (B, 3, scale*H, scale*W), not clamped.
 
@@ -53,7 +55,9 @@ class DASRRestorer(nn.Module):
         ValueError: a scale other than 2, 3, 4, or ``width`` below 8.
     """
 
-    def __init__(self, scale: int = 4, width: int = 64, groups: int = 5, blocks: int = 5) -> None:
+    def __init__(
+        self, scale: int = 4, width: int = 64, groups: int = 5, blocks: int = 5, skip: str | None = None
+    ) -> None:
         super().__init__()
         if scale not in SHUFFLES:
             raise ValueError(f"scale must be 2, 3 or 4, got {scale}")
@@ -66,15 +70,17 @@ class DASRRestorer(nn.Module):
         self.body_tail = nn.Conv2d(width, width, 3, padding=1)
         self.upsample = nn.Sequential(*(layer for factor in SHUFFLES[scale] for layer in shuffle(width, factor)))
         self.tail = nn.Conv2d(width, 3, 3, padding=1)
+        self.skip = ImageSkip(skip, self.tail, scale)
 
     def forward(self, lr: Tensor, degradation: Tensor) -> Tensor:
         code = self.compress(degradation)  # (B, width), shared by all blocks
-        shallow = self.head(255 * lr - self.mean)
+        seen = 255 * lr - self.mean
+        shallow = self.head(seen)
         features = shallow
         for group in self.groups:
             features = group(features, code)
         features = shallow + self.body_tail(features)
-        sr = self.tail(self.upsample(features))  # (B, 3, sH, sW)
+        sr = self.skip(self.tail(self.upsample(features)), seen)  # (B, 3, sH, sW)
         return (sr + self.mean) / 255
 
 

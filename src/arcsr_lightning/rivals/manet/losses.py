@@ -5,17 +5,18 @@ import math
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from arcsr_lightning.degradation.blur import hr_taps_field
+from arcsr_lightning.degradation.blur import hr_taps_field, to_hr_taps, to_lr_taps
 from arcsr_lightning.degradation.resize import downsample
 from arcsr_lightning.errors import InputError
 from arcsr_lightning.rivals.manet.network import MANet
 
 
 class KernelFieldLoss(nn.Module):
-    """Stage 1: L1 between estimated and true kernels, taps in HR pixels, on the LR grid. Trains the estimator alone.
+    """Stage 1: L1 between estimated and true kernels, on the LR grid. Trains the estimator alone.
 
     The publication enlarges the estimate to HR by repetition; where a kernel is constant over an LR pixel, the mean
-    over the LR grid is the same at 1/scale² of the memory.
+    over the LR grid is the same at 1/scale² of the memory. True kernels have their taps in HR pixels. Measured ones
+    have them in LR pixels: the estimate is brought to those, and a pixel counts as much as its measurement is sure.
 
     Args:
         weight: the publication multiplies by 10**4 and divides the mean once more by the 192² HR pixels of its
@@ -25,7 +26,7 @@ class KernelFieldLoss(nn.Module):
         ``kernel_l1``, unweighted, and ``loss``, for a network and a batch.
 
     Raises:
-        InputError: the batch has no true kernels, or they are larger than the estimator's.
+        InputError: the batch has no true or measured kernels, or they are larger than the estimator's.
     """
 
     supervision = ("kernels",)
@@ -35,13 +36,43 @@ class KernelFieldLoss(nn.Module):
         self.weight = weight
 
     def forward(self, network: MANet, batch: dict[str, Tensor]) -> dict[str, Tensor]:
-        truth = true_field(network, batch)
-        kernel_l1 = F.l1_loss(network.estimator(batch["lr"]), truth)
+        kernel_l1 = field_l1(network, network.estimator(batch["lr"]), batch)
         return {"kernel_l1": kernel_l1, "loss": self.weight * kernel_l1}
+
+
+class KernelAndImageLoss(nn.Module):
+    """All stages at once: ``KernelFieldLoss``, and L1 on the image restored with the kernels as they are estimated.
+
+    The image's loss does not reach the estimator, as in no stage of the publication, so that each part learns what its
+    own stage would teach it.
+
+    Args:
+        weight: of the kernels; each part has a loss of its own, so that Adam cancels it.
+
+    Returns:
+        ``l1``, ``kernel_l1``, unweighted, and ``loss``, for a network and a batch.
+
+    Raises:
+        InputError: as ``KernelFieldLoss``.
+    """
+
+    supervision = ("kernels", "pairs")
+
+    def __init__(self, weight: float = 0.271) -> None:
+        super().__init__()
+        self.weight = weight
+
+    def forward(self, network: MANet, batch: dict[str, Tensor]) -> dict[str, Tensor]:
+        kernel = network.estimator(batch["lr"])
+        kernel_l1 = field_l1(network, kernel, batch)
+        l1 = F.l1_loss(network(batch["lr"], kernel=kernel.detach()).sr, batch["hr"])
+        return {"l1": l1, "kernel_l1": kernel_l1, "loss": l1 + self.weight * kernel_l1}
 
 
 class TrueKernelLoss(nn.Module):
     """Stage 2: L1 on the image restored with the true kernels. The estimator is not run.
+
+    Measured kernels are brought to taps in HR pixels bilinearly, which widens them a little.
 
     Returns:
         ``l1`` and ``loss``, for a network and a batch.
@@ -85,17 +116,42 @@ class ReblurConsistencyLoss(nn.Module):
         return {"l1": l1, "reblur": reblur, "loss": l1 + self.weight * reblur}
 
 
+def field_l1(network: MANet, estimate: Tensor, batch: dict[str, Tensor]) -> Tensor:
+    """L1 between an estimate, (B, k*k, H, W) with HR taps, and the kernels of a batch: a scalar, mean over the taps."""
+    if "confidence" not in batch:
+        return F.l1_loss(estimate, true_field(network, batch))
+    check_window(network, batch["kernel"].shape[1])
+    truth, confidence = batch["kernel"], batch["confidence"]  # (B, ks*ks, H, W), LR taps; (B, 1, H, W)
+    apart = (to_lr_taps(estimate, network.scale, math.isqrt(truth.shape[1])) - truth).abs().mean(1, keepdim=True)
+    return (confidence * apart).sum() / confidence.sum().clamp_min(1e-6)
+
+
 def true_field(network: MANet, batch: dict[str, Tensor]) -> Tensor:
-    """The true kernels as the estimator would give them: (B, k*k, H, W) on the LR grid, HR taps."""
+    """The kernels of a batch as the estimator would give them: (B, k*k, H, W) on the LR grid, HR taps."""
+    window = network.estimator.kernel_size
+    if "confidence" in batch:
+        check_window(network, batch["kernel"].shape[1])
+        return to_hr_taps(batch["kernel"], network.scale, window)
     if "basis" not in batch:
         raise InputError(
-            "model=manet learns from true kernels, which this data does not have; "
-            "use model=manet_pairs or model=manet_reblur"
+            "model=manet learns from true kernels, which this data does not have; use model=manet_pairs or "
+            "model=manet_reblur, or kernels that arcsr-prepare measured (data.kernels=measured)"
         )
-    window, size = network.estimator.kernel_size, batch["basis"].shape[-1]
+    size = batch["basis"].shape[-1]
     if size > window:
         raise InputError(f"manet.kernel_size={window} cannot hold the data's {size}x{size} kernels; set it to {size}")
     return hr_taps_field(batch["basis"], batch["masks"], network.scale, window)
+
+
+def check_window(network: MANet, lr_taps: int) -> None:
+    """Raise InputError where the estimator's kernels do not reach all of so many LR taps."""
+    size, window = math.isqrt(lr_taps), network.estimator.kernel_size
+    needed = network.scale * (size - 1) + 1
+    if needed > window:
+        raise InputError(
+            f"manet.kernel_size={window} HR pixels cannot hold measured kernels of {size}x{size} LR pixels; "
+            f"set it to {needed}, or kernel_size to less"
+        )
 
 
 def blur_at_hr(hr: Tensor, kernel: Tensor) -> Tensor:

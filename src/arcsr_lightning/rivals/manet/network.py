@@ -1,12 +1,12 @@
 """MANet (Liang et al., ICCV 2021): estimate a kernel per LR pixel, compress it, restore with it."""
 
-import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
 from arcsr_lightning.degradation.blur import splat_matrix, to_lr_taps
 from arcsr_lightning.degradation.fields import Blur
+from arcsr_lightning.degradation.kernel_code import draw_kernels, principal_kernels
 from arcsr_lightning.errors import InputError, check_odd
 from arcsr_lightning.networks.kernel_estimator import pad_to_multiple
 from arcsr_lightning.networks.restoration import Restoration
@@ -96,27 +96,6 @@ class MANet(nn.Module):
         return torch.einsum("bthw,tc->bchw", kernel, self.basis)
 
 
-def principal_kernels(kernels: Tensor, code: int) -> tuple[Tensor, Tensor]:
-    """Principal components of kernels (N, k*k): the basis (k*k, code), orthonormal columns, strongest first.
-
-    Also returns the share of the kernels' variance about their mean that the basis keeps, a scalar.
-    """
-    kernels = kernels.double()
-    centred = kernels - kernels.mean(dim=0)
-    _, vectors = torch.linalg.eigh(centred.T @ centred)  # eigenvalues ascending
-    basis = vectors[:, -code:].flip(1)
-    return basis.to(torch.float32), variance_kept(kernels, basis).to(torch.float32)
-
-
-def variance_kept(kernels: Tensor, basis: Tensor) -> Tensor:
-    """Share of the variance of kernels (N, k*k) within the span of an orthonormal basis (k*k, code): a scalar."""
-    centred = kernels - kernels.mean(dim=0)
-    total = centred.square().sum()
-    if total == 0:  # one and the same kernel: nothing to lose
-        return torch.ones_like(total)
-    return (centred @ basis).square().sum() / total
-
-
 @torch.no_grad()
 def refit_code(network: MANet, blur: Blur, samples: int = 2000, seed: int = 0) -> dict[str, float]:
     """Fit the network's basis to the kernels that ``blur`` draws; returns and keeps the share of variance explained.
@@ -131,8 +110,7 @@ def refit_code(network: MANet, blur: Blur, samples: int = 2000, seed: int = 0) -
     Raises:
         InputError: the sampler's kernels are larger than the estimator's.
     """
-    rng = np.random.default_rng(seed)
-    kernels = torch.cat([blur(rng, 8, 8).kernels for _ in range(samples)])  # (N, k', k'); masks of no matter
+    kernels = draw_kernels(blur, samples, seed)
     size, window = kernels.shape[-1], network.estimator.kernel_size
     if size > window:
         raise InputError(

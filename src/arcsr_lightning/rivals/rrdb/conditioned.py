@@ -2,6 +2,7 @@
 
 from torch import Tensor, nn
 
+from arcsr_lightning.blocks import ImageSkip
 from arcsr_lightning.rivals.rrdb.dense import RESIDUAL_SCALE, ResidualDenseBlock
 from arcsr_lightning.rivals.rrdb.sft import SFT
 
@@ -28,7 +29,7 @@ class ConditionedRRDB(nn.Module):
 class RRDBSFT(nn.Module):
     """LR image and code map -> SR image: a trunk of conditioned RRDBs with a skip in feature space, pixel shuffle.
 
-    Every block sees the same code map. There is no skip in image space.
+    Every block sees the same code map.
 
     Args:
         scale: 1 or more.
@@ -36,12 +37,21 @@ class RRDBSFT(nn.Module):
         blocks: conditioned RRDBs (10 as published).
         code: channels of the code map (15 in MANet, 64 in CMOS).
         growth: growth channels of the dense blocks (32 as published).
+        skip: in image space, see ``ImageSkip``; published without.
 
     Shapes: RGB in [0, 1], (B, 3, H, W) of any size, and code map (B, code, H, W)
     -> (B, 3, scale*H, scale*W), not clamped.
     """
 
-    def __init__(self, scale: int = 4, width: int = 64, blocks: int = 10, code: int = 15, growth: int = 32) -> None:
+    def __init__(
+        self,
+        scale: int = 4,
+        width: int = 64,
+        blocks: int = 10,
+        code: int = 15,
+        growth: int = 32,
+        skip: str | None = None,
+    ) -> None:
         super().__init__()
         self.scale = scale
         self.code = code
@@ -49,10 +59,11 @@ class RRDBSFT(nn.Module):
         self.blocks = nn.ModuleList(ConditionedRRDB(width, code, growth) for _ in range(blocks))
         self.fuse = nn.Conv2d(width, width, 3, padding=1)
         self.upsample = nn.Sequential(nn.Conv2d(width, 3 * scale**2, 3, padding=1), nn.PixelShuffle(scale))
+        self.skip = ImageSkip(skip, self.upsample[0], scale)
 
     def forward(self, lr: Tensor, code_map: Tensor) -> Tensor:
         shallow = self.head(lr)
         features = shallow
         for block in self.blocks:
             features = block(features, code_map)
-        return self.upsample(shallow + self.fuse(features))
+        return self.skip(self.upsample(shallow + self.fuse(features)), lr)

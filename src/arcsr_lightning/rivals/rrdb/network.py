@@ -3,6 +3,7 @@
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from arcsr_lightning.blocks import ImageSkip
 from arcsr_lightning.networks.restoration import Restoration
 from arcsr_lightning.rivals.rrdb.dense import RRDB
 
@@ -20,6 +21,7 @@ class RRDBNet(nn.Module):
         blocks: RRDBs (23 as published).
         growth: growth channels of the dense blocks (32 as published).
         signed: work on images in [-1, 1] inside, as ReDegNet does.
+        skip: in image space, see ``ImageSkip``; published without.
 
     Shapes: RGB in [0, 1], (B, 3, H, W) of any size -> sr (B, 3, scale*H, scale*W), not clamped; no kernel.
 
@@ -28,7 +30,13 @@ class RRDBNet(nn.Module):
     """
 
     def __init__(
-        self, scale: int = 4, width: int = 64, blocks: int = 23, growth: int = 32, signed: bool = False
+        self,
+        scale: int = 4,
+        width: int = 64,
+        blocks: int = 23,
+        growth: int = 32,
+        signed: bool = False,
+        skip: str | None = None,
     ) -> None:
         super().__init__()
         if scale not in ENLARGEMENTS:
@@ -42,12 +50,14 @@ class RRDBNet(nn.Module):
         self.tail = nn.Sequential(
             nn.Conv2d(width, width, 3, padding=1), nn.LeakyReLU(0.2), nn.Conv2d(width, 3, 3, padding=1)
         )
+        self.skip = ImageSkip(skip, self.tail[-1], scale)
 
     def forward(self, lr: Tensor) -> Restoration:
-        features = self.head(2 * lr - 1 if self.signed else lr)
+        seen = 2 * lr - 1 if self.signed else lr
+        features = self.head(seen)
         features = features + self.body(features)
         for factor, convolution in zip(self.factors, self.enlarge, strict=True):
             features = F.interpolate(features, scale_factor=factor, mode="nearest")  # factor times the size
             features = F.leaky_relu(convolution(features), 0.2)
-        sr = self.tail(features)  # (B, 3, sH, sW)
+        sr = self.skip(self.tail(features), seen)  # (B, 3, sH, sW)
         return Restoration((sr + 1) / 2 if self.signed else sr)

@@ -6,7 +6,9 @@ Misspecified for spatially varying blur: it has one kernel for the whole image.
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
+from torch.utils.checkpoint import checkpoint
 
+from arcsr_lightning.blocks import ImageSkip
 from arcsr_lightning.degradation.blur import to_lr_taps
 from arcsr_lightning.degradation.resize import downsample
 from arcsr_lightning.errors import InputError, check_odd
@@ -34,7 +36,10 @@ class UDKE(nn.Module):
         downsampler: "bicubic", the filter of this package's LR images, or "stride", the publication's [::s, ::s].
         border: what the image step takes images to be: "repeat" continues them by repetition, with no residual
             outside; "circular", the publication's, has opposite borders meet.
+        skip: of NetX.
         lr_kernel_size: side of the kernels it returns, in LR pixels, odd; None is the smallest that holds them.
+        checkpoint_stages: in training, keep of a stage no more than the image and the kernel that it starts from, and
+            compute it again on the way back: the memory of one stage in place of all, for a third more time.
 
     Shapes: RGB in [0, 1], (B, 3, H, W) -> ``Restoration`` of sr (B, 3, scale*H, scale*W) and
     kernel (B, lr_kernel_size**2, H, W), the same at every pixel, summing to one.
@@ -53,7 +58,9 @@ class UDKE(nn.Module):
         hyper_width: int = 256,
         downsampler: str = "bicubic",
         border: str = "repeat",
+        skip: str | None = None,
         lr_kernel_size: int | None = None,
+        checkpoint_stages: bool = False,
     ) -> None:
         super().__init__()
         check_one_of("downsampler", downsampler, DOWNSAMPLERS)
@@ -70,6 +77,7 @@ class UDKE(nn.Module):
             )
         self.scale = scale
         self.kernel_size = kernel_size
+        self.checkpoint_stages = checkpoint_stages
         self.lr_kernel_size = lr_kernel_size
         prefilter = downsampling_filter(scale) if downsampler == "bicubic" else None
         self.register_buffer("prefilter", prefilter, persistent=False)
@@ -79,7 +87,7 @@ class UDKE(nn.Module):
         self.margin = reach if border == "repeat" else 0
 
         self.hyper_nets = nn.ModuleList(HyPaNet(hyper_width) for _ in range(stages))
-        self.image_net = NetX(width, blocks)
+        self.image_net = NetX(width, blocks, skip)
         self.kernel_net = NetK(width)
 
     def forward(self, lr: Tensor, noise_level: Tensor | None = None) -> Restoration:
@@ -102,14 +110,24 @@ class UDKE(nn.Module):
         kernel = lr.new_zeros(len(lr), self.kernel_size, self.kernel_size)
         images, kernels = [], []
         for hyper_net in self.hyper_nets:
-            keep_x, prior_x, keep_k, prior_k = hyper_net(noise_level)
-            x = image_step(x, lr, kernel, keep_x, self.scale, self.prefilter, self.margin)
-            x = self.image_net(x, prior_x).to(lr.dtype)
-            kernel = kernel_step(x, lr, kernel, keep_k, self.scale, self.prefilter)
-            kernel = self.kernel_net(kernel, prior_k).to(lr.dtype)
+            if self.checkpoint_stages and self.training:
+                stage = (self.stage, hyper_net, x, kernel, lr, noise_level)
+                x, kernel = checkpoint(*stage, use_reentrant=False, preserve_rng_state=False)
+            else:
+                x, kernel = self.stage(hyper_net, x, kernel, lr, noise_level)
             images.append(x)
             kernels.append(kernel)
         return images, kernels
+
+    def stage(
+        self, hyper_net: nn.Module, x: Tensor, kernel: Tensor, lr: Tensor, noise_level: Tensor
+    ) -> tuple[Tensor, Tensor]:
+        """The four steps of one stage: the next image and kernel."""
+        keep_x, prior_x, keep_k, prior_k = hyper_net(noise_level)
+        x = image_step(x, lr, kernel, keep_x, self.scale, self.prefilter, self.margin)
+        x = self.image_net(x, prior_x).to(lr.dtype)
+        kernel = kernel_step(x, lr, kernel, keep_k, self.scale, self.prefilter)
+        return x, self.kernel_net(kernel, prior_k).to(lr.dtype)
 
     def kernel_field(self, kernel: Tensor, height: int, width: int) -> Tensor:
         """One kernel (B, k, k) in HR pixels as a field of LR taps that sum to one: (B, lr_kernel_size**2, H, W)."""
@@ -141,10 +159,12 @@ class HyPaNet(nn.Module):
 class NetX(nn.Module):
     """The prior of the image: a U-Net of residual blocks without biases, told the noise to remove, 1 / sqrt(beta).
 
+    ``skip`` is that of an ``ImageSkip``, which adds the image that came in, at first the enlarged LR image.
+
     Shapes: (B, 3, H, W), sides 7 or more, and beta (B,) -> (B, 3, H, W).
     """
 
-    def __init__(self, width: int = 64, blocks: int = 4) -> None:
+    def __init__(self, width: int = 64, blocks: int = 4, skip: str | None = None) -> None:
         super().__init__()
         widths = [width * 2**level for level in range(4)]
         self.head = nn.Conv2d(4, width, 3, padding=1, bias=False)
@@ -154,6 +174,7 @@ class NetX(nn.Module):
         self.ups = nn.ModuleList(nn.ConvTranspose2d(2 * fine, fine, 2, stride=2, bias=False) for fine in widths[-2::-1])
         self.decoder = nn.ModuleList(residual_blocks(channels, blocks) for channels in widths[-2::-1])
         self.tail = nn.Conv2d(width, 3, 3, padding=1, bias=False)
+        self.skip = ImageSkip(skip, self.tail, scale=1)
 
     def forward(self, x: Tensor, beta: Tensor) -> Tensor:
         height, width = x.shape[-2:]
@@ -167,7 +188,7 @@ class NetX(nn.Module):
         features = self.body(features)
         for up, level in zip(self.ups, self.decoder, strict=True):
             features = level(up(features + skips.pop()))
-        return self.tail(features + skips.pop())[..., :height, :width]
+        return self.skip(self.tail(features + skips.pop())[..., :height, :width], x)
 
 
 class NetK(nn.Module):

@@ -1,0 +1,47 @@
+"""ESPCN: the network that the pixel shuffle comes from (Shi et al., CVPR 2016)."""
+
+from collections.abc import Sequence
+
+from torch import Tensor, nn
+
+from arcsr_lightning.blocks import ImageSkip
+from arcsr_lightning.networks.restoration import Restoration
+
+
+class ESPCN(nn.Module):
+    """Three convolutions at LR size, of which the last gives the pixels of every scale x scale square as channels.
+
+    It knows nothing of blur.
+
+    Args:
+        scale: 1 or more.
+        kernel_sizes: of the three convolutions, odd (5, 3, 3 as published).
+        widths: channels after the first two (64 and 32 as published).
+        skip: in image space, see ``ImageSkip``; published without.
+
+    Shapes: RGB in [0, 1], (B, 3, H, W) of any size -> sr (B, 3, scale*H, scale*W), not clamped; no kernel.
+    """
+
+    def __init__(
+        self,
+        scale: int = 4,
+        kernel_sizes: Sequence[int] = (5, 3, 3),
+        widths: Sequence[int] = (64, 32),
+        skip: str | None = None,
+    ) -> None:
+        super().__init__()
+        self.scale = scale
+        first, second, third = kernel_sizes
+        coarse, fine = widths
+        self.layers = nn.Sequential(
+            nn.Conv2d(3, coarse, first, padding=first // 2),
+            nn.Tanh(),
+            nn.Conv2d(coarse, fine, second, padding=second // 2),
+            nn.Tanh(),
+            nn.Conv2d(fine, 3 * scale**2, third, padding=third // 2),
+        )
+        self.shuffle = nn.PixelShuffle(scale)
+        self.skip = ImageSkip(skip, self.layers[-1], scale)
+
+    def forward(self, lr: Tensor) -> Restoration:
+        return Restoration(self.skip(self.shuffle(self.layers(lr)), lr))
