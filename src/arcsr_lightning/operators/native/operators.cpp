@@ -23,7 +23,7 @@ constexpr int64_t WIDE = 3, TILE = 512, DEPTH = 160;  // vectors of a strip; pix
 using Int = int64_t;
 using std::max, std::min, std::vector;
 using T = NUMBER;                     // float or double: one library for each
-constexpr Int V = BYTES / sizeof(T);  // numbers of a vector
+constexpr Int V = BYTES / sizeof(T), PITCH = WIDE * V;  // numbers of a vector; of a row of a strip of any width
 template <int N> struct Lanes {
     typedef T Type __attribute__((vector_size(N * sizeof(T)), aligned(sizeof(T)), may_alias));
 };
@@ -39,7 +39,7 @@ template <int Most, class F> inline void with_constant(Int n, F f) {
     f(std::integral_constant<int, Most>());
 }
 
-// Points each pointer to so many zeros or older numbers, in memory that the thread keeps between calls.
+// Points each pointer to so many numbers, whatever they are, in memory that the thread keeps between calls.
 inline void reserve(std::initializer_list<std::pair<T**, Int>> pieces) {
     static thread_local vector<T> memory;
     Int line = 64 / sizeof(T), total = line;  // of a cache
@@ -60,7 +60,8 @@ inline void transpose(const T* from, Int from_pitch, T* to, Int to_pitch, Int ro
         }
 }
 
-struct Strip { Int row, column, vectors, all, count, place, size; };  // all: pixels of its vectors; count: that it has
+struct Strip { Int row, column, vectors, count, place, size; };  // count: pixels that it has
+using Strips = const vector<Strip>&;
 
 // Those of some lines and columns of an image, whose planes have ``size`` pixels, ``width`` a line.
 inline vector<Strip> strips_of(Int top, Int bottom, Int left, Int right, Int width, Int size) {
@@ -69,20 +70,20 @@ inline vector<Strip> strips_of(Int top, Int bottom, Int left, Int right, Int wid
     for (Int row = top; row < bottom; row++)
         for (Int i = 0; i < parts; i++) {
             const Int first = vectors * i / parts, own = vectors * (i + 1) / parts - first, column = left + first * V;
-            strips.push_back({row, column, own, own * V, min(own * V, right - column), row * width + column, size});
+            strips.push_back({row, column, own, min(own * V, right - column), row * width + column, size});
         }
     return strips;
 }
 
-// The strip's pixels in some planes of an image, (planes, pixels), zeros where it has none; and back, plus a bias.
+// The strip's pixels in some planes of an image, (planes, PITCH), zeros where it has none; and back, plus a bias.
 inline void take(T* to, const T* image, const Strip& strip, Int planes) {
     image += strip.place;
-    for (Int p = 0; p < planes; p++, image += strip.size, to += strip.all)
-        std::fill(std::copy(image, image + strip.count, to), to + strip.all, T(0));
+    for (Int p = 0; p < planes; p++, image += strip.size, to += PITCH)
+        std::fill(std::copy(image, image + strip.count, to), to + PITCH, T(0));
 }
 inline void give(const T* from, T* image, const T* bias, const Strip& strip, Int planes) {
     image += strip.place;
-    for (Int p = 0; p < planes; p++, image += strip.size, from += strip.all)
+    for (Int p = 0; p < planes; p++, image += strip.size, from += PITCH)
         for (Int q = 0; q < strip.count; q++) image[q] = from[q] + (bias ? bias[p] : T(0));
 }
 
@@ -101,23 +102,22 @@ template <class F> void pack(T* packed, Int rows, Int depth, F matrix) {
 // ``whole`` columns of the packed matrix.
 template <int P>
 void multiply(const T* matrix, Int whole, Int rows, const T* columns, Int depth, T* out, bool add) {
-    for (Int first = 0; first < rows; first += ROWS, matrix += ROWS * whole, out += ROWS * P * V) {
+    for (Int first = 0; first < rows; first += ROWS, matrix += ROWS * whole, out += ROWS * PITCH) {
         Vec<> sum[ROWS][P], column[P];
         for (int m = 0; m < ROWS; m++)
-            for (int v = 0; v < P; v++) sum[m][v] = add ? at(out + (m * P + v) * V) : Vec<>{};
+            for (int v = 0; v < P; v++) sum[m][v] = add ? at(out + m * PITCH + v * V) : Vec<>{};
         for (Int k = 0; k < depth; k++) {
-            for (int v = 0; v < P; v++) column[v] = at(columns + (k * P + v) * V);
+            for (int v = 0; v < P; v++) column[v] = at(columns + k * PITCH + v * V);
             for (int m = 0; m < ROWS; m++)
                 for (int v = 0; v < P; v++) sum[m][v] += matrix[k * ROWS + m] * column[v];
         }
         for (int m = 0; m < ROWS; m++)
-            for (int v = 0; v < P; v++) at(out + (m * P + v) * V) = sum[m][v];
+            for (int v = 0; v < P; v++) at(out + m * PITCH + v * V) = sum[m][v];
     }
 }
 
 // sums[k][o] += sum over the pixels q of all strips of columns[k][q] * grad[q][o]: M rows k and N vectors of o at once.
 // A strip's columns begin ``stride`` after those before; a row of sums and grad has ``pitch`` numbers, whole vectors.
-using Strips = const vector<Strip>&;
 template <int M, int N>
 void weigh(Strips strips, const T* columns, Int stride, const T* grad, Int pitch, Int k, Int end, T* sums) {
     for (; k + M <= end; k += M) {
@@ -125,11 +125,11 @@ void weigh(Strips strips, const T* columns, Int stride, const T* grad, Int pitch
         for (int m = 0; m < M; m++)
             for (int n = 0; n < N; n++) sum[m][n] = at(sums + (k + m) * pitch + n * V);
         for (size_t s = 0; s < strips.size(); s++) {
-            const T *column = columns + s * stride + k * strips[s].all, *place = grad + s * WIDE * V * pitch;
-            for (Int q = 0; q < strips[s].all; q++, place += pitch) {
+            const T *column = columns + s * stride + k * PITCH, *place = grad + s * PITCH * pitch;
+            for (Int q = 0; q < strips[s].vectors * V; q++, place += pitch) {
                 for (int n = 0; n < N; n++) row[n] = at(place + n * V);
                 for (int m = 0; m < M; m++)
-                    for (int n = 0; n < N; n++) sum[m][n] += column[m * strips[s].all + q] * row[n];
+                    for (int n = 0; n < N; n++) sum[m][n] += column[m * PITCH + q] * row[n];
             }
         }
         for (int m = 0; m < M; m++)
@@ -141,7 +141,8 @@ void weigh(Strips strips, const T* columns, Int stride, const T* grad, Int pitch
 inline void weigh(Strips strips, const T* columns, Int stride, const T* grad, Int pitch, Int depth, T* sums) {
     for (Int o = 0; o < pitch; o += 4 * V)
         with_constant<4>(min<Int>(4, (pitch - o) / V), [&](auto n) {
-            weigh<SUMS / n, n>(strips, columns, stride, grad + o, pitch, 0, depth, sums + o);
+            constexpr int M = min(SUMS / n, 12);  // GCC unrolls no loop of more than 16 turns
+            weigh<M, n>(strips, columns, stride, grad + o, pitch, 0, depth, sums + o);
         });
 }
 
@@ -162,8 +163,7 @@ struct Guided : GuidedCall {
     Int block = ceil_div(channels, ceil_div(depth, DEPTH));                             // channels at once
     Int across = round_up(ceil_div(width, ceil_div(width, TILE / 2)), V), down = 1;  // of a tile
     Int pitch = across + 2 * half, plane = 0, phases = 1;  // numbers of a line and of a channel of a window
-    Int padded = round_up(outputs, V), wide = WIDE * V, panel = wide * round_up(block * taps, ROWS);
-
+    Int padded = round_up(outputs, V), panel = PITCH * round_up(block * taps, ROWS);
     Int tiles(Int phase) const { return max<Int>(ceil_div(ceil_div(height, down) - phase, phases), 0); }
     double set_lines(Int lines) {  // and returns the time of the thread that has the most to do, in lines
         double time = 0;
@@ -183,9 +183,9 @@ struct Guided : GuidedCall {
     template <int P> void fill(T* columns, const T* guide, const T* window, Int here) const {
         for (Int c = 0; c < here; c++, window += plane)
             for (Int i = 0, t = 0; i < ks; i++)
-                for (Int j = 0; j < ks; j++, t += P * V)
-                    for (int v = 0; v < P * V; v += V, columns += V)
-                        at(columns) = at(guide + t + v) * at(window + i * pitch + j + v);
+                for (Int j = 0; j < ks; j++, t += PITCH, columns += PITCH)
+                    for (int v = 0; v < P * V; v += V)
+                        at(columns + v) = at(guide + t + v) * at(window + i * pitch + j + v);
     }
 
     // grad_guide[t, p] += sum over c of D[c, t][p] * x[c, p + offset(t)], and D adds guide[t, p] * D[c, t][p] to
@@ -195,11 +195,11 @@ struct Guided : GuidedCall {
         for (Int j = 0; j < ks; j++)
             for (Int i = 0; i < ks; i++)
                 for (int v = 0; v < P * V; v += V) {
-                    const Int t = (i * ks + j) * P * V + v;
+                    const Int t = (i * ks + j) * PITCH + v;
                     const Vec<> factor = at(guide + t);
                     Vec<> sum = at(grad_guide + t);
                     for (Int c = 0, place = i * pitch + j + v; c < here; c++, place += plane) {
-                        const Vec<> own = at(d + c * taps * P * V + t);
+                        const Vec<> own = at(d + c * taps * PITCH + t);
                         sum += own * at(window + place);
                         at(grad_window + place) += factor * own;
                     }
@@ -212,14 +212,14 @@ struct Guided : GuidedCall {
         for (Int lines = 2; lines <= min(height, TILE / across); lines++)
             if (set_lines(lines) <= set_lines(best)) best = lines;
         set_lines(best);
-        const Int most = down * ceil_div(across, V), guides = wide * taps, results = wide * round_up(outputs, ROWS);
+        const Int most = down * ceil_div(across, V), guides = PITCH * taps, results = PITCH * round_up(outputs, ROWS);
         const Int part = round_up(block * taps, ROWS) * outputs;  // of the matrix, backward
 #pragma omp parallel num_threads(threads)
         {
             T *guide, *window, *columns, *result, *grad_guide, *grad_window, *d, *turned;  // result: out, or grad_out
             reserve({{&guide, most * guides}, {&window, block * plane}, {&columns, (back ? most : 1) * panel},
                      {&result, most * results}, {&grad_guide, back * most * guides}, {&d, back * panel},
-                     {&grad_window, back * block * plane}, {&turned, back * most * wide * padded}});
+                     {&grad_window, back * block * plane}, {&turned, back * most * PITCH * padded}});
             if (!back) pack(matrix, outputs, depth, [&](Int o, Int k) { return weight[o * depth + k]; });
             for (Int c = 0; back && c < channels; c += block)
                 pack(matrix + c / block * part, min(block, channels - c) * taps, outputs,
@@ -234,7 +234,7 @@ struct Guided : GuidedCall {
                     if (!back) continue;
                     T* own = result + s * results;
                     take(own, grad_out + b * outputs * size, strips[s], outputs);
-                    transpose(own, strips[s].all, turned + s * wide * padded, padded, outputs, strips[s].all);
+                    transpose(own, PITCH, turned + s * PITCH * padded, padded, outputs, PITCH);
                     std::fill(grad_guide + s * guides, grad_guide + (s + 1) * guides, T(0));
                 }
                 for (Int c = 0; c < channels; c += block) {
@@ -289,12 +289,12 @@ struct DeformedCall {
 struct Deformed : DeformedCall {
     const bool back = grad_out;
     Int taps = taps_down * taps_across, size = height * width, out_size = out_height * out_width;
-    Int image = (size + 1) * channels, depth = taps * channels, padded = round_up(outputs, V), wide = WIDE * V;
+    Int image = (size + 1) * channels, depth = taps * channels, padded = round_up(outputs, V);
 
     struct Corners {  // of a strip's samples for one tap: above left, above right, below left, below right
         Int count;
-        int32_t top[WIDE * V], left[WIDE * V], place[4][WIDE * V];
-        T down[WIDE * V], across[WIDE * V], weight[4][WIDE * V];
+        int32_t top[PITCH], left[PITCH], place[4][PITCH];
+        T down[PITCH], across[PITCH], weight[4][PITCH];
     };
 
     // A NaN stays in the weights, where it meets the zeros outside; limits keep every number within the integers.
@@ -359,8 +359,9 @@ struct Deformed : DeformedCall {
 #pragma omp parallel num_threads(threads)
         {
             T *samples, *columns, *result, *d, *d_pixels, *turned;  // result: out, or grad_out
-            reserve({{&samples, wide * channels}, {&columns, wide * depth}, {&result, wide * round_up(outputs, ROWS)},
-                     {&d, wide * round_up(depth, ROWS)}, {&d_pixels, wide * channels}, {&turned, wide * padded}});
+            reserve({{&samples, PITCH * channels}, {&columns, PITCH * depth}, {&turned, PITCH * padded},
+                     {&result, PITCH * round_up(outputs, ROWS)}, {&d_pixels, PITCH * channels},
+                     {&d, PITCH * round_up(depth, ROWS)}});
             if (back) pack(matrix, depth, outputs, [&](Int k, Int o) { return weight[o * depth + k]; });
             else pack(matrix, outputs, depth, [&](Int o, Int k) { return weight[o * depth + k]; });
 
@@ -369,22 +370,21 @@ struct Deformed : DeformedCall {
                 const Int b = task / splits, part = task % splits;
                 const Int top = out_height * part / splits, bottom = out_height * (part + 1) / splits;
                 for (const Strip& strip : strips_of(top, bottom, 0, out_width, out_width, out_size)) {
-                    const Int all = strip.all;
-                    std::fill(samples, samples + wide * channels, T(0));
+                    std::fill(samples, samples + PITCH * channels, T(0));
                     if (back) {
                         take(result, grad_out + b * outputs * out_size, strip, outputs);
-                        transpose(result, all, turned, padded, outputs, all);
+                        transpose(result, PITCH, turned, padded, outputs, PITCH);
                         multiply(strip, matrix, depth, result, outputs, d);
                     }
                     for (Int t = 0; t < taps; t++) {
                         const Int place = (b * taps + t) * 2 * out_size + strip.place;
                         Corners corners;
                         find(corners, offset + place, t, strip);
-                        if (back) transpose(d + t * channels * all, all, d_pixels, channels, channels, all);
+                        if (back) transpose(d + t * channels * PITCH, PITCH, d_pixels, channels, channels, PITCH);
                         auto call = channels % V ? &Deformed::sample<4> : &Deformed::sample<V>;
                         T *grad = grad_x + back * task * image, *by_place = grad_offset + back * place;
                         (this->*call)(corners, x + b * image, samples, d_pixels, grad, by_place);
-                        transpose(samples, channels, columns + t * channels * all, all, all, channels);
+                        transpose(samples, channels, columns + t * channels * PITCH, PITCH, PITCH, channels);
                     }
                     T* own = sums + back * omp_get_thread_num() * depth * padded;
                     if (back) weigh({strip}, columns, 0, turned, padded, depth, own);
