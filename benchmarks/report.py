@@ -1,7 +1,9 @@
 """What the suite leaves behind: benchmarks.csv, benchmarks.md and growth.png."""
 
 import os
+import platform
 from collections.abc import Sequence
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +13,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import LogLocator, NullLocator
 
 from arcsr_lightning.files import markdown_table, write_aside, write_csv, write_text
+from arcsr_lightning.operators import native
 from benchmarks.cases import Case, Goal
 from benchmarks.timing import Samples
 
@@ -51,8 +54,26 @@ def row_of(case: Case, samples: Samples) -> Row:
         "theirs": float(np.median(samples.theirs)),
         "x": case.x,
         "torch": torch.__version__,
-        "cpu": f"{torch.backends.cpu.get_cpu_capability()}, {os.cpu_count()} cores",
+        "cpu": processor(),
     }
+
+
+@cache
+def processor() -> str:
+    """Its name, family and model, what torch uses of it, and how many cores it has; whether operators are compiled."""
+    try:
+        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
+    except OSError:  # not Linux
+        lines = []
+    told = dict(line.partition("\t")[::2] for line in reversed(lines))
+    names = (platform.processor() or platform.machine(), "", "")
+    name, family, model = (
+        told[key].strip("\t: ") if key in told else other
+        for key, other in zip(("model name", "cpu family", "model"), names, strict=True)
+    )
+    family = f" (family {family}, model {model})" if family else ""
+    compiled = "compiled operators" if native.load("float") else "operators in PyTorch"
+    return f"{name}{family}, {torch.backends.cpu.get_cpu_capability()}, {os.cpu_count()} cores, {compiled}"
 
 
 def verdict(figure: float, goal: Goal) -> str:

@@ -13,7 +13,7 @@ from arcsr_lightning.operators import (
     native,
 )
 
-pytestmark = pytest.mark.skipif(native.load() is None, reason="no compiler, or not for this processor")
+pytestmark = pytest.mark.skipif(native.load("float") is None, reason="no compiler, or not for this processor")
 
 TOLERANCES = {torch.float32: {"rtol": 1e-4, "atol": 1e-4}, torch.float64: {"rtol": 1e-10, "atol": 1e-10}}
 

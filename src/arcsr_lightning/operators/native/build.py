@@ -1,4 +1,4 @@
-"""The library of operators.cpp: compiled for this processor at first use, kept in a cache folder of the user."""
+"""The libraries of operators.cpp: compiled for this processor at first use, kept in a cache folder of the user."""
 
 import ctypes
 import functools
@@ -31,20 +31,25 @@ class NoLibraryError(Exception):
 
 
 @functools.cache
-def load() -> ctypes.CDLL | None:
-    """Return the library, built first where it is not in the cache; None, with one line in the log, where it cannot be.
+def load(number: str) -> ctypes.CDLL | None:
+    """Return the library for "float" or "double", built first where it is not in the cache.
 
-    ``ARCSR_NATIVE=0`` in the environment means none.
+    None, and once a line in the log, where that cannot be. ``ARCSR_NATIVE=0`` in the environment means none.
     """
     try:
         if os.environ.get("ARCSR_NATIVE") == "0":
             raise NoLibraryError("ARCSR_NATIVE=0")
         if not torch.backends.cpu.get_cpu_capability().startswith("AVX"):
             raise NoLibraryError("this processor lacks AVX2")
-        return _open(_compiler())
+        return _open([*_compiler(), *FLAGS, f"-DNUMBER={number}"])
     except (NoLibraryError, OSError, RuntimeError, subprocess.SubprocessError) as error:
-        log.info("Convolutions with own kernels or offsets run in PyTorch, a few times slower: %s", first_line(error))
+        _say(first_line(error))
         return None
+
+
+@functools.cache
+def _say(reason: str) -> None:
+    log.info("Kernel-guided and deformable convolutions run in PyTorch, at a fraction of the speed: %s", reason)
 
 
 def cache_folder() -> Path:
@@ -60,25 +65,25 @@ def _compiler() -> list[str]:
     raise NoLibraryError("no C++ compiler is found; CXX may name one")
 
 
-def _open(compiler: list[str]) -> ctypes.CDLL:
+def _open(command: list[str]) -> ctypes.CDLL:
     """The library of the cache, or one that is built there, or where nothing can be written there, for this process."""
-    path = cache_folder() / f"operators-{_key(compiler)}.so"
+    path = cache_folder() / f"operators-{_key(command)}.so"
     if not path.exists():
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
             with FileLock(path.with_suffix(".lock")):
                 if not path.exists():
-                    _build(compiler, path)
+                    _build(command, path)
         except OSError:  # such as a home that is read-only
             with tempfile.TemporaryDirectory() as folder:
-                _build(compiler, Path(folder) / path.name)
+                _build(command, Path(folder) / path.name)
                 return ctypes.CDLL(str(Path(folder) / path.name))  # stays mapped when its file is gone
     return ctypes.CDLL(str(path))
 
 
-def _key(compiler: list[str]) -> str:
+def _key(command: list[str]) -> str:
     """Of everything that the library depends on."""
-    parts = (SOURCE.read_bytes(), repr(FLAGS).encode(), repr(compiler).encode(), _processor().encode())
+    parts = (SOURCE.read_bytes(), repr(command).encode(), _processor().encode())
     return hashlib.sha256(b"\0".join(parts)).hexdigest()[:20]
 
 
@@ -92,11 +97,11 @@ def _processor() -> str:
     return "\n".join(sorted({line for line in lines if line.startswith(("vendor", "cpu family", "model", "flags"))}))
 
 
-def _build(compiler: list[str], path: Path) -> None:
+def _build(command: list[str], path: Path) -> None:
     with write_aside(path) as aside:
-        command = [*compiler, *FLAGS, str(SOURCE), "-o", str(aside)]
-        done = subprocess.run(command, capture_output=True, text=True, stdin=subprocess.DEVNULL, timeout=SECONDS)
+        whole = [*command, str(SOURCE), "-o", str(aside)]
+        done = subprocess.run(whole, capture_output=True, text=True, stdin=subprocess.DEVNULL, timeout=SECONDS)
         if done.returncode:
             errors = [line for line in done.stderr.splitlines() if "error" in line] or [done.stderr or "it failed"]
-            raise NoLibraryError(f"{shlex.join(compiler)}: {first_line(Exception(errors[0]))}")
+            raise NoLibraryError(f"{command[0]}: {first_line(Exception(errors[0]))}")
         ctypes.CDLL(str(aside))  # raises where it does not load
