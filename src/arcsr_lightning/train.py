@@ -64,8 +64,6 @@ def train(cfg: DictConfig) -> dict[str, float]:
 
 def run(cfg: DictConfig) -> dict[str, float]:
     """What :func:`train` does in a folder that is its own: train what remains, then score the best."""
-    if cfg.seed is None:
-        raise InputError("seed=null: a training needs a seed, so that it can be repeated; give a number, e.g. seed=0")
     seed(cfg)
     network = launch.build_network(cfg.model)
     if cfg.weights:

@@ -72,9 +72,9 @@ def naming_errors(key: str, make: Callable[..., T]) -> Callable[..., T]:
         InputError: ``make`` refuses its settings.
     """
 
-    def made(*args: Any) -> T:
+    def made(*args: Any, **settings: Any) -> T:
         try:
-            return make(*args)
+            return make(*args, **settings)
         except REFUSALS as error:
             raise InputError(f"{key}: {error}") from error
 
@@ -104,7 +104,7 @@ def build_trainer(cfg: DictConfig) -> pl.Trainer:
         [instantiate(node) for node in (nodes or {}).values() if node and "_target_" in node]
         for nodes in (cfg.get("callbacks"), cfg.get("logger"), cfg.trainer.get("plugins"))
     )
-    trainer = instantiate(cfg.trainer, plugins=None, _partial_=True, _convert_="all")
+    trainer = naming_errors("trainer", instantiate(cfg.trainer, plugins=None, _partial_=True, _convert_="all"))
     keeps = any(isinstance(callback, Checkpoint) for callback in callbacks)  # else Lightning adds one of its own
     if cfg.trainer.devices == cfg.trainer.num_nodes == 1:  # one process needs none; said whenever the trainer starts
         warnings.filterwarnings("ignore", "The `srun` command is available")
