@@ -161,7 +161,8 @@ def load_weights(network: nn.Module, saved: Saved, path: str | Path) -> None:
     """Put saved weights into a network of the same architecture.
 
     Raises:
-        InputError: they belong to another architecture or scale; says where they differ first.
+        InputError: they belong to another architecture or scale, or are no finite numbers of their kind; says where
+            first.
     """
     own = network.state_dict()
     for key in sorted(own.keys() ^ saved.weights.keys()):
@@ -173,7 +174,16 @@ def load_weights(network: nn.Module, saved: Saved, path: str | Path) -> None:
                 f"{path}: weights of another architecture or scale: {key!r} is {tuple(saved.weights[key].shape)} in "
                 f"the file and {tuple(value.shape)} in the model; {described(saved.config)}"
             )
+        check_numbers(key, value, saved.weights[key], path)
     network.load_state_dict(saved.weights)
+
+
+def check_numbers(key: str, own: Tensor, saved: Tensor, path: str | Path) -> None:
+    """Raise InputError where saved weights are of another kind of number than the network's own, or not finite."""
+    if saved.is_floating_point() != own.is_floating_point() or saved.is_complex():
+        raise InputError(f"{path}: damaged, {key!r} is of {saved.dtype}, not of {own.dtype}; use another file")
+    if not torch.isfinite(saved).all():
+        raise InputError(f"{path}: weights that are not finite, first {key!r}; use those of an earlier step")
 
 
 def described(config: dict[str, Any]) -> str:
