@@ -5,8 +5,8 @@ class InputError(ValueError):
     """A file or a setting is at fault; the message is one line that names it and says what would be right."""
 
 
-class FolderInUseError(InputError):
-    """Another process is at work in the folder, which is to be left as it is."""
+class FolderKeptError(InputError):
+    """The folder is to be left as it is: another process is at work in it, or it holds a run of other settings."""
 
 
 def check_odd(kernel_size: int) -> int:

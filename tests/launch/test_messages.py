@@ -1,5 +1,7 @@
 """What a mistake on the command line is answered with: one line that names it and says what was probably meant."""
 
+import sys
+
 import pytest
 from lightning_fabric.loggers import tensorboard
 
@@ -130,3 +132,38 @@ def test_a_value_that_is_refused_is_named(tiny, typed, key):
     with pytest.raises(Exception, match=".") as raised:
         build()
     assert (explain(raised.value) or "").startswith(f"{key}: "), raised.value
+
+
+@pytest.mark.parametrize(
+    ("typed", "words"),
+    [
+        ("optimizer=null", "optimizer=null: optimizer is one of adam"),
+        ("scheduler=3", "scheduler=3: scheduler is one of cosine, multistep, none"),
+        ("=1", "=1: the name of a setting is missing before ="),
+        ("foo", "foo: cannot be read; settings are typed as NAME=VALUE"),
+        ("task_name=my (1)", "'task_name=\"my (1)\"'"),
+        ("task_name=a=b", "'task_name=\"a=b\"'"),
+        ("task_name=a,b", "several values need -m, for a sweep; as one value, in quotes: 'task_name=\"a,b\"'"),
+    ],
+)
+def test_what_cannot_be_read_is_answered_with_what_can(line, typed, words):
+    said = line(train, "data=sample", typed)
+    assert typed in said and said.endswith(words)
+
+
+@pytest.mark.parametrize("stop", [KeyboardInterrupt, SystemExit])
+def test_ctrl_c_is_exit_code_130_before_the_first_step_too(run, tmp_path, monkeypatch, capsys, stop):
+    def interrupted(cfg):
+        try:
+            raise KeyboardInterrupt
+        except KeyboardInterrupt:
+            if stop is SystemExit:
+                sys.exit(1)  # as Lightning does
+            raise
+
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(predict, "restore_all", interrupted)
+    with pytest.raises(SystemExit) as ended:
+        run(predict, "input=a.png", "output=b.png")
+    assert ended.value.code == 130
+    assert capsys.readouterr().err == "stopped by Ctrl-C\n"

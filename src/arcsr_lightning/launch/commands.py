@@ -1,5 +1,7 @@
 """Commands: from what is typed to a configuration, and from an error to one line."""
 
+import logging
+import signal
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -13,7 +15,7 @@ from omegaconf import DictConfig, read_write
 from pytorch_lightning.utilities.rank_zero import rank_zero_only
 
 from arcsr_lightning import CONF_DIR
-from arcsr_lightning.errors import FolderInUseError
+from arcsr_lightning.errors import FolderKeptError
 from arcsr_lightning.launch import environment
 from arcsr_lightning.launch.checks import check
 from arcsr_lightning.launch.ending import end, end_before_the_run
@@ -24,6 +26,8 @@ from arcsr_lightning.launch.suggestions import with_suggestion
 from arcsr_lightning.launch.sweeps import sweep_job
 from arcsr_lightning.launch.typed import typed_settings
 from arcsr_lightning.processes import end_with_parent, failed_first
+
+log = logging.getLogger(__name__)
 
 NAMES = {"evaluate": "arcsr-eval"}  # commands that are not called like their configuration
 
@@ -75,12 +79,22 @@ def command(config_name: str) -> Callable[[Callable[[DictConfig], Any]], Callabl
             with as_a_command():
                 try:
                     return hydra.main(version_base="1.3", config_path=str(CONF_DIR), config_name=config_name)(job)()
+                except (KeyboardInterrupt, SystemExit) as ended:
+                    if not by_ctrl_c(ended):
+                        raise
+                    log.error("stopped by Ctrl-C")
+                    sys.exit(128 + signal.SIGINT)
                 except Exception as error:
                     end_before_the_run(with_suggestion(error, config_name, sys.argv[1:]))
 
         return main
 
     return decorate
+
+
+def by_ctrl_c(ended: BaseException) -> bool:
+    """Whether Ctrl-C ended a command; Lightning makes of it an exit with code 1."""
+    return isinstance(ended, KeyboardInterrupt) or isinstance(ended.__context__, KeyboardInterrupt)
 
 
 def single_job(task: Callable[[DictConfig], Any], cfg: DictConfig) -> Any:
@@ -91,7 +105,7 @@ def single_job(task: Callable[[DictConfig], Any], cfg: DictConfig) -> Any:
     try:
         pin_folder()
         return task(cfg)
-    except FolderInUseError as error:
+    except FolderKeptError as error:
         end(error)
     except Exception as error:
         if not failed_first(failed, line_of(error)):

@@ -16,6 +16,8 @@ def main() -> None:
         path = compare(find_study(arguments.study, arguments.logs), arguments.reference)
     except InputError as error:
         raise SystemExit(f"error: {error}") from None
+    except KeyboardInterrupt:
+        raise SystemExit(130) from None
     tables = path.read_text(encoding="utf-8").partition(f"\n{NOTES}\n")[0]
     Console().print(f"{tables}\nresults: {path}", soft_wrap=True, highlight=False, markup=False)
 

@@ -1,6 +1,7 @@
 """Weights on disk: read checkpoints and safetensors files back into networks, export one as the other."""
 
 import json
+import logging
 import os
 import pickle
 import zipfile
@@ -17,6 +18,9 @@ from arcsr_lightning.errors import InputError, first_line
 from arcsr_lightning.files import write_aside
 from arcsr_lightning.parts import OWN_MODULES, TRUSTED_MODULES, build_network
 
+log = logging.getLogger(__name__)
+
+DEBUG = "debug"  # the tag of runs that only try out whether they run (conf/debug)
 PREFIX = "network."  # of the network's keys in a Lightning checkpoint
 NEEDED = ("model", "method", "scale", "kernel_size")  # of a configuration, to rebuild its network and to describe it
 DEPTH, WIDTH = 64, 10_000  # more levels of a configuration, or entries in one of them, are no run's
@@ -64,15 +68,19 @@ def trusted_modules() -> tuple[str, ...]:
 def find_weights(weights: str, log_dir: str | Path) -> Path:
     """The weights file that ``weights`` names: a path, or ``latest`` for the newest finished run below ``log_dir``.
 
+    Which one that is is said; those of ``debug=`` are passed over.
+
     Raises:
         InputError: there is no finished run yet.
     """
     if weights != "latest":
         return Path(weights)
-    exports = sorted(Path(log_dir).glob("**/model.safetensors"), key=lambda path: path.stat().st_mtime)
-    if not exports:
-        raise InputError(f"weights=latest: no finished run below {log_dir}; train one, or name a file: weights=PATH")
-    return exports[-1]
+    exports = [path for path in Path(log_dir).glob("**/model.safetensors") if (path.parent / "finished.json").is_file()]
+    for path in sorted(exports, key=lambda path: path.stat().st_mtime, reverse=True):
+        if DEBUG not in (read_saved(path).config.get("tags") or ()):
+            log.info("weights=latest: %s", path)
+            return path
+    raise InputError(f"weights=latest: no finished run below {log_dir}; train one, or name a file: weights=PATH")
 
 
 def read_saved(path: str | Path) -> Saved:
@@ -192,9 +200,8 @@ def described(config: dict[str, Any]) -> str:
     return "the file was trained with " + ", ".join(f"{key}={value}" for key, value in settings.items())
 
 
-def export(checkpoint: str | Path, output: str | Path) -> None:
-    """Write a checkpoint's network as ``.safetensors``, its configuration in the metadata."""
-    saved = read_saved(checkpoint)
-    weights = {key: value.contiguous() for key, value in saved.weights.items()}
+def export(saved: Saved, output: str | Path) -> None:
+    """Write a network as ``.safetensors``, its configuration in the metadata."""
+    weights = {key: value.detach().cpu().contiguous() for key, value in saved.weights.items()}
     with write_aside(output) as path:  # not save_file, which leaves a file that its owner alone can read
         path.write_bytes(safetensors.torch.save(weights, metadata={"config": json.dumps(saved.config)}))
