@@ -480,3 +480,33 @@ def test_a_cut_checkpoint_is_named_wherever_it_is_cut(trained, tmp_path):
             InputError, match=f"^{re.escape(str(path))}: not a checkpoint of this package, or a damaged"
         ):
             read_saved(path)
+
+
+@pytest.mark.parametrize("name", ["a.ckpt", "a.SAFETENSORS", "a"])
+def test_a_safetensors_file_is_known_by_what_is_in_it(trained, tmp_path, name):
+    (tmp_path / name).write_bytes((trained / "model.safetensors").read_bytes())
+    assert read_saved(tmp_path / name).config == read_saved(trained / "model.safetensors").config
+
+
+def test_nothing_recommends_to_load_what_is_in_a_foreign_file(tmp_path):
+    with (tmp_path / "a.ckpt").open("wb") as file:
+        pickle.dump(os.system, file)
+    with pytest.raises(InputError) as caught:
+        read_saved(tmp_path / "a.ckpt")
+    assert "weights_only" not in str(caught.value) and "\x1b" not in str(caught.value)
+    with pytest.raises(InputError, match="a folder, not a file"):
+        read_saved(tmp_path)
+
+
+@pytest.mark.parametrize("lacking", ["model.safetensors", "optimizer_states", "loops"])
+def test_a_training_goes_on_only_from_what_has_its_state(configure, trained, tmp_path, lacking):
+    path = trained / lacking
+    if lacking != "model.safetensors":
+        path = tmp_path / "a.ckpt"
+        checkpoint = torch.load(trained / "checkpoints/last.ckpt", weights_only=True)
+        checkpoint[lacking] = {}
+        if lacking == "optimizer_states":
+            del checkpoint[lacking]
+        torch.save(checkpoint, path)
+    with pytest.raises(InputError, match=f"has weights, but no state of a training; start from it with weights={path}"):
+        train(configure(tmp_path, f"ckpt_path={path}"))

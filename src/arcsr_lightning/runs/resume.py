@@ -159,6 +159,10 @@ def _named_checkpoint(path: Path, stages: list[Stage], network: nn.Module) -> tu
 def _take_up(path: Path, stage: Stage, network: nn.Module) -> None:
     """Give the network the weights of a checkpoint that ``stage`` made."""
     saved = read_saved(path)
+    if not saved.resumable:
+        raise InputError(
+            f"ckpt_path={path}: has weights, but no state of a training; start from it with weights={path}"
+        )
     load_weights(network, saved, path)  # says clearly what does not fit, before Lightning tries
     is_unchanged(saved.config, stage.config, path)
 

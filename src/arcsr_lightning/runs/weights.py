@@ -22,6 +22,7 @@ log = logging.getLogger(__name__)
 
 DEBUG = "debug"  # the tag of runs that only try out whether they run (conf/debug)
 PREFIX = "network."  # of the network's keys in a Lightning checkpoint
+TRAINING = {"loops", "optimizer_states", "lr_schedulers", "global_step", "epoch", "pytorch-lightning_version"}
 NEEDED = ("model", "method", "scale", "kernel_size")  # of a configuration, to rebuild its network and to describe it
 DEPTH, WIDTH = 64, 10_000  # more levels of a configuration, or entries in one of them, are no run's
 
@@ -31,6 +32,7 @@ class Saved(NamedTuple):
 
     weights: dict[str, Tensor]  # by the network's own keys
     config: dict[str, Any]  # the resolved configuration of its run
+    resumable: bool = False  # whether the file has what a training goes on with, too
 
 
 def load_model(path: str | Path) -> nn.Module:
@@ -91,8 +93,9 @@ def read_saved(path: str | Path) -> Saved:
     """
     path = Path(path)
     if not path.is_file():
-        raise InputError(f"{path}: no such file; give a checkpoint (.ckpt) or an export (.safetensors)")
-    saved = read_safetensors(path) if path.suffix == ".safetensors" else read_checkpoint(path)
+        what = "a folder, not a file" if path.is_dir() else "no such file"
+        raise InputError(f"{path}: {what}; give a checkpoint (.ckpt) or an export (.safetensors)")
+    saved = read_safetensors(path) if is_safetensors(path) else read_checkpoint(path)
     if not (saved.weights and all(map(is_dense, saved.weights.values()))):
         raise InputError(f"{path}: not a checkpoint of this package (no network in it)")
     if not is_plain(saved.config):
@@ -100,6 +103,16 @@ def read_saved(path: str | Path) -> Saved:
     if not isinstance(saved.config, dict) or any(key not in saved.config for key in NEEDED):
         raise InputError(f"{path}: not a checkpoint of this package (its configuration lacks {', '.join(NEEDED)})")
     return saved
+
+
+def is_safetensors(path: Path) -> bool:
+    """Whether a file begins as a safetensors file does, whatever its name; a cut one keeps what its name says."""
+    try:
+        with path.open("rb") as file:
+            start = file.read(9)
+    except OSError as error:
+        raise InputError(f"{path}: cannot be read ({error.strerror})") from error
+    return path.suffix.lower() == ".safetensors" or start[8:] == b"{"
 
 
 def is_dense(value: Any) -> bool:
@@ -139,8 +152,12 @@ def read_checkpoint(path: Path) -> Saved:
         state = checkpoint["state_dict"].items()
         weights = {key.removeprefix(PREFIX): value for key, value in state if key.startswith(PREFIX)}
         config = checkpoint["hyper_parameters"]["config"]
+        resumable = checkpoint.keys() >= TRAINING and "fit_loop" in checkpoint["loops"]
+    except pickle.UnpicklingError as error:  # torch's words would recommend to load whatever is in it
+        line = "not a checkpoint of this package, or a damaged one (more than tensors and plain data, or less)"
+        raise InputError(f"{path}: {line}") from error
     except (
-        pickle.UnpicklingError,
+        OSError,
         zipfile.BadZipFile,
         RuntimeError,
         EOFError,
@@ -151,7 +168,7 @@ def read_checkpoint(path: Path) -> Saved:
         RecursionError,
     ) as error:
         raise InputError(f"{path}: not a checkpoint of this package, or a damaged one ({first_line(error)})") from error
-    return Saved(weights, config)
+    return Saved(weights, config, resumable)
 
 
 def read_safetensors(path: Path) -> Saved:
