@@ -16,6 +16,11 @@ def check_odd(kernel_size: int) -> int:
     return kernel_size
 
 
+def printable(text: object) -> str:
+    """Text, a path say, with what is not UTF-8 in it written out as ``\\xe9``."""
+    return str(text).encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace")
+
+
 def first_line(error: BaseException) -> str:
     """The first line of what an error says, its type's name where it says nothing."""
     return (str(error).strip() or type(error).__name__).splitlines()[0]

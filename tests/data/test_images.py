@@ -74,6 +74,12 @@ def test_a_missing_empty_or_wrong_folder_is_named(tmp_path):
             image_files(tmp_path / name)
 
 
+def test_a_name_that_is_not_utf_8_is_named_in_utf_8(tmp_path):
+    Path(os.fsdecode(os.fsencode(tmp_path) + b"/caf\xe9.png")).touch()
+    with pytest.raises(InputError, match=r"caf\\xe9\.png: this name is not UTF-8; rename the file"):
+        image_files(tmp_path)
+
+
 # --- reading for training
 
 

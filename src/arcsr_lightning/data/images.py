@@ -15,7 +15,7 @@ from PIL import Image, ImageOps
 from PIL.TiffImagePlugin import ImageFileDirectory_v2
 from torch import Tensor
 
-from arcsr_lightning.errors import InputError, first_line
+from arcsr_lightning.errors import InputError, first_line, printable
 from arcsr_lightning.files import write_aside
 
 SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff", ".webp")
@@ -45,7 +45,11 @@ _WRITE_OPTIONS = {
 
 
 def image_files(folder: str | Path, recursive: bool = False) -> list[Path]:
-    """The image files of ``folder``, or of all folders below too, sorted. InputError when it is missing or has none."""
+    """The image files of ``folder``, or of all folders below too, sorted.
+
+    Raises:
+        InputError: it is missing or has none, or the name of one is not UTF-8, which no table or log could hold.
+    """
     folder = Path(folder)
     if not folder.is_dir():
         raise InputError(f"{folder} is {'not a folder' if folder.exists() else 'missing'}; name a folder of images")
@@ -58,6 +62,9 @@ def image_files(folder: str | Path, recursive: bool = False) -> list[Path]:
     )
     if not files:
         raise InputError(f"{folder} holds no images; expected files ending in {' '.join(SUFFIXES)}")
+    for path in files:
+        if (shown := printable(path)) != str(path):
+            raise InputError(f"{shown}: this name is not UTF-8; rename the file")
     return files
 
 
@@ -77,6 +84,15 @@ def read_image(path: str | Path) -> np.ndarray:
         _open(path, data)  # names what is wrong, where Pillow knows
         raise _damaged(path)
     return cv2.cvtColor(bgr, cv2.COLOR_BGR2RGB)
+
+
+def header_size(path: str | Path) -> tuple[int, int] | None:
+    """The width and height of an image as it is stored, by its header alone; None where that cannot be read."""
+    try:
+        with warnings.catch_warnings(action="ignore"), Image.open(path, formats=FORMATS) as image:
+            return image.size
+    except Exception:  # reading it all says better what is wrong
+        return None
 
 
 class Picture(NamedTuple):

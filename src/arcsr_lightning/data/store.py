@@ -17,9 +17,8 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
-from PIL import Image
 
-from arcsr_lightning.data.images import read_image
+from arcsr_lightning.data.images import header_size, read_image
 from arcsr_lightning.errors import InputError
 from arcsr_lightning.files import write_aside, write_text
 
@@ -213,11 +212,8 @@ def _check_room(folder: Path, sources: list[Path]) -> None:
 
 
 def _decoded_bytes(source: Path) -> int:
-    try:
-        with Image.open(source) as image:
-            return 3 * image.width * image.height
-    except Exception:  # whatever is wrong with it, reading it says so better
-        return 0
+    width, height = header_size(source) or (0, 0)
+    return 3 * width * height
 
 
 def _in_parallel(

@@ -3,7 +3,7 @@
 import logging
 import signal
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +15,7 @@ from omegaconf import DictConfig, read_write
 from pytorch_lightning.utilities.rank_zero import rank_zero_only
 
 from arcsr_lightning import CONF_DIR
-from arcsr_lightning.errors import FolderKeptError
+from arcsr_lightning.errors import FolderKeptError, InputError, printable
 from arcsr_lightning.launch import environment
 from arcsr_lightning.launch.checks import check
 from arcsr_lightning.launch.ending import end, end_before_the_run
@@ -78,6 +78,7 @@ def command(config_name: str) -> Callable[[Callable[[DictConfig], Any]], Callabl
                 end_with_parent()
             with as_a_command():
                 try:
+                    check_characters(sys.argv[1:])
                     return hydra.main(version_base="1.3", config_path=str(CONF_DIR), config_name=config_name)(job)()
                 except (KeyboardInterrupt, SystemExit) as ended:
                     if not by_ctrl_c(ended):
@@ -90,6 +91,13 @@ def command(config_name: str) -> Callable[[Callable[[DictConfig], Any]], Callabl
         return main
 
     return decorate
+
+
+def check_characters(typed: Sequence[str]) -> None:
+    """Raise InputError where what was typed is not UTF-8, as what is written down of it could not be."""
+    for text in typed:
+        if (shown := printable(text)) != text:
+            raise InputError(f"{shown}: not UTF-8; rename what is called so")
 
 
 def by_ctrl_c(ended: BaseException) -> bool:

@@ -23,8 +23,10 @@ from arcsr_lightning import parts
 from arcsr_lightning.data import SRDataModule
 from arcsr_lightning.errors import InputError
 from arcsr_lightning.files import write_text
+from arcsr_lightning.integers import ceil_div
 from arcsr_lightning.launch.messages import REFUSALS
 from arcsr_lightning.runs.settings import as_plain_data
+from arcsr_lightning.scores.protocol import SSIM_WINDOW
 from arcsr_lightning.training.module import SRModule
 
 T = TypeVar("T")
@@ -95,6 +97,7 @@ def build_data(cfg: DictConfig, first_step: int = 0) -> SRDataModule:
         num_workers=data.num_workers,
         first_step=first_step,
         degrade_on=data.get("degrade_on", "worker"),
+        least_side=ceil_div(SSIM_WINDOW + 2 * cfg.scale, cfg.scale) * cfg.scale,  # what is left of the cut borders
     )
 
 
