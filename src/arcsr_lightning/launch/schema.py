@@ -310,14 +310,16 @@ def check_settings(command: str, cfg: DictConfig) -> None:
                 raise InputError(f"{name}={shown(value)}: must be {kind.words}")
     if command == "predict" and cfg.tile is not None and cfg.overlap > cfg.tile // 2:
         raise InputError(f"overlap={cfg.overlap}: must be at most half of tile={cfg.tile}; set overlap={cfg.tile // 2}")
-    if command == "train" and lacks_kernels(cfg.model):
+    if command == "train" and lacks_kernels(cfg):
         raise InputError("model.estimator=null: this restorer needs kernels; model/restorer=plain does without")
 
 
-def lacks_kernels(model: DictConfig) -> bool:
+def lacks_kernels(cfg: DictConfig) -> bool:
     """Whether an ArcSR has no estimator, and a restorer that cannot do without."""
-    is_arcsr = model._target_ == "arcsr_lightning.networks.ArcSR" and model.estimator is None
-    return is_arcsr and model.restorer.convolution._target_ != "arcsr_lightning.blocks.PlainConv"
+    keys = ("model._target_", "model.estimator", "model.restorer.convolution._target_")
+    network, estimator, convolution = (OmegaConf.select(cfg, key) for key in keys)
+    is_arcsr = network == "arcsr_lightning.networks.ArcSR" and estimator is None
+    return is_arcsr and convolution != "arcsr_lightning.blocks.PlainConv"
 
 
 def settings_in(cfg: DictConfig, prefix: str = "") -> Iterator[tuple[str, Any, bool]]:
@@ -358,7 +360,7 @@ def kind_of(command: str, name: str) -> Kind | None:
 @cache
 def patterns(command: str) -> list[tuple[re.Pattern[str], Kind]]:
     """The tables of a command, their patterns as regular expressions."""
-    rules = chain.from_iterable(table.items() for table in TABLES[command])
+    rules = chain.from_iterable(table.items() for table in TABLES.get(command, ()))
     return [(re.compile(expression(name)), kind) for name, kind in rules]
 
 

@@ -98,7 +98,7 @@ class Study(NamedTuple):
     name: str
     runs: list[Run]
     waiting: list[tuple[str, ...]]
-    unread: list[str] = []  # noqa: RUF012  # never changed
+    unread: list[str]
 
     @property
     def finished(self) -> list[Run]:
@@ -126,10 +126,9 @@ def read_study(folder: Path) -> Study:
     for path in sorted(folder.glob("*/.hydra")):
         with noting(unread):
             runs.append(read_run(path.parent))
-    if unread and all(run.state == DAMAGED for run in runs):
-        raise InputError(unread[0])
-    if runs and all(run.state == DAMAGED for run in runs):
-        raise InputError(runs[0].reason)
+    damages = unread + [run.reason for run in runs if run.state == DAMAGED]
+    if damages and all(run.state == DAMAGED for run in runs):
+        raise InputError(damages[0])
     if not runs and not planned:
         raise InputError(f"{folder}: holds no runs of a sweep; give a folder below logs/<task_name>/multiruns")
     place = {frozenset(job): number for number, job in enumerate(planned)}
