@@ -88,10 +88,14 @@ def read_configuration(path: Path) -> dict[str, Any]:
     Raises:
         InputError: it is damaged.
     """
+    cure = "start a new run with ckpt_path=null"
     try:
-        return as_plain_data(OmegaConf.create(OmegaConf.load(path)))
-    except (ValueError, TypeError, YAMLError, OmegaConfBaseException, OSError) as error:
-        raise InputError(f"{path}: damaged ({first_line(error)}); start a new run with ckpt_path=null") from error
+        config = as_plain_data(OmegaConf.load(path))
+    except (ValueError, TypeError, RecursionError, YAMLError, OmegaConfBaseException, OSError) as error:
+        raise InputError(f"{path}: damaged ({first_line(error)}); {cure}") from error
+    if not isinstance(config, dict):
+        raise InputError(f"{path}: damaged (no settings in it); {cure}")
+    return config
 
 
 def finished(cfg: DictConfig) -> dict[str, float] | None:
@@ -108,7 +112,7 @@ def finished(cfg: DictConfig) -> dict[str, float] | None:
         return None
     try:
         return dict(json.loads(_finished(cfg).read_text(encoding="utf-8")))
-    except (ValueError, TypeError) as error:
+    except (ValueError, TypeError, RecursionError) as error:
         line = f"{_finished(cfg)}: damaged ({first_line(error)}); remove it, and the run is tested again"
         raise InputError(line) from error
 
