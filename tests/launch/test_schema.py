@@ -138,7 +138,9 @@ def test_an_empty_value_does_not_mean_everything_here(refusal, command, key):
 
 def test_a_stage_has_the_ranges_of_the_run(refusal):
     assert refusal("train", "stages.one.share=0") == "stages.one.share=0: must be a number above 0"
-    assert refusal("train", "stages.one.optimizer.lr=-1") == "stages.one.optimizer.lr=-1: must be a number of 0 or more"
+    assert refusal("train", "stages.one.trains=restorer").startswith(
+        "stages.one.trains=restorer: must be a list, each text"
+    )
 
 
 def test_the_setting_that_others_refer_to_is_blamed(refusal):
