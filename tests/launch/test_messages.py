@@ -117,7 +117,7 @@ def test_a_missing_logger_says_what_to_install(logger, monkeypatch):
         ("+model.restorer.depth=3", "model.restorer"),
         ("+data.train.patches=3", "data.train"),
         ("+degradation.blur.length=0.3", "data.train.degradation.blur"),
-        ("+callbacks.ema.rate=1", "callbacks.ema"),
+        ("+callbacks.panel.rows=1", "callbacks.panel"),
     ],
 )
 def test_a_value_that_is_refused_is_named(tiny, typed, key):
