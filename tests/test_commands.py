@@ -136,7 +136,7 @@ def bad_input() -> dict[str, tuple]:
         "unknown experiment": (train, ["experiment=quikstart"], ["experiment/quikstart", "quickstart"]),
         "even kernel": (train, [*TINY, "kernel_size=6"], ["kernel_size", "odd", "6"]),
         "channels": (train, [*TINY, "arcsr.estimator_width=6"], ["6 is not divisible by 4"]),
-        "scale": (train, [*TINY, "scale=5"], ["scale must be 2, 3 or 4"]),
+        "scale": (train, [*TINY, "scale=5"], ["scale=5: must be 2, 3 or 4"]),
         "normalisation": (train, [*TINY, "model.restorer.normalisation=l2"], ["'l2'", "unit_energy"]),
         "crop": (train, [*TINY, "data.train.patch_size=2048"], ["smaller than the crop", "data.train.patch_size"]),
         "kernel too small": (train, [*TINY, "kernel_size=3"], ["kernel_size 3 cannot hold", "at least 7"]),

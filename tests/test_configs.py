@@ -4,10 +4,11 @@ from pathlib import Path
 
 import pytest
 from hydra.utils import instantiate
-from omegaconf import OmegaConf
+from omegaconf import DictConfig, OmegaConf
 
 from arcsr_lightning import CONF_DIR, compose
 from arcsr_lightning.launch import as_plain_data, build_trainer
+from arcsr_lightning.launch.schema import kind_of, settings_in
 from arcsr_lightning.parts import OWN_MODULES, build_network
 
 ROOTS = ["data.root=somewhere", "data.val_root=somewhere"]  # of the data sets that need one
@@ -43,6 +44,8 @@ def test_every_option_composes_and_resolves(group, option, monkeypatch):
     monkeypatch.setenv("ARCSR_RUN_STAMP", "now")
     cfg = compose(overrides_of(group, option))
     assert as_plain_data(cfg)["task_name"]
+    leaves = [name for name, value, _ in settings_in(cfg) if not isinstance(value, DictConfig)]
+    assert not [name for name in leaves if kind_of("train", name) is None]  # launch/schema.py has a line for each
 
 
 @pytest.mark.parametrize("group", ["model", "model/estimator", "model/restorer", "ablation"])

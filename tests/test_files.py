@@ -40,6 +40,14 @@ def test_a_block_that_writes_nothing_is_an_error_and_keeps_the_old_file(tmp_path
     assert path.read_text() == "old"
 
 
+@pytest.mark.parametrize("error", [OSError(28, "No space left on device"), OSError("3 requested and 2 written")])
+def test_an_error_of_the_disk_names_the_file_that_was_meant(tmp_path, error):
+    with pytest.raises(OSError, match=r"(No space|3 requested).*: '.*/a\.txt'"), write_aside(tmp_path / "a.txt"):
+        raise error
+    with pytest.raises(FileNotFoundError, match="elsewhere"), write_aside(tmp_path / "a.txt"):
+        (tmp_path / "elsewhere").read_text()
+
+
 def test_write_text_replaces_and_is_utf8(tmp_path):
     path = tmp_path / "a.txt"
     path.write_text("old")

@@ -5,8 +5,8 @@ class InputError(ValueError):
     """A file or a setting is at fault; the message is one line that names it and says what would be right."""
 
 
-class FolderInUseError(InputError):
-    """Another process is at work in the folder, which is to be left as it is."""
+class FolderKeptError(InputError):
+    """The folder is to be left as it is: another process is at work in it, or it holds a run of other settings."""
 
 
 def check_odd(kernel_size: int) -> int:
@@ -14,6 +14,11 @@ def check_odd(kernel_size: int) -> int:
     if kernel_size < 1 or kernel_size % 2 == 0:
         raise InputError(f"kernel_size must be odd, so that a kernel has a centre; got {kernel_size}")
     return kernel_size
+
+
+def printable(text: object) -> str:
+    """Text, a path say, with what is not UTF-8 in it written out as ``\\xe9``."""
+    return str(text).encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace")
 
 
 def first_line(error: BaseException) -> str:

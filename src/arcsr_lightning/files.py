@@ -8,6 +8,8 @@ from pathlib import Path
 from typing import Any
 from uuid import uuid4
 
+from arcsr_lightning.errors import first_line
+
 PART = ".part-"  # what the name of a file begins with while it is being written
 
 
@@ -18,6 +20,9 @@ def write_aside(path: str | Path) -> Iterator[Path]:
     The temporary file is in the folder of ``path`` (made if missing) and has its suffix, by which image writers
     choose their format. It is on the disk before it replaces ``path``, and so is its new name when this returns; after
     an error it is removed and whatever ``path`` held stays as it was.
+
+    Raises:
+        OSError: the file cannot be written; names ``path``.
     """
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -28,6 +33,10 @@ def write_aside(path: str | Path) -> Iterator[Path]:
             os.fsync(file.fileno())
         aside.replace(path)
         sync_folder(path.parent)
+    except OSError as error:
+        if error.filename not in (None, str(aside), aside):
+            raise
+        raise OSError(error.errno, error.strerror or first_line(error), str(path)) from error
     finally:
         aside.unlink(missing_ok=True)
 

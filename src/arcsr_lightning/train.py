@@ -17,7 +17,7 @@ from arcsr_lightning.errors import InputError
 from arcsr_lightning.files import remove_leftovers
 from arcsr_lightning.runs import resume
 from arcsr_lightning.runs.stages import Stage, schedule_of, stages_of
-from arcsr_lightning.runs.weights import export, load_weights, read_saved
+from arcsr_lightning.runs.weights import Saved, export, load_weights, read_saved
 from arcsr_lightning.scores.report import hardware_of, method_card, write_report
 from arcsr_lightning.training.module import SRModule
 
@@ -39,7 +39,8 @@ def train(cfg: DictConfig) -> dict[str, float]:
     """Train, test and export as ``cfg`` says (conf/train.yaml).
 
     Leaves in ``cfg.paths.output_dir``: checkpoints/, csv/, images/, config.yaml, model.safetensors (the best weights of
-    the last stage) and, after the test, metrics.json, per_image.csv and images/panel.png.
+    the last stage, the last ones where no validation chose any) and, after the test, metrics.json, per_image.csv and
+    images/panel.png.
 
     Returns:
         Every logged metric by name.
@@ -64,8 +65,6 @@ def train(cfg: DictConfig) -> dict[str, float]:
 
 def run(cfg: DictConfig) -> dict[str, float]:
     """What :func:`train` does in a folder that is its own: train what remains, then score the best."""
-    if cfg.seed is None:
-        raise InputError("seed=null: a training needs a seed, so that it can be repeated; give a number, e.g. seed=0")
     seed(cfg)
     network = launch.build_network(cfg.model)
     if cfg.weights:
@@ -94,11 +93,14 @@ def fit(cfg: DictConfig, network: nn.Module) -> tuple[Workbench, dict[str, float
     first, ckpt_path = resume.resume_point(cfg, stages, network)
     begin(cfg)
     metrics: dict[str, float] = {}
-    for stage, loss in list(zip(stages, losses, strict=True))[first:]:
+    note_steps(cfg, stages, resume.steps_before(stages, first))
+    for number, (stage, loss) in list(enumerate(zip(stages, losses, strict=True)))[first:]:
         seed(cfg)  # what a stage draws does not depend on whether those before it ran just now
         bench = set_up(stage, network, loss)
         metrics |= fit_stage(stage, bench, ckpt_path)
         ckpt_path = None
+        note_steps(cfg, stages, [bench.trainer.global_step], number)
+        bench.module.hparams["config"] = launch.as_plain_data(stage.config)
         if stage is not stages[-1] and not bench.trainer.fast_dev_run:
             bench.trainer.save_checkpoint(stage.finished, weights_only=False)
             launch.close_loggers()  # each stage has its own
@@ -171,14 +173,26 @@ def describe(cfg: DictConfig, stages: list[Stage], losses: list[nn.Module], netw
         config.card.schedule = schedule
 
 
+def note_steps(cfg: DictConfig, stages: list[Stage], steps: list[int], first: int = 0) -> None:
+    """Replace the planned steps of the stages from number ``first`` on by those that they took."""
+    for config in (cfg, *(stage.config for stage in stages)):
+        for number, taken in enumerate(steps, first):
+            config.card.schedule[number].steps = taken
+
+
 def keep_best(bench: Workbench, output: Path) -> None:
-    """Give the network the best weights of this fit and export them, where checkpoints were kept."""
-    callback = bench.trainer.checkpoint_callback
+    """Give the network the best weights of this fit, where a validation chose some, and export what it has then."""
+    module, _, trainer = bench
+    if trainer.fast_dev_run:
+        return
+    callback = trainer.checkpoint_callback
     best = callback.best_model_path if isinstance(callback, ModelCheckpoint) else ""
     if best and Path(best).is_file():
-        load_weights(bench.module.network, read_saved(best), best)
-        if bench.trainer.is_global_zero:
-            export(best, output)
+        load_weights(module.network, read_saved(best), best)
+    else:
+        rank_zero_info(f"no validation chose a best checkpoint; {output} gets the last weights")
+    if trainer.is_global_zero:
+        export(Saved(module.network.state_dict(), module.hparams["config"]), output)
 
 
 def scalars(trainer: pl.Trainer) -> dict[str, float]:

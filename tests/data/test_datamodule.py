@@ -1,5 +1,6 @@
 import multiprocessing
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -8,6 +9,7 @@ import warnings
 import pytest
 import pytorch_lightning as pl
 import torch
+from PIL import Image
 from torch.utils.data import Dataset
 
 from arcsr_lightning.data import SRDataModule, SyntheticEvaluation, SyntheticTraining, image_files
@@ -334,3 +336,22 @@ trainer(Path({str(tmp_path)!r}), max_steps=6).fit(Interrupted(), datamodule=modu
 def test_other_errors_within_a_run_stay_as_they_are():
     with pytest.raises(RuntimeError, match=r"^out of luck$"), module().naming_dead_workers():
         raise RuntimeError("out of luck")
+
+
+@pytest.mark.parametrize("stage", ["fit", "test"])
+def test_an_evaluation_image_that_cannot_be_scored_is_named_before_the_training(photos, tmp_path, stage):
+    shutil.copytree(photos, tmp_path / "images")
+    Image.new("RGB", (64, 19)).save(tmp_path / "images" / "small.png")
+    data = SRDataModule(
+        Numbers, [evaluation(tmp_path / "images")], [evaluation(tmp_path / "images")], batch_size=1, least_side=20
+    )
+    with pytest.raises(InputError, match=r"small\.png is 64x19, and an image of validation or test needs 20 pixels"):
+        data.setup(stage)
+    (tmp_path / "images" / "small.png").unlink()
+    data.setup(stage)
+
+
+def evaluation(folder):
+    return lambda: SyntheticEvaluation(
+        image_files(folder), Degradation(MotionField(9, max_length=4.0)), 4, kernel_size=3, noise_level=0, split="val"
+    )

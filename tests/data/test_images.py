@@ -1,16 +1,26 @@
 """Image files of every mode, whole and broken, against what was put into them."""
 
+import os
+import re
 import struct
 import zlib
+from contextlib import suppress
 from io import BytesIO
+from pathlib import Path
 
 import cv2
 import numpy as np
 import pytest
+import tifffile
 import torch
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 from PIL import Image
+from PIL.PngImagePlugin import PngImageFile
 
+from arcsr_lightning.data import images
 from arcsr_lightning.data.images import (
+    SUFFIXES,
     Picture,
     check_format,
     image_files,
@@ -62,6 +72,12 @@ def test_a_missing_empty_or_wrong_folder_is_named(tmp_path):
     for name, complaint in [("none", "missing"), ("file.png", "not a folder"), ("empty", "no images")]:
         with pytest.raises(InputError, match=f"{name} .*{complaint}"):
             image_files(tmp_path / name)
+
+
+def test_a_name_that_is_not_utf_8_is_named_in_utf_8(tmp_path):
+    Path(os.fsdecode(os.fsencode(tmp_path) + b"/caf\xe9.png")).touch()
+    with pytest.raises(InputError, match=r"caf\\xe9\.png: this name is not UTF-8; rename the file"):
+        image_files(tmp_path)
 
 
 # --- reading for training
@@ -211,14 +227,9 @@ def test_a_transparent_colour_becomes_alpha(tmp_path, keyed):
     assert picture.grey is (keyed == "L")
 
 
-@pytest.mark.parametrize("orientation", range(1, 9))
-def test_a_jpeg_is_turned_upright(tmp_path, pixels, orientation):
-    exif = Image.Exif()
-    exif[0x0112] = orientation
-    Image.fromarray(pixels[..., :3]).save(tmp_path / "a.jpg", quality=100, subsampling=0, exif=exif)
-    a = pixels[..., :3]
+def turned(a, orientation):
     transposed = a.swapaxes(0, 1)
-    upright = [
+    return [
         a,
         a[:, ::-1],
         a[::-1, ::-1],
@@ -227,10 +238,47 @@ def test_a_jpeg_is_turned_upright(tmp_path, pixels, orientation):
         transposed[:, ::-1],
         transposed[::-1, ::-1],
         transposed[::-1],
-    ]
+    ][orientation - 1]
+
+
+def exif_of(orientation):
+    exif = Image.Exif()
+    exif[0x0112] = orientation
+    return exif
+
+
+@pytest.mark.parametrize("orientation", range(1, 9))
+def test_a_jpeg_is_turned_upright(tmp_path, pixels, orientation):
+    image = Image.fromarray(pixels[..., :3])
+    image.save(tmp_path / "a.jpg", quality=100, subsampling=0, exif=exif_of(orientation))
+    upright = turned(pixels[..., :3], orientation)
     for found in (read_image(tmp_path / "a.jpg"), to_uint8(load_picture(tmp_path / "a.jpg").rgb)):
-        assert found.shape == upright[orientation - 1].shape
-        assert np.abs(found.astype(int) - upright[orientation - 1]).max() < 8
+        assert found.shape == upright.shape
+        assert np.abs(found.astype(int) - upright).max() < 8
+
+
+def with_orientation(data, orientation):
+    """A PNG or a TIFF of OpenCV with an orientation."""
+    if data[:4] == b"\x89PNG":
+        chunk = b"eXIf" + exif_of(orientation).tobytes().removeprefix(b"Exif\0\0")
+        return data[:33] + struct.pack(">I", len(chunk) - 4) + chunk + struct.pack(">I", zlib.crc32(chunk)) + data[33:]
+    (directory,) = struct.unpack_from("<I", data, 4)
+    (count,) = struct.unpack_from("<H", data, directory)
+    entries = [data[directory + 2 + 12 * i :][:12] for i in range(count)]
+    entries = [entry for entry in entries if entry[:2] != b"\x12\x01"] + [struct.pack("<HHII", 274, 3, 1, orientation)]
+    entries.sort(key=lambda entry: struct.unpack_from("<H", entry))
+    last = struct.pack("<H", len(entries)) + b"".join(entries) + bytes(4)
+    return data[:4] + struct.pack("<I", len(data)) + data[8:] + last
+
+
+@pytest.mark.parametrize("suffix", [".png", ".tif"])
+@pytest.mark.parametrize("orientation", range(1, 9))
+def test_sixteen_bits_are_turned_upright(tmp_path, suffix, orientation):
+    array = noise(8, 6, 3, dtype=np.uint16)
+    path = tmp_path / f"a{suffix}"
+    path.write_bytes(with_orientation(cv2.imencode(suffix, array[..., ::-1])[1].tobytes(), orientation))
+    upright = to_tensor(np.ascontiguousarray(turned(array, orientation)))
+    torch.testing.assert_close(load_picture(path).rgb, upright, rtol=0, atol=0)
 
 
 def test_grey_is_written_as_the_mean_of_what_the_network_returns(tmp_path):
@@ -246,6 +294,23 @@ def test_the_colour_profile_is_kept(tmp_path, pixels):
     assert Image.open(tmp_path / "b.png").info["icc_profile"] == b"a profile"
 
 
+@pytest.mark.parametrize("suffix", [".png", ".tif"])
+@pytest.mark.parametrize("channels", [1, 3, 4])
+def test_the_colour_profile_of_sixteen_bits_is_kept(tmp_path, suffix, channels):
+    rgb = torch.rand(3, 5, 7)
+    picture = Picture(rgb, rgb[:1] if channels == 4 else None, channels == 1, bits=16, profile=b"an odd profile!")
+    save_picture(tmp_path / f"plain{suffix}", picture._replace(profile=None))
+    save_picture(tmp_path / f"a{suffix}", picture)
+    again = load_picture(tmp_path / f"a{suffix}")
+    assert (again.profile, again.bits) == (b"an odd profile!", 16)
+    without = load_picture(tmp_path / f"plain{suffix}")
+    assert without.profile is None
+    torch.testing.assert_close(again.rgb, without.rgb, rtol=0, atol=0)
+    np.testing.assert_array_equal(
+        *(cv2.imread(str(tmp_path / f"{name}{suffix}"), cv2.IMREAD_UNCHANGED) for name in ("a", "plain"))
+    )
+
+
 def test_alpha_follows_the_new_size():
     opaque = Picture(torch.rand(3, 6, 5), alpha=torch.ones(1, 6, 5))
     larger = replace_pixels(opaque, torch.rand(3, 24, 20))
@@ -259,7 +324,7 @@ def test_alpha_follows_the_new_size():
 def test_a_format_that_cannot_hold_the_picture_is_refused_and_keeps_the_old_file(tmp_path):
     picture = Picture(torch.rand(3, 6, 5), alpha=torch.ones(1, 6, 5))
     (tmp_path / "a.jpg").write_text("old")
-    for name, complaint in [("a.jpg", "transparency"), ("a.gif", "format"), ("a", "format")]:
+    for name, complaint in [("a.jpg", "transparency"), ("a.bmp", "transparency"), ("a.gif", "format"), ("a", "format")]:
         with pytest.raises(InputError, match=complaint):
             check_format(tmp_path / name, picture)
         with pytest.raises(InputError, match=complaint):
@@ -267,11 +332,120 @@ def test_a_format_that_cannot_hold_the_picture_is_refused_and_keeps_the_old_file
     assert (tmp_path / "a.jpg").read_text() == "old"
 
 
-def test_32_bit_samples_are_refused(tmp_path):
-    for mode in ("F", "I"):
-        Image.new(mode, (4, 4)).save(tmp_path / "a.tif")
-        with pytest.raises(InputError, match=r"a\.tif has 32 bits"):
-            load_picture(tmp_path / "a.tif")
+@pytest.mark.parametrize(
+    ("name", "height", "width"),
+    [("a.webp", 2, 4200), ("a.jpg", 20_000, 1), ("a.jpeg", 1, 16_400), ("a.tif", 12_000, 12_000)],
+)
+def test_a_picture_too_large_for_its_format_is_refused_before_it_is_restored(tmp_path, name, height, width):
+    picture = Picture(torch.zeros(1).expand(3, height, width))
+    with pytest.raises(InputError, match=rf"{name} would be {4 * width}x{4 * height}.*\.png"):
+        check_format(tmp_path / name, picture, scale=4)
+    check_format(tmp_path / "a.png", picture, scale=4)
+
+
+@pytest.mark.parametrize("suffix", [".webp", ".png", ".tif"])
+@pytest.mark.parametrize("bits", [8, 16])
+def test_grey_with_alpha_can_be_written_wherever_alpha_can(tmp_path, suffix, bits):
+    picture = Picture(torch.rand(1, 6, 5).expand(3, -1, -1), torch.rand(1, 6, 5), grey=True, bits=bits)
+    save_picture(tmp_path / f"a{suffix}", picture)
+    again = load_picture(tmp_path / f"a{suffix}")
+    torch.testing.assert_close(again.rgb, picture.rgb, rtol=0, atol=0.6 / 255)
+    torch.testing.assert_close(again.alpha, picture.alpha, rtol=0, atol=0.6 / 255)
+
+
+@pytest.mark.parametrize("suffix", SUFFIXES)
+def test_a_full_disk_leaves_the_old_file_and_is_named(tmp_path, monkeypatch, suffix):
+    """Encoders that write files themselves do not all notice that a write was short."""
+    (tmp_path / f"a{suffix}").write_text("old")
+
+    def full(path, data):
+        with path.open("wb") as file:
+            file.write(bytes(data)[:100])
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(Path, "write_bytes", full)
+    with pytest.raises(InputError, match=rf"a\{suffix} cannot be written \(No space left on device\)"):
+        save_picture(tmp_path / f"a{suffix}", Picture(torch.rand(3, 40, 40)))
+    assert [path.name for path in tmp_path.iterdir()] == [f"a{suffix}"]
+    assert (tmp_path / f"a{suffix}").read_text() == "old"
+
+
+@pytest.mark.parametrize(
+    ("array", "photometric", "words"),
+    [
+        (np.zeros((4, 4, 3), np.float32), "rgb", "32 bits per sample (floating-point colour, 3 channels)"),
+        (np.zeros((4, 4), np.float16), "minisblack", "16 bits per sample (floating-point grey, 1 channels)"),
+        (np.zeros((4, 4), np.float64), "minisblack", "64 bits per sample (floating-point grey, 1 channels)"),
+        (np.zeros((4, 4), np.int16), "minisblack", "16 bits per sample (signed grey, 1 channels)"),
+        (np.zeros((4, 4), np.uint32), "minisblack", "32 bits per sample (grey, 1 channels)"),
+        (np.zeros((4, 4, 2), np.uint16), "minisblack", "16 bits per sample (grey, 2 channels)"),
+        (np.zeros((4, 4, 4), np.uint16), "separated", "16 bits per sample (CMYK, 4 channels)"),
+    ],
+)
+@pytest.mark.parametrize("read", [read_image, load_picture])
+def test_samples_that_are_not_for_us_are_named_for_what_they_are(tmp_path, read, array, photometric, words):
+    tifffile.imwrite(tmp_path / "a.tif", array, photometric=photometric, planarconfig="contig")
+    with pytest.raises(InputError, match=re.escape(f"a.tif has {words}; save it as grey, RGB or RGBA of 8 or 16 bits")):
+        read(tmp_path / "a.tif")
+
+
+def test_a_large_picture_is_opened(monkeypatch):
+    header = b"IHDR" + struct.pack(">IIBBBBB", 13_500, 13_500, 8, 2, 0, 0, 0)
+    start = b"\x89PNG\r\n\x1a\n" + struct.pack(">I", 13) + header + struct.pack(">I", zlib.crc32(header))
+    monkeypatch.setattr(PngImageFile, "load", lambda image: None)  # which takes seconds
+    data = start + struct.pack(">I4sI", 0, b"IDAT", zlib.crc32(b"IDAT"))
+    assert images._open("large.png", data).size == (13_500, 13_500)
+
+
+@pytest.mark.parametrize("read", [read_image, load_picture])
+def test_a_picture_of_too_many_pixels_is_named(tmp_path, read):
+    whole = encode(noise(8, 8, 3), ".jpg")
+    place = whole.index(b"\xff\xc0") + 5
+    (tmp_path / "a.jpg").write_bytes(whole[:place] + struct.pack(">HH", 40_000, 40_000) + whole[place + 4 :])
+    with pytest.raises(InputError, match=r"a\.jpg has more than 1073741824 pixels"):
+        read(tmp_path / "a.jpg")
+
+
+@pytest.mark.parametrize("read", [read_image, load_picture])
+def test_a_chunk_that_claims_more_than_the_file_holds_is_damage(tmp_path, read):
+    whole = encode(noise(8, 8, 3), ".png")
+    claimed = struct.pack(">I", 2**31 - 1) + b"PLTE"
+    (tmp_path / "a.png").write_bytes(whole[:33] + claimed + whole[33:])
+    with pytest.raises(InputError, match="damaged"):
+        read(tmp_path / "a.png")
+
+
+@pytest.mark.parametrize("read", [read_image, load_picture])
+def test_what_is_no_file_is_not_waited_for(tmp_path, read):
+    os.mkfifo(tmp_path / "a.png")
+    for path in (tmp_path / "a.png", Path("/dev/zero")):
+        with pytest.raises(InputError, match="is no file"):
+            read(path)
+
+
+@pytest.mark.parametrize("start", [b"DDS |\0\0\0", b"\0\0\0 ftypavif\0\0\0\0avifmif1", b"GIF89a", b"%!PS-Adobe-3.0"])
+def test_formats_that_are_not_ours_are_not_opened(tmp_path, start):
+    (tmp_path / "a.png").write_bytes(start + bytes(200))
+    with pytest.raises(InputError, match="not an image"):
+        load_picture(tmp_path / "a.png")
+
+
+@given(seed=st.integers(0, 2**32 - 1), suffix=st.sampled_from(SUFFIXES), deep=st.booleans())
+@settings(
+    max_examples=150, derandomize=True, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+)
+def test_whatever_is_in_a_file_is_read_or_named(tmp_path, seed, suffix, deep):
+    rng = np.random.default_rng(seed)
+    picture = Picture(torch.from_numpy(rng.random((3, 12, 9), np.float32)), bits=16 if deep else 8, profile=b"profile")
+    data = bytearray(images.encode_picture(picture, suffix))
+    for _ in range(rng.integers(1, 6)):
+        where = int(rng.integers(min(len(data), 200) if rng.random() < 0.7 else len(data)))
+        data[where] = int(rng.integers(256))
+    path = tmp_path / f"a{suffix}"
+    path.write_bytes(data)
+    for read in (read_image, load_picture):
+        with suppress(InputError):
+            read(path)
 
 
 def test_tensors_and_arrays_agree():

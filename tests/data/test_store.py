@@ -334,3 +334,34 @@ def test_a_run_killed_at_any_touch_of_a_file_is_never_taken_for_complete(tmp_pat
             assert written == 2 - lines  # what was finished is not decoded again
         assert (afterwards, left) == ("complete", [])
     assert moments[0][0] == "refused" and moments[-1][0] == "complete"
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"height": 64.0},
+        {"height": None},
+        {"height": -64},
+        {"width": "17"},
+        {"width": True},
+        {"mtime_ns": []},
+        {"more": 1},
+    ],
+    ids=repr,
+)
+def test_an_index_with_impossible_sizes_is_no_index_and_is_repaired(folder, images, change):
+    whole = json.loads((folder / "index.json").read_text())
+    broken = json.loads((folder / "index.json").read_text())
+    broken["frames"]["b/x.png"] |= change
+    (folder / "index.json").write_text(json.dumps(broken))
+    with pytest.raises(InputError, match="holds no finished store of frames; run arcsr-prepare"):
+        open_store(folder, images)
+    write_store(folder, images)
+    assert json.loads((folder / "index.json").read_text()) == whole
+
+
+def test_an_index_of_endless_brackets_is_repaired(folder, images):
+    (folder / "index.json").write_text("[" * 100_000)
+    (folder / "unfinished.jsonl").write_text("[" * 100_000 + "\n[1, 2, 3, 4, 5, 6]\n")
+    write_store(folder, images)
+    assert open_store(folder, images).keys() == set(images)

@@ -1,5 +1,7 @@
 """What a mistake on the command line is answered with: one line that names it and says what was probably meant."""
 
+import sys
+
 import pytest
 from lightning_fabric.loggers import tensorboard
 
@@ -126,15 +128,13 @@ def test_a_missing_logger_says_what_to_install(logger, monkeypatch):
 @pytest.mark.parametrize(
     ("typed", "key"),
     [
-        ("optimizer.betas=[0.9]", "optimizer"),
-        ("optimizer.lr=-1", "optimizer"),
-        ("optimizer.lr=abc", "optimizer"),
+        ("+optimizer.rate=1", "optimizer"),
         ("optimizer._target_=torch.optim.Foo", "optimizer._target_=torch.optim.Foo"),
-        ("scheduler=multistep scheduler.milestones=3", "scheduler"),
-        ("arcsr.width=abc", "model.restorer"),
-        ("data.train.patch_size=abc", "data.train"),
-        ("degradation.blur.coverage=0.3", "data.train.degradation.blur"),
-        ("callbacks.ema.decay=abc", "callbacks.ema"),
+        ("scheduler=multistep +scheduler.steps=3", "scheduler"),
+        ("+model.restorer.depth=3", "model.restorer"),
+        ("+data.train.patches=3", "data.train"),
+        ("+degradation.blur.length=0.3", "data.train.degradation.blur"),
+        ("+callbacks.panel.rows=1", "callbacks.panel"),
     ],
 )
 def test_a_value_that_is_refused_is_named(tiny, typed, key):
@@ -147,3 +147,38 @@ def test_a_value_that_is_refused_is_named(tiny, typed, key):
     with pytest.raises(Exception, match=".") as raised:
         build()
     assert (explain(raised.value) or "").startswith(f"{key}: "), raised.value
+
+
+@pytest.mark.parametrize(
+    ("typed", "words"),
+    [
+        ("optimizer=null", "optimizer=null: optimizer is one of adam"),
+        ("scheduler=3", "scheduler=3: scheduler is one of cosine, multistep, none"),
+        ("=1", "=1: the name of a setting is missing before ="),
+        ("foo", "foo: cannot be read; settings are typed as NAME=VALUE"),
+        ("task_name=my (1)", "'task_name=\"my (1)\"'"),
+        ("output=caf\udce9.png", "output=caf\\xe9.png: not UTF-8; rename what is called so"),
+        ("task_name=a=b", "'task_name=\"a=b\"'"),
+        ("task_name=a,b", "several values need -m, for a sweep; as one value, in quotes: 'task_name=\"a,b\"'"),
+    ],
+)
+def test_what_cannot_be_read_is_answered_with_what_can(line, typed, words):
+    assert line(train, "data=sample", typed).endswith(words)
+
+
+@pytest.mark.parametrize("stop", [KeyboardInterrupt, SystemExit])
+def test_ctrl_c_is_exit_code_130_before_the_first_step_too(run, tmp_path, monkeypatch, capsys, stop):
+    def interrupted(cfg):
+        try:
+            raise KeyboardInterrupt
+        except KeyboardInterrupt:
+            if stop is SystemExit:
+                sys.exit(1)  # as Lightning does
+            raise
+
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(predict, "restore_all", interrupted)
+    with pytest.raises(SystemExit) as ended:
+        run(predict, "input=a.png", "output=b.png")
+    assert ended.value.code == 130
+    assert capsys.readouterr().err == "stopped by Ctrl-C\n"

@@ -109,3 +109,14 @@ def test_what_names_no_study_is_one_line(sweep, run, study):
     with pytest.raises(SystemExit) as end:
         run(results, study)
     assert str(end.value.code).startswith("error: ") and "\n" not in str(end.value.code)
+
+
+def test_a_damaged_run_is_named_and_the_others_are_tabulated(sweep, job, run, capsys):
+    folder = sweep("2026-01-02_03-04-05")
+    shutil.move(job("arcsr"), folder)
+    broken = next(folder.glob("*arcsr*/metrics.json"))
+    broken.write_text("{")
+    with pytest.raises(SystemExit) as end:
+        run(results, folder)
+    assert str(end.value.code).startswith(f"error: {broken}: damaged") and "\n" not in str(end.value.code)
+    assert "| dasr | 1 | " in capsys.readouterr().out

@@ -79,6 +79,69 @@ def test_a_finished_run_is_not_mistaken_for_another(configure, tmp_path):
         train.train(configure(tmp_path, "test=false", "trainer.max_steps=2", "ckpt_path=last", "seed=1"))
 
 
+def content(folder):
+    return {path: path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+
+
+def test_a_refusal_leaves_a_finished_run_as_it_was(run, tiny, tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    short = (*tiny, "trainer.max_steps=2", "test=false", "callbacks.panel=null", f"hydra.run.dir={tmp_path}/run")
+    run(train, *short)
+    before = content(tmp_path)
+    for typed, words in (
+        (["ckpt_path=last", "optimizer.lr=2e-3"], "config.yaml: made with other settings: optimizer.lr 0.001 -> 0.002"),
+        (["seed=1"], "run: holds a finished run; go on with it by ckpt_path=last, or use another folder"),
+    ):
+        with pytest.raises(SystemExit):
+            run(train, *short, *typed)
+        assert words in capsys.readouterr().err.splitlines()[-1]
+        assert content(tmp_path) == before
+    (tmp_path / "run/finished.json").write_text("{")
+    with pytest.raises(SystemExit):
+        run(train, *short, "ckpt_path=last")
+    assert "finished.json: damaged" in capsys.readouterr().err.splitlines()[-1]
+    (tmp_path / "run/config.yaml").write_text("[]")
+    with pytest.raises(SystemExit):
+        run(train, *short, "ckpt_path=last")
+    assert "config.yaml: damaged" in capsys.readouterr().err.splitlines()[-1]
+
+
+# ---------------------------------------------------------------- what a run leaves
+
+
+def steps_of(folder):
+    schedules = [read_saved(folder / "model.safetensors").config["card"]["schedule"]]
+    if (folder / "metrics.json").is_file():
+        schedules.append(json.loads((folder / "metrics.json").read_text())["method"]["schedule"])
+    (steps,) = {tuple(stage["steps"] for stage in schedule) for schedule in schedules}
+    return steps
+
+
+def test_a_run_that_no_validation_judged_leaves_its_last_weights(configure, tmp_path):
+    train.train(configure(tmp_path, "trainer.max_steps=2", "trainer.val_check_interval=9", "test=false"))
+    exported, last = read_saved(tmp_path / "model.safetensors"), read_saved(tmp_path / "checkpoints/last.ckpt")
+    assert exported.weights.keys() == last.weights.keys()
+    assert all(torch.equal(exported.weights[key], last.weights[key]) for key in last.weights)
+
+
+def test_a_run_tells_the_steps_that_it_took_and_no_figures_of_other_weights(configure, tmp_path):
+    early = "{_target_: pytorch_lightning.callbacks.EarlyStopping, monitor: val/psnr, mode: max, stopping_threshold: 0}"
+    train.train(configure(tmp_path, f"+callbacks.early={early}"))
+    assert steps_of(tmp_path) == (2,)
+    train.train(configure(tmp_path, "ckpt_path=last", "allow_config_change=true", "trainer.max_steps=3", "test=false"))
+    assert steps_of(tmp_path) == (3,)
+    assert not any((tmp_path / name).exists() for name in resume.FIGURES)
+
+
+def test_the_steps_of_the_stages_before_are_not_forgotten_by_a_run_that_goes_on(configure, tmp_path, monkeypatch):
+    stages = "stages={a:{share:1},b:{share:1}}"
+    train.train(configure(tmp_path, stages, "test=false"))
+    assert steps_of(tmp_path) == (2, 2)
+    cfg = configure(tmp_path, stages, "ckpt_path=last")
+    planned = train.stages_of(cfg)
+    assert resume.steps_before(planned, 1) == [2] and resume.steps_before(planned, 0) == []
+
+
 # ---------------------------------------------------------------- a folder of its own
 
 

@@ -3,6 +3,7 @@
 import json
 import os
 import pickle
+import re
 import sys
 from pathlib import Path
 
@@ -12,8 +13,8 @@ import torch
 
 from arcsr_lightning import load_model
 from arcsr_lightning.errors import InputError
-from arcsr_lightning.launch import build_network
-from arcsr_lightning.runs.weights import export, load_weights, read_saved
+from arcsr_lightning.launch import build_network, compose
+from arcsr_lightning.runs.weights import export, find_weights, load_weights, read_saved
 from arcsr_lightning.train import train
 
 OUTSIDE = "is from outside this package's networks, blocks and rivals"
@@ -154,7 +155,7 @@ def test_the_export_holds_the_best_checkpoint(trained):
 
 
 def test_an_export_can_be_exported_again(trained, tmp_path):
-    export(trained / "model.safetensors", tmp_path / "again.safetensors")
+    export(read_saved(trained / "model.safetensors"), tmp_path / "again.safetensors")
     first, again = (
         load_model(path)(lr_image()).sr for path in (trained / "model.safetensors", tmp_path / "again.safetensors")
     )
@@ -392,7 +393,7 @@ def test_even_in_a_trusted_module_only_networks_are_called(trap, tmp_path, monke
 def test_an_export_is_as_readable_as_any_other_file(trained, tmp_path, umask):
     before = os.umask(umask)
     try:
-        export(trained / "checkpoints" / "last.ckpt", tmp_path / "model.safetensors")
+        export(read_saved(trained / "checkpoints" / "last.ckpt"), tmp_path / "model.safetensors")
     finally:
         os.umask(before)
     assert (tmp_path / "model.safetensors").stat().st_mode & 0o777 == 0o666 & ~umask
@@ -445,3 +446,67 @@ def test_a_pickle_with_side_effects_is_refused(trap, tmp_path, legacy):
         torch.save(content, path)
     with pytest.raises(InputError, match="weights.ckpt: not a checkpoint"):
         load_model(path)
+
+
+# ---------------------------------------------------------------- which of them
+
+
+def a_run(trained, folder, time, finished=True, tags=()):
+    folder.mkdir(parents=True)
+    saved = read_saved(trained / "model.safetensors")
+    export(saved._replace(config=saved.config | {"tags": list(tags)}), folder / "model.safetensors")
+    os.utime(folder / "model.safetensors", (time, time))
+    if finished:
+        (folder / "finished.json").write_text("{}")
+    return folder / "model.safetensors"
+
+
+def test_the_latest_weights_are_those_of_the_newest_finished_run_that_was_meant(trained, tmp_path, caplog):
+    a_run(trained, tmp_path / "task/runs/1", 1)
+    meant = a_run(trained, tmp_path / "task/runs/2", 2)
+    a_run(trained, tmp_path / "task/runs/3", 3, finished=False)
+    a_run(trained, tmp_path / "task/runs/4", 4, tags=compose(["data=sample", "debug=limit", "task_name=mine"]).tags)
+    with caplog.at_level("INFO"):
+        assert find_weights("latest", tmp_path) == meant
+    assert caplog.messages == [f"weights=latest: {meant}"]
+
+
+def test_a_cut_checkpoint_is_named_wherever_it_is_cut(trained, tmp_path):
+    whole = (trained / "checkpoints" / "last.ckpt").read_bytes()
+    path = tmp_path / "cut.ckpt"
+    for part in range(60):
+        path.write_bytes(whole[: len(whole) * part // 60])
+        with pytest.raises(
+            InputError, match=f"^{re.escape(str(path))}: not a checkpoint of this package, or a damaged"
+        ):
+            read_saved(path)
+
+
+@pytest.mark.parametrize("name", ["a.ckpt", "a.SAFETENSORS", "a"])
+def test_a_safetensors_file_is_known_by_what_is_in_it(trained, tmp_path, name):
+    (tmp_path / name).write_bytes((trained / "model.safetensors").read_bytes())
+    assert read_saved(tmp_path / name).config == read_saved(trained / "model.safetensors").config
+
+
+def test_nothing_recommends_to_load_what_is_in_a_foreign_file(tmp_path):
+    with (tmp_path / "a.ckpt").open("wb") as file:
+        pickle.dump(os.system, file)
+    with pytest.raises(InputError) as caught:
+        read_saved(tmp_path / "a.ckpt")
+    assert "weights_only" not in str(caught.value) and "\x1b" not in str(caught.value)
+    with pytest.raises(InputError, match="a folder, not a file"):
+        read_saved(tmp_path)
+
+
+@pytest.mark.parametrize("lacking", ["model.safetensors", "optimizer_states", "loops"])
+def test_a_training_goes_on_only_from_what_has_its_state(configure, trained, tmp_path, lacking):
+    path = trained / lacking
+    if lacking != "model.safetensors":
+        path = tmp_path / "a.ckpt"
+        checkpoint = torch.load(trained / "checkpoints/last.ckpt", weights_only=True)
+        checkpoint[lacking] = {}
+        if lacking == "optimizer_states":
+            del checkpoint[lacking]
+        torch.save(checkpoint, path)
+    with pytest.raises(InputError, match=f"has weights, but no state of a training; start from it with weights={path}"):
+        train(configure(tmp_path, f"ckpt_path={path}"))

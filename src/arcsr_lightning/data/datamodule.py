@@ -10,6 +10,7 @@ from pytorch_lightning.overrides.distributed import UnrepeatedDistributedSampler
 from torch.backends import cudnn
 from torch.utils.data import DataLoader, Dataset
 
+from arcsr_lightning.data.images import header_size
 from arcsr_lightning.data.samplers import StepSampler
 from arcsr_lightning.data.synthetic import Draws, SyntheticTraining
 from arcsr_lightning.data.workers import Watched, obey_parent_only
@@ -35,10 +36,11 @@ class SRDataModule(pl.LightningDataModule):
         first_step: steps of the stages before, so that no stage sees their samples again.
         degrade_on: where the samples of a synthetic training set are degraded: ``worker``, one by one where they are
             drawn, or ``device``, in batches where the network trains. They are the same, up to rounding.
+        least_side: the least height and width of the HR images of validation and test, in pixels.
 
     Raises:
         InputError: ``degrade_on`` is neither, or the training set degrades nothing; a stage begins whose trainer or
-            ``batch_size`` does not allow the above.
+            ``batch_size`` does not allow the above, or one of whose evaluation images is too small.
     """
 
     def __init__(
@@ -50,6 +52,7 @@ class SRDataModule(pl.LightningDataModule):
         num_workers: int = 0,
         first_step: int = 0,
         degrade_on: str = "worker",
+        least_side: int = 1,
     ) -> None:
         super().__init__()
         if degrade_on not in ("worker", "device"):
@@ -59,6 +62,7 @@ class SRDataModule(pl.LightningDataModule):
         self.num_workers = num_workers
         self.first_step = first_step
         self.degrade_on = degrade_on
+        self.least_side = least_side
         self.watched: list[Watched] = []
 
     def setup(self, stage: str) -> None:
@@ -69,8 +73,10 @@ class SRDataModule(pl.LightningDataModule):
                 raise InputError("data.degrade_on=device: these data are degraded already; leave it at worker")
         if stage in ("fit", "validate"):
             self.val_sets = [make() for make in self.make_val]
+            check_sides(self.val_sets, self.least_side)
         if stage == "test":
             self.test_sets = [make() for make in self.make_test]
+            check_sides(self.test_sets, self.least_side)
 
     def train_dataloader(self) -> "ResumableLoader":
         trainer = self.trainer
@@ -149,6 +155,22 @@ class SRDataModule(pl.LightningDataModule):
                 f"a data worker died {at}; where memory ran out, lower data.num_workers, use "
                 "smaller images, or read them from a store (data.store=PATH)"
             ) from error
+
+
+def check_sides(datasets: Sequence[Dataset], least: int) -> None:
+    """Check the size of evaluation images before hours of training; sets that do not tell their files are left out.
+
+    Raises:
+        InputError: one is lower or narrower than ``least`` pixels; names it.
+    """
+    sets = [dataset for dataset in datasets if least > 1 and hasattr(dataset, "source")]
+    for path in dict.fromkeys(dataset.source(number) for dataset in sets for number in range(len(dataset))):
+        size = header_size(path)
+        if size and min(size) < least:
+            raise InputError(
+                f"{path} is {size[0]}x{size[1]}, and an image of validation or test needs {least} pixels a side to be "
+                "scored; remove it"
+            )
 
 
 class ResumableLoader(DataLoader):

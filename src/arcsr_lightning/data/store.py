@@ -17,13 +17,13 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
-from PIL import Image
 
-from arcsr_lightning.data.images import read_image
+from arcsr_lightning.data.images import header_size, read_image
 from arcsr_lightning.errors import InputError
 from arcsr_lightning.files import write_aside, write_text
 
 INDEX, UNFINISHED = "index.json", "unfinished.jsonl"
+_GARBLED = (ValueError, TypeError, RecursionError)  # what reading JSON of something else raises
 
 
 class Frame(NamedTuple):
@@ -145,8 +145,9 @@ def _read_index(folder: Path) -> tuple[Path, dict[str, Frame]] | None:
     """The folder that names start from, and the frames; None where the store is not finished."""
     try:
         index = json.loads((folder / INDEX).read_text(encoding="utf-8"))
-        return Path(index["root"]), {name: Frame(**entry) for name, entry in index["frames"].items()}
-    except (FileNotFoundError, NotADirectoryError, ValueError, KeyError, TypeError, AttributeError):  # gone, or garbled
+        frames = {name: Frame(**entry) for name, entry in index["frames"].items()}
+        return (Path(index["root"]), frames) if all(map(_is_sensible, frames.values())) else None
+    except (FileNotFoundError, NotADirectoryError, *_GARBLED, KeyError, AttributeError):
         return None
 
 
@@ -157,10 +158,18 @@ def _recorded(folder: Path) -> dict[str, Frame]:
         for line in (folder / UNFINISHED).read_text(encoding="utf-8", errors="replace").splitlines():
             try:
                 name, *entry = json.loads(line)
-                frames[name] = Frame(*entry)
-            except (ValueError, TypeError):  # the line that was being written
+                frame = Frame(*entry)
+            except _GARBLED:  # the line that was being written
                 break
+            if not (isinstance(name, str) and _is_sensible(frame)):
+                break
+            frames[name] = frame
     return frames
+
+
+def _is_sensible(frame: Frame) -> bool:
+    """Whether an entry that was read back could have been written."""
+    return all(type(value) is int for value in frame[:4]) and frame.height > 0 < frame.width
 
 
 def _is_of_file(frame: Frame, path: Path) -> bool:
@@ -183,7 +192,7 @@ def _write_frame(source: Path, target: Path) -> Frame:
     before = source.stat()  # not after reading: a file that changes meanwhile is then seen to have changed
     pixels = read_image(source)
     with write_aside(target) as aside:
-        pixels.tofile(aside)
+        aside.write_bytes(np.ascontiguousarray(pixels).data)  # tofile hides that a disk is full
     return Frame(before.st_size, before.st_mtime_ns, *pixels.shape[:2], _sha256(pixels))
 
 
@@ -203,11 +212,8 @@ def _check_room(folder: Path, sources: list[Path]) -> None:
 
 
 def _decoded_bytes(source: Path) -> int:
-    try:
-        with Image.open(source) as image:
-            return 3 * image.width * image.height
-    except Exception:  # whatever is wrong with it, reading it says so better
-        return 0
+    width, height = header_size(source) or (0, 0)
+    return 3 * width * height
 
 
 def _in_parallel(

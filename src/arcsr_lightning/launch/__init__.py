@@ -3,6 +3,7 @@
 from hydra.utils import instantiate
 
 from arcsr_lightning.launch import resolvers  # registers them
+from arcsr_lightning.launch.checks import SettingsCheck
 from arcsr_lightning.launch.commands import command, compose
 from arcsr_lightning.launch.folders import FolderChoice
 from arcsr_lightning.launch.messages import USER_ERRORS, explain
@@ -25,6 +26,7 @@ __all__ = [
     "USER_ERRORS",
     "FolderChoice",
     "SearchSeed",
+    "SettingsCheck",
     "SweepPlan",
     "as_plain_data",
     "build_data",

@@ -1,5 +1,7 @@
 """Commands: from what is typed to a configuration, and from an error to one line."""
 
+import logging
+import signal
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -8,23 +10,24 @@ from typing import Any
 import hydra
 from hydra.core.global_hydra import GlobalHydra
 from hydra.core.hydra_config import HydraConfig
-from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.types import RunMode
 from omegaconf import DictConfig, read_write
 from pytorch_lightning.utilities.rank_zero import rank_zero_only
 
 from arcsr_lightning import CONF_DIR
-from arcsr_lightning.errors import FolderInUseError
+from arcsr_lightning.errors import FolderKeptError, InputError, printable
 from arcsr_lightning.launch import environment
-from arcsr_lightning.launch.ending import end
+from arcsr_lightning.launch.checks import check
+from arcsr_lightning.launch.ending import end, end_before_the_run
 from arcsr_lightning.launch.logs import as_a_command, note_launch, warnings_in_the_log
-from arcsr_lightning.launch.messages import explain, line_of
+from arcsr_lightning.launch.messages import line_of
 from arcsr_lightning.launch.objects import close_loggers
 from arcsr_lightning.launch.suggestions import with_suggestion
 from arcsr_lightning.launch.sweeps import sweep_job
 from arcsr_lightning.launch.typed import typed_settings
 from arcsr_lightning.processes import end_with_parent, failed_first
-from arcsr_lightning.runs.settings import check_read
+
+log = logging.getLogger(__name__)
 
 NAMES = {"evaluate": "arcsr-eval"}  # commands that are not called like their configuration
 
@@ -43,20 +46,8 @@ def compose(overrides: list[str] | None = None, config_name: str = "train") -> D
     typed = list(overrides or [])
     with hydra.initialize_config_dir(str(CONF_DIR), version_base="1.3"):
         cfg = hydra.compose(config_name, [interactive, *typed])
-    check_typed(config_name, cfg, typed)
+    check(config_name, cfg, typed)
     return cfg
-
-
-def check_typed(config_name: str, cfg: DictConfig, typed: Sequence[str], in_sweep: bool = False) -> None:
-    """Refuse what was typed for a training and would change nothing.
-
-    Raises:
-        InputError: names where the setting is to be made instead.
-    """
-    if config_name == "train":
-        overrides = OverridesParser.create().parse_overrides(list(typed))
-        names = {override.package or override.key_or_group: override.input_line for override in overrides}
-        check_read(cfg, names, in_sweep)
 
 
 def command(config_name: str) -> Callable[[Callable[[DictConfig], Any]], Callable[[], Any]]:
@@ -68,8 +59,7 @@ def command(config_name: str) -> Callable[[Callable[[DictConfig], Any]], Callabl
 
     def decorate(task: Callable[[DictConfig], Any]) -> Callable[[], Any]:
         def checked_task(cfg: DictConfig) -> Any:
-            launched = HydraConfig.get()
-            check_typed(config_name, cfg, typed_settings(launched), launched.mode == RunMode.MULTIRUN)
+            check(config_name, cfg, typed_settings(HydraConfig.get()), in_sweep=True)
             return task(cfg)
 
         def job(cfg: DictConfig) -> Any:
@@ -78,7 +68,7 @@ def command(config_name: str) -> Callable[[Callable[[DictConfig], Any]], Callabl
                 with warnings_in_the_log():  # here, as a cluster calls the job without the command around it
                     if HydraConfig.get().mode == RunMode.MULTIRUN:
                         return sweep_job(config_name, checked_task, cfg)
-                    return single_job(checked_task, cfg)
+                    return single_job(task, cfg)
             finally:
                 close_loggers()
 
@@ -88,15 +78,31 @@ def command(config_name: str) -> Callable[[Callable[[DictConfig], Any]], Callabl
                 end_with_parent()
             with as_a_command():
                 try:
+                    check_characters(sys.argv[1:])
                     return hydra.main(version_base="1.3", config_path=str(CONF_DIR), config_name=config_name)(job)()
+                except (KeyboardInterrupt, SystemExit) as ended:
+                    if not by_ctrl_c(ended):
+                        raise
+                    log.error("stopped by Ctrl-C")
+                    sys.exit(128 + signal.SIGINT)
                 except Exception as error:
-                    if rank_zero_only.rank and explain(error):  # before the run began: all processes fail of the same
-                        sys.exit(1)
-                    end(with_suggestion(error, config_name, sys.argv[1:]))
+                    end_before_the_run(with_suggestion(error, config_name, sys.argv[1:]))
 
         return main
 
     return decorate
+
+
+def check_characters(typed: Sequence[str]) -> None:
+    """Raise InputError where what was typed is not UTF-8, as what is written down of it could not be."""
+    for text in typed:
+        if (shown := printable(text)) != text:
+            raise InputError(f"{shown}: not UTF-8; rename what is called so")
+
+
+def by_ctrl_c(ended: BaseException) -> bool:
+    """Whether Ctrl-C ended a command; Lightning makes of it an exit with code 1."""
+    return isinstance(ended, KeyboardInterrupt) or isinstance(ended.__context__, KeyboardInterrupt)
 
 
 def single_job(task: Callable[[DictConfig], Any], cfg: DictConfig) -> Any:
@@ -107,7 +113,7 @@ def single_job(task: Callable[[DictConfig], Any], cfg: DictConfig) -> Any:
     try:
         pin_folder()
         return task(cfg)
-    except FolderInUseError as error:
+    except FolderKeptError as error:
         end(error)
     except Exception as error:
         if not failed_first(failed, line_of(error)):

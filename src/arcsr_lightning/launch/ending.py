@@ -5,6 +5,8 @@ import logging
 from collections.abc import Callable
 from typing import Any, NoReturn
 
+from pytorch_lightning.utilities.rank_zero import rank_zero_only
+
 from arcsr_lightning.launch import environment
 from arcsr_lightning.launch.messages import explain
 
@@ -21,6 +23,13 @@ def end(error: Exception) -> NoReturn:
     raise SystemExit(1) from error
 
 
+def end_before_the_run(error: Exception) -> NoReturn:
+    """As :func:`end`; of the processes of a run, all of which fail of the same, only the first speaks."""
+    if rank_zero_only.rank and explain(error):
+        raise SystemExit(1) from error
+    end(error)
+
+
 def ends_the_command(method: Callable[..., None]) -> Callable[..., None]:
     """Let an error in a Hydra callback end the command; Hydra itself would warn and go on."""
 
@@ -29,6 +38,6 @@ def ends_the_command(method: Callable[..., None]) -> Callable[..., None]:
         try:
             method(*args, **kwargs)
         except Exception as error:
-            end(error)
+            end_before_the_run(error)
 
     return checked

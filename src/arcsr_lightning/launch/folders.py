@@ -7,12 +7,13 @@ from pathlib import Path
 from typing import Any
 
 from hydra.experimental.callback import Callback
-from omegaconf import DictConfig
+from omegaconf import DictConfig, open_dict
 
 from arcsr_lightning.errors import InputError
 from arcsr_lightning.launch import environment
 from arcsr_lightning.launch.ending import ends_the_command
 from arcsr_lightning.launch.typed import typed_settings
+from arcsr_lightning.runs.resume import check_folder
 
 
 class FolderChoice(Callback):
@@ -22,6 +23,8 @@ class FolderChoice(Callback):
     def on_run_start(self, config: DictConfig, **kwargs: Any) -> None:
         if config.get("ckpt_path") == "last" and (name := newest_unfinished_run(task_folder(config) / "runs")):
             environment.go_on_in(name)
+        if "ckpt_path" in config:
+            check_folder(in_its_folder(config))
 
     @ends_the_command
     def on_multirun_start(self, config: DictConfig, **kwargs: Any) -> None:
@@ -29,6 +32,17 @@ class FolderChoice(Callback):
         typed = typed_settings(config.hydra)
         if newest and (config.get("ckpt_path") == "last" or is_unfinished(newest, typed)):
             environment.go_on_in(newest.parent.name)
+
+
+def in_its_folder(config: DictConfig) -> DictConfig:
+    """The configuration as the run will have it, without Hydra's part."""
+    cfg = config.copy()
+    folder = cfg.hydra.run.dir
+    with open_dict(cfg):
+        del cfg["hydra"]
+        cfg.paths.output_dir = folder
+        cfg.setdefault("allow_config_change", False)
+    return cfg
 
 
 def task_folder(config: DictConfig) -> Path:

@@ -37,6 +37,8 @@ def explain(error: BaseException) -> str | None:
         return explain_missing(str(error))
     if said := said_by_a_resolver(str(error)):
         return said
+    if isinstance(error, OSError) and error.filename and error.strerror:
+        return f"{error.filename}: {error.strerror}"
     if isinstance(error, USER_ERRORS):
         text = str(error).rsplit(f"{type(error).__name__}: ", 1)[-1]  # a data worker sends its whole traceback along
         head, _, rest = text.split("Config search path")[0].partition("\n    full_key: ")

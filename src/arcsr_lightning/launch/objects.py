@@ -23,8 +23,10 @@ from arcsr_lightning import parts
 from arcsr_lightning.data import SRDataModule
 from arcsr_lightning.errors import InputError
 from arcsr_lightning.files import write_text
+from arcsr_lightning.integers import ceil_div
 from arcsr_lightning.launch.messages import REFUSALS
 from arcsr_lightning.runs.settings import as_plain_data
+from arcsr_lightning.scores.protocol import SSIM_WINDOW
 from arcsr_lightning.training.module import SRModule
 
 T = TypeVar("T")
@@ -87,9 +89,9 @@ def naming_errors(key: str, make: Callable[..., T]) -> Callable[..., T]:
         InputError: ``make`` refuses its settings.
     """
 
-    def made(*args: Any) -> T:
+    def made(*args: Any, **settings: Any) -> T:
         try:
-            return make(*args)
+            return make(*args, **settings)
         except REFUSALS as error:
             raise InputError(f"{key}: {error}") from error
 
@@ -110,6 +112,7 @@ def build_data(cfg: DictConfig, first_step: int = 0) -> SRDataModule:
         num_workers=data.num_workers,
         first_step=first_step,
         degrade_on=data.get("degrade_on", "worker"),
+        least_side=ceil_div(SSIM_WINDOW + 2 * cfg.scale, cfg.scale) * cfg.scale,  # what is left of the cut borders
     )
 
 
@@ -119,7 +122,7 @@ def build_trainer(cfg: DictConfig) -> pl.Trainer:
         [instantiate(node) for node in (nodes or {}).values() if node and "_target_" in node]
         for nodes in (cfg.get("callbacks"), cfg.get("logger"), cfg.trainer.get("plugins"))
     )
-    trainer = instantiate(cfg.trainer, plugins=None, _partial_=True, _convert_="all")
+    trainer = naming_errors("trainer", instantiate(cfg.trainer, plugins=None, _partial_=True, _convert_="all"))
     keeps = any(isinstance(callback, Checkpoint) for callback in callbacks)  # else Lightning adds one of its own
     if cfg.trainer.devices == cfg.trainer.num_nodes == 1:  # one process needs none; said whenever the trainer starts
         warnings.filterwarnings("ignore", "The `srun` command is available")

@@ -1,12 +1,13 @@
 """What was probably meant, where a setting, a group or an option was typed that does not exist."""
 
 import re
+import shlex
 from difflib import get_close_matches
 from typing import Any
 
 import hydra
 from hydra.core.global_hydra import GlobalHydra
-from hydra.errors import HydraException
+from hydra.errors import HydraException, OverrideParseException
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
@@ -37,6 +38,12 @@ def with_suggestion(error: Exception, config_name: str, typed: list[str]) -> Exc
         line = no_such_option(
             option[1].rpartition("/")[2], option[2], option[3].partition("Config search path")[0].split()
         )
+    elif "Config group override must be" in str(error):
+        line = no_option_at_all(typed)
+    elif several := re.search(r"Ambiguous value for argument '([^']+)'", text):
+        line = f"{several[1]}: several values need -m, for a sweep; as one value, in quotes: {in_quotes(several[1])}"
+    elif isinstance(error, OverrideParseException):
+        line = cannot_be_read(error.override)
     if line is None:
         return error
     better = InputError(line)
@@ -51,6 +58,33 @@ def not_of_this_model(part: str, typed: list[str]) -> str:
     if ablation or not any(one.startswith(f"{part}=") for one in typed):
         return f"{ablation or 'ablation'}: ablations are ArcSR's; leave out {model}"
     return f"{part}: a part of ArcSR; leave out {model}"
+
+
+def cannot_be_read(override: str) -> str:
+    """What was typed is no NAME=VALUE."""
+    if "=" not in override.lstrip("+~"):
+        return f"{override}: cannot be read; settings are typed as NAME=VALUE"
+    marks = "a value with spaces, brackets, quotes or one of :=, in it goes in quotes"
+    return f"{override}: cannot be read; {marks}: {in_quotes(override)}"
+
+
+def in_quotes(override: str) -> str:
+    """An override as it is to be typed in a shell, its value taken as it stands."""
+    name, _, value = override.partition("=")
+    escaped = value.replace('"', r"\"")
+    return shlex.quote(f'{name}="{escaped}"')
+
+
+def no_option_at_all(typed: list[str]) -> str | None:
+    """A group was given null or a number in place of one of its options; or no name stands before the "="."""
+    for override in typed:
+        name, equals, value = override.partition("=")
+        if equals and not name.strip("+~"):
+            return f"{override}: the name of a setting is missing before ="
+        if name in config_groups() and re.fullmatch(r"null|[-+.\d]+|true|false", value, re.IGNORECASE):
+            options = sorted(path.stem for path in (CONF_DIR / name).glob("*.yaml"))
+            return f"{override}: {name} is one of {', '.join(options)}"
+    return None
 
 
 def no_such_option(option: str, group: str, options: list[str]) -> str:

@@ -15,7 +15,7 @@ from omegaconf import DictConfig, OmegaConf
 from pytorch_lightning.strategies.launchers import _SubprocessScriptLauncher
 from pytorch_lightning.utilities.rank_zero import rank_zero_only
 
-from arcsr_lightning.errors import FolderInUseError, InputError
+from arcsr_lightning.errors import FolderKeptError, InputError
 from arcsr_lightning.files import write_text
 from arcsr_lightning.launch import environment
 from arcsr_lightning.launch.ending import ends_the_command
@@ -68,7 +68,7 @@ def sweep_job(config_name: str, task: Callable[[DictConfig], Any], cfg: DictConf
     except Exception as error:
         line = line_of(error)
         fault = explain(error) is None or environment.wants_traceback()
-        if not isinstance(error, FolderInUseError) and failed_first(failed, line):
+        if not isinstance(error, FolderKeptError) and failed_first(failed, line):
             log.error("failed: %s: %s", folder, line, exc_info=fault)
         raise InputError(f"{folder}: {line}; the same command typed again does only what is missing") from error
 

@@ -12,12 +12,17 @@ from arcsr_lightning.results.markdown import NOTES
 
 def main() -> None:
     arguments = parse_arguments()
+    damages: list[str] = []
     try:
-        path = compare(find_study(arguments.study, arguments.logs), arguments.reference)
+        path = compare(find_study(arguments.study, arguments.logs), arguments.reference, damages.append)
     except InputError as error:
         raise SystemExit(f"error: {error}") from None
+    except KeyboardInterrupt:
+        raise SystemExit(130) from None
     tables = path.read_text(encoding="utf-8").partition(f"\n{NOTES}\n")[0]
     Console().print(f"{tables}\nresults: {path}", soft_wrap=True, highlight=False, markup=False)
+    if damages:
+        raise SystemExit("\n".join(f"error: {line}" for line in damages))
 
 
 def parse_arguments() -> argparse.Namespace:

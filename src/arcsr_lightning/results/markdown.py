@@ -213,7 +213,7 @@ def unfinished_lines(study: Study) -> list[str]:
         return f"- `{own}`: {state}" + (f": {reason}" if reason else "")
 
     lines = [line(run.overrides, run.state, run.reason) for run in study.runs if run.state != FINISHED]
-    return lines + [line(overrides, WAITING, "") for overrides in study.waiting]
+    return lines + [line(overrides, WAITING, "") for overrides in study.waiting] + [f"- {one}" for one in study.unread]
 
 
 def method_notes(sections: Sequence[Section]) -> list[str]:

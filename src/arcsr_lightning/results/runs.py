@@ -1,7 +1,8 @@
 """The runs of a study, read back from what each left in its folder."""
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from statistics import fmean, median
 from typing import Any, NamedTuple
@@ -12,6 +13,7 @@ from arcsr_lightning.runs.jobs import naming_overrides
 from arcsr_lightning.scores.protocol import protocol
 
 FINISHED, FAILED, UNFINISHED, UNSCORED, WAITING = "finished", "failed", "not finished", "not scored", "not started"
+DAMAGED = "damaged"
 # What tables need of the files of a sweep (reading.check_shape).
 PLAN = {"jobs": [[str]]}
 CONFIG = {
@@ -103,56 +105,99 @@ class Run(NamedTuple):
 
 
 class Study(NamedTuple):
-    """The runs in their planned order, and the overrides of jobs that were planned and never begun."""
+    """The runs in their planned order, and the overrides of jobs that were planned and never begun.
+
+    ``unread`` has a line for each job of which not even the settings can be read, and for a plan that cannot.
+    """
 
     name: str
     runs: list[Run]
     waiting: list[tuple[str, ...]]
+    unread: list[str]
 
     @property
     def finished(self) -> list[Run]:
         return [run for run in self.runs if run.state == FINISHED]
+
+    @property
+    def damages(self) -> list[str]:
+        """A line for each file that is at fault."""
+        return self.unread + [run.reason for run in self.runs if run.state == DAMAGED]
 
 
 def read_study(folder: Path) -> Study:
     """The jobs of a sweep, from the configurations saved below its folder and from its jobs.json.
 
     Raises:
-        InputError: there are none, a file of theirs is damaged, or a run was scored by another version of the
-            evaluation.
+        InputError: there are none, or none without damage.
     """
-    plan = folder / "jobs.json"
-    again = "remove it and type the sweep again"
-    planned = [tuple(job) for job in read_json(plan, PLAN, again)["jobs"]] if plan.is_file() else []
-    runs = [read_run(path.parent) for path in folder.glob("*/.hydra")]
+    unread: list[str] = []
+    planned: list[tuple[str, ...]] = []
+    runs: list[Run] = []
+    if (folder / "jobs.json").is_file():
+        with noting(unread):
+            plan = read_json(folder / "jobs.json", PLAN, "remove it and type the sweep again")
+            planned = [tuple(job) for job in plan["jobs"]]
+    for path in sorted(folder.glob("*/.hydra")):
+        with noting(unread):
+            runs.append(read_run(path.parent))
+    damages = unread + [run.reason for run in runs if run.state == DAMAGED]
+    if damages and all(run.state == DAMAGED for run in runs):
+        raise InputError(damages[0])
     if not runs and not planned:
         raise InputError(f"{folder}: holds no runs of a sweep; give a folder below logs/<task_name>/multiruns")
     place = {frozenset(job): number for number, job in enumerate(planned)}
     runs.sort(key=lambda run: (place.get(frozenset(run.overrides), len(place)), run.folder.name))
     begun = {frozenset(run.overrides) for run in runs}
     name = runs[0].config["task_name"] if runs else folder.name
-    return Study(name, runs, [job for job in planned if frozenset(job) not in begun])
+    return Study(name, runs, [job for job in planned if frozenset(job) not in begun], unread)
+
+
+@contextmanager
+def noting(lines: list[str]) -> Iterator[None]:
+    """Put the line of what cannot be read to others, and go on."""
+    try:
+        yield
+    except InputError as error:
+        lines.append(str(error))
 
 
 def read_run(folder: Path) -> Run:
-    """What the job in ``folder`` was, and what became of it.
+    """What the job in ``folder`` was, and what became of it; "damaged" where a file that says so is.
 
     Raises:
-        InputError: a file of its is damaged, or it was scored by another version of the evaluation.
+        InputError: its settings cannot be read.
     """
     config = read_yaml(folder / ".hydra" / "config.yaml", CONFIG, RETRAIN)
     overrides = read_yaml(folder / ".hydra" / "overrides.yaml", [str], RETRAIN)
     hydra = read_yaml(folder / ".hydra" / "hydra.yaml", NAMING, RETRAIN)["hydra"]
     own = tuple(naming_overrides(overrides, hydra["job"]["config"]["override_dirname"]["exclude_keys"]))
-    failed, report = folder / "FAILED", folder / "metrics.json"
-    over = "train" not in config or (folder / "finished.json").is_file()  # an evaluation ends with its report
+    run = Run(folder, own, config, UNFINISHED, "interrupted, or still running", None)
+    try:
+        return with_outcome(run)
+    except InputError as error:
+        return run._replace(state=DAMAGED, reason=str(error))
+
+
+def with_outcome(run: Run) -> Run:
+    """A run with what became of it, by the files in its folder, all of which are read.
+
+    Raises:
+        InputError: one of them is damaged, or it was scored by another version of the evaluation.
+    """
+    failed, report = run.folder / "FAILED", run.folder / "metrics.json"
+    over = "train" not in run.config or (run.folder / "finished.json").is_file()  # an evaluation ends with its report
+    throughput(run)
     if failed.is_file():
-        return Run(folder, own, config, FAILED, " ".join(read_text(failed).split()), None)
+        return run._replace(state=FAILED, reason=" ".join(read_text(failed).split()))
     if not over:
-        return Run(folder, own, config, UNFINISHED, "interrupted, or still running", None)
+        return run
     if not report.is_file():
-        return Run(folder, own, config, UNSCORED, "no test (test=false), or none of its images scored", None)
-    return Run(folder, own, config, FINISHED, "", read_report(report))
+        return run._replace(state=UNSCORED, reason="no test (test=false), or none of its images scored")
+    finished = run._replace(state=FINISHED, reason="", report=read_report(report))
+    for method in ("bicubic", finished.method):
+        psnr_of_images(finished, method)
+    return finished
 
 
 def read_report(path: Path) -> dict[str, Any]:

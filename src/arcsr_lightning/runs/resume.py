@@ -8,10 +8,12 @@ from typing import Any
 
 from filelock import FileLock, Timeout
 from omegaconf import DictConfig, OmegaConf
+from omegaconf.errors import OmegaConfBaseException
 from pytorch_lightning.utilities.rank_zero import rank_zero_info, rank_zero_only
 from torch import nn
+from yaml import YAMLError
 
-from arcsr_lightning.errors import FolderInUseError, InputError
+from arcsr_lightning.errors import FolderKeptError, InputError, first_line
 from arcsr_lightning.files import write_text
 from arcsr_lightning.runs.settings import as_plain_data, differences
 from arcsr_lightning.runs.stages import Stage
@@ -21,6 +23,7 @@ PATIENCE = 10.0  # seconds: data workers of a killed process hold its lock until
 
 
 SHOWN = 8  # changes that one line can take
+FIGURES = ("metrics.json", "per_image.csv", "images/panel.png")  # of the weights that a run had when it was over
 
 
 @contextmanager
@@ -28,7 +31,7 @@ def alone_in(folder: str | Path) -> Iterator[None]:
     """Keep every other process out of a run's folder; the system lets go of it when this process dies, however.
 
     Raises:
-        FolderInUseError: another process is in it.
+        FolderKeptError: another process is in it.
     """
     if rank_zero_only.rank:  # the first process holds it for all
         yield
@@ -38,7 +41,7 @@ def alone_in(folder: str | Path) -> Iterator[None]:
     try:
         lock.acquire(timeout=PATIENCE)
     except Timeout:
-        raise FolderInUseError(
+        raise FolderKeptError(
             f"{folder}: another process is training in this folder; wait until it ends, or start a run of its own "
             "(ckpt_path=null)"
         ) from None
@@ -55,22 +58,63 @@ def finish(cfg: DictConfig, metrics: Mapping[str, float]) -> None:
 
 
 def reopen(cfg: DictConfig) -> None:
-    """The run is not over, or not any more."""
+    """The run is not over, or not any more, and what it left to read is not about the weights that it will have."""
     if not rank_zero_only.rank:
         _finished(cfg).unlink(missing_ok=True)
+        for name in FIGURES:
+            Path(cfg.paths.output_dir, name).unlink(missing_ok=True)
+
+
+def check_folder(cfg: DictConfig) -> None:
+    """Refuse a run that would spoil what is in its folder; for use before anything is written there.
+
+    Raises:
+        FolderKeptError: the folder holds a finished run and is not asked to go on with it, or a run of other settings
+            and nothing allows the change.
+        InputError: what it says about that run is damaged.
+    """
+    if cfg.ckpt_path == "last":
+        if (path := Path(cfg.paths.output_dir, "config.yaml")).is_file():
+            changes_of(read_configuration(path), cfg, path)
+    elif _finished(cfg).is_file():
+        raise FolderKeptError(
+            f"{cfg.paths.output_dir}: holds a finished run; go on with it by ckpt_path=last, or use another folder"
+        )
+
+
+def read_configuration(path: Path) -> dict[str, Any]:
+    """The configuration that a run left in its folder.
+
+    Raises:
+        InputError: it is damaged.
+    """
+    cure = "start a new run with ckpt_path=null"
+    try:
+        config = as_plain_data(OmegaConf.load(path))
+    except (ValueError, TypeError, RecursionError, YAMLError, OmegaConfBaseException, OSError) as error:
+        raise InputError(f"{path}: damaged ({first_line(error)}); {cure}") from error
+    if not isinstance(config, dict):
+        raise InputError(f"{path}: damaged (no settings in it); {cure}")
+    return config
 
 
 def finished(cfg: DictConfig) -> dict[str, float] | None:
     """What the run logged, if it was asked to go on (``ckpt_path=last``) and is over already; else None.
 
     Raises:
-        InputError: it is over under other settings, and nothing allows the change.
+        FolderKeptError: it is over under other settings, and nothing allows the change.
+        InputError: what it left is damaged.
     """
     if cfg.ckpt_path != "last" or not _finished(cfg).is_file():
         return None
     path = Path(cfg.paths.output_dir, "config.yaml")
-    before = as_plain_data(OmegaConf.load(path))
-    return json.loads(_finished(cfg).read_text(encoding="utf-8")) if is_unchanged(before, cfg, path) else None
+    if not is_unchanged(read_configuration(path), cfg, path):
+        return None
+    try:
+        return dict(json.loads(_finished(cfg).read_text(encoding="utf-8")))
+    except (ValueError, TypeError, RecursionError) as error:
+        line = f"{_finished(cfg)}: damaged ({first_line(error)}); remove it, and the run is tested again"
+        raise InputError(line) from error
 
 
 def _finished(cfg: DictConfig) -> Path:
@@ -119,6 +163,10 @@ def _named_checkpoint(path: Path, stages: list[Stage], network: nn.Module) -> tu
 def _take_up(path: Path, stage: Stage, network: nn.Module) -> None:
     """Give the network the weights of a checkpoint that ``stage`` made."""
     saved = read_saved(path)
+    if not saved.resumable:
+        raise InputError(
+            f"ckpt_path={path}: has weights, but no state of a training; start from it with weights={path}"
+        )
     load_weights(network, saved, path)  # says clearly what does not fit, before Lightning tries
     is_unchanged(saved.config, stage.config, path)
 
@@ -129,15 +177,34 @@ def is_unchanged(before: Mapping[str, Any], cfg: DictConfig, path: Path) -> bool
     Those that have are said.
 
     Raises:
-        InputError: some have, and ``cfg.allow_config_change`` does not allow it.
+        FolderKeptError: some have, and ``cfg.allow_config_change`` does not allow it.
+    """
+    changes = changes_of(before, cfg, path)
+    if changes:
+        rank_zero_info(f"{path}: going on with other settings: {changes}")
+    return not changes
+
+
+def changes_of(before: Mapping[str, Any], cfg: DictConfig, path: Path) -> str:
+    """What has changed of the settings that decide what is learnt, in words; empty where nothing has.
+
+    Raises:
+        FolderKeptError: something has, and ``cfg.allow_config_change`` does not allow it.
     """
     changes = differences(before, as_plain_data(cfg))
-    if not changes:
-        return True
     listed = ", ".join(f"{key} {old} -> {new}" for key, (old, new) in list(changes.items())[:SHOWN])
     if len(changes) > SHOWN:
         listed += f" and {len(changes) - SHOWN} more"
-    if not cfg.allow_config_change:
-        raise InputError(f"{path}: made with other settings: {listed}; allow_config_change=true goes on all the same")
-    rank_zero_info(f"{path}: going on with other settings: {listed}")
-    return False
+    if listed and not cfg.allow_config_change:
+        raise FolderKeptError(
+            f"{path}: made with other settings: {listed}; allow_config_change=true goes on all the same"
+        )
+    return listed
+
+
+def steps_before(stages: list[Stage], first: int) -> list[int]:
+    """The steps that each of the finished stages before number ``first`` took."""
+    if not first or not stages[first - 1].finished.is_file():  # goes on from a checkpoint of another run
+        return []
+    schedule = read_saved(stages[first - 1].finished).config["card"]["schedule"]
+    return [stage["steps"] for stage in schedule[:first]]

@@ -1,6 +1,7 @@
 """Weights on disk: read checkpoints and safetensors files back into networks, export one as the other."""
 
 import json
+import logging
 import os
 import pickle
 import zipfile
@@ -17,7 +18,11 @@ from arcsr_lightning.errors import InputError, first_line
 from arcsr_lightning.files import write_aside
 from arcsr_lightning.parts import OWN_MODULES, TRUSTED_MODULES, build_network
 
+log = logging.getLogger(__name__)
+
+DEBUG = "debug"  # the tag of runs that only try out whether they run (conf/debug)
 PREFIX = "network."  # of the network's keys in a Lightning checkpoint
+TRAINING = {"loops", "optimizer_states", "lr_schedulers", "global_step", "epoch", "pytorch-lightning_version"}
 NEEDED = ("model", "method", "scale", "kernel_size")  # of a configuration, to rebuild its network and to describe it
 DEPTH, WIDTH = 64, 10_000  # more levels of a configuration, or entries in one of them, are no run's
 
@@ -27,6 +32,7 @@ class Saved(NamedTuple):
 
     weights: dict[str, Tensor]  # by the network's own keys
     config: dict[str, Any]  # the resolved configuration of its run
+    resumable: bool = False  # whether the file has what a training goes on with, too
 
 
 def load_model(path: str | Path) -> nn.Module:
@@ -64,15 +70,19 @@ def trusted_modules() -> tuple[str, ...]:
 def find_weights(weights: str, log_dir: str | Path) -> Path:
     """The weights file that ``weights`` names: a path, or ``latest`` for the newest finished run below ``log_dir``.
 
+    Which one that is is said; those of ``debug=`` are passed over.
+
     Raises:
         InputError: there is no finished run yet.
     """
     if weights != "latest":
         return Path(weights)
-    exports = sorted(Path(log_dir).glob("**/model.safetensors"), key=lambda path: path.stat().st_mtime)
-    if not exports:
-        raise InputError(f"weights=latest: no finished run below {log_dir}; train one, or name a file: weights=PATH")
-    return exports[-1]
+    exports = [path for path in Path(log_dir).glob("**/model.safetensors") if (path.parent / "finished.json").is_file()]
+    for path in sorted(exports, key=lambda path: path.stat().st_mtime, reverse=True):
+        if DEBUG not in (read_saved(path).config.get("tags") or ()):
+            log.info("weights=latest: %s", path)
+            return path
+    raise InputError(f"weights=latest: no finished run below {log_dir}; train one, or name a file: weights=PATH")
 
 
 def read_saved(path: str | Path) -> Saved:
@@ -83,8 +93,9 @@ def read_saved(path: str | Path) -> Saved:
     """
     path = Path(path)
     if not path.is_file():
-        raise InputError(f"{path}: no such file; give a checkpoint (.ckpt) or an export (.safetensors)")
-    saved = read_safetensors(path) if path.suffix == ".safetensors" else read_checkpoint(path)
+        what = "a folder, not a file" if path.is_dir() else "no such file"
+        raise InputError(f"{path}: {what}; give a checkpoint (.ckpt) or an export (.safetensors)")
+    saved = read_safetensors(path) if is_safetensors(path) else read_checkpoint(path)
     if not (saved.weights and all(map(is_dense, saved.weights.values()))):
         raise InputError(f"{path}: not a checkpoint of this package (no network in it)")
     if not is_plain(saved.config):
@@ -92,6 +103,16 @@ def read_saved(path: str | Path) -> Saved:
     if not isinstance(saved.config, dict) or any(key not in saved.config for key in NEEDED):
         raise InputError(f"{path}: not a checkpoint of this package (its configuration lacks {', '.join(NEEDED)})")
     return saved
+
+
+def is_safetensors(path: Path) -> bool:
+    """Whether a file begins as a safetensors file does, whatever its name; a cut one keeps what its name says."""
+    try:
+        with path.open("rb") as file:
+            start = file.read(9)
+    except OSError as error:
+        raise InputError(f"{path}: cannot be read ({error.strerror})") from error
+    return path.suffix.lower() == ".safetensors" or start[8:] == b"{"
 
 
 def is_dense(value: Any) -> bool:
@@ -131,8 +152,12 @@ def read_checkpoint(path: Path) -> Saved:
         state = checkpoint["state_dict"].items()
         weights = {key.removeprefix(PREFIX): value for key, value in state if key.startswith(PREFIX)}
         config = checkpoint["hyper_parameters"]["config"]
+        resumable = checkpoint.keys() >= TRAINING and "fit_loop" in checkpoint["loops"]
+    except pickle.UnpicklingError as error:  # torch's words would recommend to load whatever is in it
+        line = "not a checkpoint of this package, or a damaged one (more than tensors and plain data, or less)"
+        raise InputError(f"{path}: {line}") from error
     except (
-        pickle.UnpicklingError,
+        OSError,
         zipfile.BadZipFile,
         RuntimeError,
         EOFError,
@@ -143,7 +168,7 @@ def read_checkpoint(path: Path) -> Saved:
         RecursionError,
     ) as error:
         raise InputError(f"{path}: not a checkpoint of this package, or a damaged one ({first_line(error)})") from error
-    return Saved(weights, config)
+    return Saved(weights, config, resumable)
 
 
 def read_safetensors(path: Path) -> Saved:
@@ -161,7 +186,8 @@ def load_weights(network: nn.Module, saved: Saved, path: str | Path) -> None:
     """Put saved weights into a network of the same architecture.
 
     Raises:
-        InputError: they belong to another architecture or scale; says where they differ first.
+        InputError: they belong to another architecture or scale, or are no finite numbers of their kind; says where
+            first.
     """
     own = network.state_dict()
     for key in sorted(own.keys() ^ saved.weights.keys()):
@@ -173,7 +199,16 @@ def load_weights(network: nn.Module, saved: Saved, path: str | Path) -> None:
                 f"{path}: weights of another architecture or scale: {key!r} is {tuple(saved.weights[key].shape)} in "
                 f"the file and {tuple(value.shape)} in the model; {described(saved.config)}"
             )
+        check_numbers(key, value, saved.weights[key], path)
     network.load_state_dict(saved.weights)
+
+
+def check_numbers(key: str, own: Tensor, saved: Tensor, path: str | Path) -> None:
+    """Raise InputError where saved weights are of another kind of number than the network's own, or not finite."""
+    if saved.is_floating_point() != own.is_floating_point() or saved.is_complex():
+        raise InputError(f"{path}: damaged, {key!r} is of {saved.dtype}, not of {own.dtype}; use another file")
+    if not torch.isfinite(saved).all():
+        raise InputError(f"{path}: weights that are not finite, first {key!r}; use those of an earlier step")
 
 
 def described(config: dict[str, Any]) -> str:
@@ -182,9 +217,8 @@ def described(config: dict[str, Any]) -> str:
     return "the file was trained with " + ", ".join(f"{key}={value}" for key, value in settings.items())
 
 
-def export(checkpoint: str | Path, output: str | Path) -> None:
-    """Write a checkpoint's network as ``.safetensors``, its configuration in the metadata."""
-    saved = read_saved(checkpoint)
-    weights = {key: value.contiguous() for key, value in saved.weights.items()}
+def export(saved: Saved, output: str | Path) -> None:
+    """Write a network as ``.safetensors``, its configuration in the metadata."""
+    weights = {key: value.detach().cpu().contiguous() for key, value in saved.weights.items()}
     with write_aside(output) as path:  # not save_file, which leaves a file that its owner alone can read
         path.write_bytes(safetensors.torch.save(weights, metadata={"config": json.dumps(saved.config)}))

@@ -1,0 +1,380 @@
+"""What every setting may be: the one table of types and ranges, checked before anything is built or written.
+
+A pattern is a dotted name in which ``*`` stands for one name, ``**`` for any number of them; the first that fits
+counts. What stands under ``stages.<name>`` is as it is without. Settings that no pattern fits are left to whoever reads
+them, and so are those of classes from other packages than these.
+"""
+
+import re
+from collections.abc import Iterator
+from functools import cache
+from itertools import chain
+from typing import Any
+
+from omegaconf import DictConfig, OmegaConf
+from omegaconf.errors import OmegaConfBaseException
+
+from arcsr_lightning.errors import InputError
+from arcsr_lightning.launch.kinds import (
+    ANYTHING,
+    CLASS_PATH,
+    DURATION,
+    FOLDER_NAME,
+    METRIC,
+    ODD,
+    OPTIONS,
+    PARTS,
+    PATH,
+    SWITCH,
+    TEXT,
+    Kind,
+    choice,
+    either,
+    list_of,
+    number,
+    optional,
+    span,
+    whole,
+)
+
+KNOWN = ("arcsr_lightning.", "torch.", "pytorch_lightning.", "albumentations.")  # whose classes are meant below
+
+SIZE = whole(1)
+SEED = whole(0, 2**32 - 1)
+SCALE = choice(2, 3, 4)
+SEMANTICS = choice("none", "motion")
+KERNELS = choice("known", "unknown", "measured")
+SHARE = number(0, 1)
+WEIGHT = number(0)
+LIMIT = optional(either(whole(0), SHARE))
+
+EVERYWHERE = {
+    "**._target_": CLASS_PATH,
+    "**._partial_": SWITCH,
+    "**._recursive_": SWITCH,
+    "**._convert_": choice("none", "partial", "object", "all"),
+}
+RUN = {
+    "task_name": FOLDER_NAME,
+    "tags": list_of(TEXT),
+    "method": TEXT,
+    "scale": SCALE,
+    "kernel_size": ODD,
+    "seed": optional(SEED),
+    "stage": optional(TEXT),
+    "current_stage": optional(TEXT),
+    "trains": optional(list_of(TEXT)),
+    "train": SWITCH,
+    "test": SWITCH,
+    "ckpt_path": optional(PATH),
+    "allow_config_change": SWITCH,
+    "weights": optional(PATH),
+    "precision": choice("32-true", "bf16-mixed", "16-mixed", "bf16-true", "16-true", "64-true"),
+    "compile": SWITCH,
+    "channels_last": SWITCH,
+    "optimized_metric": optional(METRIC),
+    "print_config": SWITCH,
+    "panel_images": whole(0),
+    "paths.*": PATH,
+    "methods.*": TEXT,
+}
+CARD = {
+    "card": OPTIONS,
+    "card.comparable": SWITCH,
+    "card.deviations": list_of(TEXT),
+    "card.supervision": optional(list_of(TEXT)),
+    "card.schedule": optional(list_of(ANYTHING)),
+    "card.*": optional(TEXT),
+}
+DATA = {
+    "data": OPTIONS,
+    "data.name": TEXT,
+    "data.kernels": KERNELS,
+    "data.noise_levels": list_of(number(0), least=1, distinct=True),
+    "data.batch_size": SIZE,
+    "data.num_workers": whole(0),
+    "data.degrade_on": choice("worker", "device"),
+    "data.store": optional(PATH),
+    "data.blur": choice("blur", "blur_gamma"),
+    "data.augment": optional(OPTIONS),
+    "data.augment.transforms": optional(OPTIONS),
+    "data.augment.transforms.*": optional(OPTIONS),
+    "data.augment.transforms.*.p": SHARE,
+    "data.augment.transforms.*.*": ANYTHING,  # of albumentations
+    "data.train": OPTIONS,
+    "data.val": OPTIONS,
+    "data.test": optional(OPTIONS),
+    "data.*.paths": either(PARTS, list_of(PATH)),
+    "data.*.pairs": PARTS,
+    "data.*.augment": optional(PARTS),
+    "data.*.degradation": PARTS,
+    "data.*.patch_size": SIZE,
+    "data.*.noise_level": span(0),
+    "data.*.seed": SEED,
+    "data.*.store": optional(PATH),
+    "data.*.leaves": SHARE,
+    "data.*.draws": SIZE,
+    "data.*.cache": SWITCH,
+    "data.*.second_crop": SWITCH,
+    "data.*.kernels": KERNELS,
+    "data.*.split": TEXT,
+    "data.*.scale": SCALE,
+    "data.*.kernel_size": ODD,
+    "data.*.paths.recursive": SWITCH,
+    "data.*.*.scale": SCALE,
+    "data.*.*.*": PATH,
+    "data.*": PATH,  # root, val_root, train_hr, ...
+}
+DEGRADATION = {
+    "degradation": OPTIONS,
+    "degradation.blur": PARTS,
+    "degradation.blur.kernel_size": ODD,
+    "degradation.blur.max_length": WEIGHT,
+    "degradation.blur.bend": WEIGHT,
+    "degradation.blur.roll": WEIGHT,
+    "degradation.blur.still": SHARE,
+    "degradation.blur.moving": SHARE,
+    "degradation.blur.regions": whole(0),
+    "degradation.blur.coverage": span(0, 1),
+    "degradation.blur.region_size": number(above=0),
+    "degradation.blur.frame": list_of(whole(0), length=2),
+    "degradation.blur.sigma": span(above=0),
+    "degradation.blur.isotropic": SWITCH,
+    "degradation.blur.path": PATH,
+    "degradation.round_8bit": SWITCH,
+    "degradation.jpeg": optional(span(1, 100)),
+}
+TRAINER = {
+    "trainer": PARTS,
+    "trainer.accelerator": choice("auto", "cpu", "gpu", "cuda", "mps"),
+    "trainer.devices": either(whole(1), choice("auto", -1), list_of(whole(0), least=1)),
+    "trainer.num_nodes": SIZE,
+    "trainer.strategy": either(TEXT, PARTS),
+    "trainer.max_steps": SIZE,
+    "trainer.max_time": optional(DURATION),
+    "trainer.val_check_interval": SIZE,
+    "trainer.check_val_every_n_epoch": optional(SIZE),
+    "trainer.num_sanity_val_steps": whole(-1),
+    "trainer.log_every_n_steps": SIZE,
+    "trainer.accumulate_grad_batches": SIZE,
+    "trainer.gradient_clip_val": optional(WEIGHT),
+    "trainer.deterministic": optional(either(SWITCH, choice("warn"))),
+    "trainer.benchmark": optional(SWITCH),
+    "trainer.detect_anomaly": SWITCH,
+    "trainer.sync_batchnorm": SWITCH,
+    "trainer.use_distributed_sampler": SWITCH,
+    "trainer.enable_*": SWITCH,
+    "trainer.profiler": optional(either(choice("simple", "advanced", "pytorch"), PARTS)),
+    "trainer.fast_dev_run": either(SWITCH, whole(0)),
+    "trainer.overfit_batches": either(whole(0), SHARE),
+    "trainer.limit_train_batches": optional(either(SIZE, number(above=0, most=1))),
+    "trainer.limit_val_batches": LIMIT,
+    "trainer.limit_test_batches": LIMIT,
+    "trainer.plugins": optional(OPTIONS),
+    "trainer.plugins.*": optional(PARTS),
+    "trainer.plugins.checkpoint_io.on_disk_full": choice("stop", "continue"),
+    "trainer.plugins.environment.auto_requeue": SWITCH,
+    "trainer.default_root_dir": PATH,
+    "trainer.precision": RUN["precision"],
+}
+AROUND = {
+    "callbacks": optional(OPTIONS),
+    "callbacks.*": optional(OPTIONS),
+    "callbacks.best.mode": choice("min", "max"),
+    "callbacks.best.monitor": METRIC,
+    "callbacks.best.filename": TEXT,
+    "callbacks.best.auto_insert_metric_name": SWITCH,
+    "callbacks.best.enable_version_counter": SWITCH,
+    "callbacks.last.every_n_train_steps": SIZE,
+    "callbacks.ema.decay": SHARE,
+    "callbacks.learning_rate.logging_interval": optional(choice("step", "epoch")),
+    "callbacks.panel.images": whole(0),
+    "callbacks.table.data": TEXT,
+    "callbacks.*.dirpath": PATH,
+    "callbacks.*.folder": PATH,
+    "logger": optional(OPTIONS),
+    "logger.*": optional(OPTIONS),
+    "logger.*.save_dir": PATH,
+    "logger.wandb.offline": SWITCH,
+    "logger.wandb.log_model": either(SWITCH, choice("all")),
+    "logger.wandb.resume": either(SWITCH, choice("allow", "must", "never", "auto")),
+    "logger.wandb.tags": list_of(TEXT),
+    "logger.wandb.job_type": optional(TEXT),
+    "logger.*.*": TEXT,
+}
+LEARNING = {
+    "stages": optional(OPTIONS),
+    "stages.*": OPTIONS,
+    "share": number(above=0),
+    "prepare": optional(PARTS),
+    "prepare.blur": PARTS,
+    "prepare.samples": SIZE,
+    "prepare.seed": SEED,
+    "loss": PARTS,
+    "loss.*_weight": WEIGHT,
+    "loss.weight": WEIGHT,
+    "loss.every_stage": SWITCH,
+    "loss.blur": choice("kernels", "sharpness"),
+    "loss.semantics": SEMANTICS,
+    "loss.encoder": PARTS,
+    "optimizer": PARTS,
+    "optimizer.lr": WEIGHT,
+    "optimizer.betas": list_of(number(0, below=1), length=2),
+    "optimizer.weight_decay": WEIGHT,
+    "optimizer.momentum": WEIGHT,
+    "optimizer.eps": WEIGHT,
+    "scheduler": optional(PARTS),
+    "scheduler.milestones": list_of(SIZE),
+    "scheduler.gamma": number(above=0),
+    "scheduler.T_max": SIZE,
+    "scheduler.T_0": SIZE,
+    "scheduler.eta_min": WEIGHT,
+}
+NETWORKS = {
+    "model": PARTS,
+    "model.estimator": optional(PARTS),
+    "model.restorer": PARTS,
+    "model.encoder": PARTS,
+    "model.*.convolution": PARTS,
+    "model.*.upsampling": PARTS,
+    "model.estimator.groups": either(SIZE, list_of(SIZE, least=1)),
+    "cmos.groups": list_of(SIZE, least=1),
+    "cmos.options.*": OPTIONS,
+    "*.options.*.classes": SIZE,
+    "*.options.**": TEXT,
+}
+# Of networks, of the sections with their sizes, and of the networks that losses have: by the last name.
+SIZES = {
+    **dict.fromkeys(("width", "blocks", "levels", "growth", "groups", "code", "split", "stem", "stages"), SIZE),
+    **dict.fromkeys(("classes", "cell", "image_size", "widest", "style_layers", "hyper_width"), SIZE),
+    **dict.fromkeys(("estimator_width", "estimator_levels", "sr_width", "sr_growth", "sr_blocks"), SIZE),
+    **dict.fromkeys(("queue_size", "code_samples", "code_groups"), SIZE),
+    **dict.fromkeys(("kernel_size", "lr_kernel_size"), ODD),
+    **dict.fromkeys(("signed", "normalise_input"), SWITCH),
+    **dict.fromkeys(("window", "code_window"), list_of(SIZE, length=2)),
+    **dict.fromkeys(("modules", "windows"), list_of(SIZE, least=1)),
+    "cues": optional(list_of(SIZE, least=1)),
+    "scale": SCALE,
+    "dropout": number(0, below=1),
+    "normalisation": TEXT,
+    "downsampler": choice("bicubic", "stride"),
+    "border": choice("repeat", "circular"),
+    "semantics": SEMANTICS,
+}
+SECTIONS = ("model", "loss", "arcsr", "rrdb", "dasr", "manet", "udke", "redegnet", "cmos")
+IN_SECTIONS = {f"{section}.**.{name}": kind for section in SECTIONS for name, kind in SIZES.items()}
+# Of a command, before what it shares with others.
+TRAINING = {"seed": SEED}  # so that it can be repeated
+EVALUATION = {
+    **{"weights": PATH, "method": optional(TEXT), "scale": optional(SCALE), "kernel_size": optional(ODD)},
+    **{"data.train": optional(PARTS), "data.val": optional(PARTS), "data.test": PARTS},
+    **{"data.*.scale": optional(SCALE), "data.*.kernel_size": optional(ODD)},
+}
+PREDICTION = {
+    "input": PATH,
+    "output": PATH,
+    "weights": PATH,
+    "kernels": SWITCH,
+    "overwrite": SWITCH,
+    "tile": optional(whole(2)),
+    "overlap": SIZE,
+    "device": choice("auto", "cpu", "cuda"),
+}
+PREPARATION = {
+    **{"num_workers": optional(SIZE), "verify": SWITCH, "degradation": optional(PARTS)},
+    **{"data.*.degradation": optional(PARTS), "data.*.seed": optional(SEED)},
+    **{"data.train": optional(PARTS), "data.val": optional(PARTS)},
+}
+TABLES: dict[str, tuple[dict[str, Kind], ...]] = {
+    "train": (TRAINING, RUN, CARD, DATA, DEGRADATION, TRAINER, AROUND, LEARNING, NETWORKS, IN_SECTIONS, EVERYWHERE),
+    "evaluate": (EVALUATION, RUN, DATA, DEGRADATION, TRAINER, AROUND, EVERYWHERE),
+    "predict": (PREDICTION, RUN),
+    "prepare": (PREPARATION, RUN, DATA, EVERYWHERE),
+}
+
+
+def check_settings(command: str, cfg: DictConfig) -> None:
+    """Refuse the first setting that is not what it may be; those that are written out before those that refer to one.
+
+    Args:
+        command: ``train``, ``evaluate``, ``predict`` or ``prepare``.
+        cfg: its configuration, as composed; Hydra's own part is not looked at.
+
+    Raises:
+        InputError: names the setting, what it is and what it may be.
+    """
+    for written in (True, False):
+        for name, value, is_written in settings_in(cfg):
+            kind = kind_of(command, name)
+            if is_written == written and kind is not None and not kind.fits(value):
+                raise InputError(f"{name}={shown(value)}: must be {kind.words}")
+    if command == "predict" and cfg.tile is not None and cfg.overlap > cfg.tile // 2:
+        raise InputError(f"overlap={cfg.overlap}: must be at most half of tile={cfg.tile}; set overlap={cfg.tile // 2}")
+    if command == "train" and lacks_kernels(cfg):
+        raise InputError("model.estimator=null: this restorer needs kernels; model/restorer=plain does without")
+
+
+def lacks_kernels(cfg: DictConfig) -> bool:
+    """Whether an ArcSR has no estimator, and a restorer that cannot do without."""
+    keys = ("model._target_", "model.estimator", "model.restorer.convolution._target_")
+    network, estimator, convolution = (OmegaConf.select(cfg, key) for key in keys)
+    is_arcsr = network == "arcsr_lightning.networks.ArcSR" and estimator is None
+    return is_arcsr and convolution != "arcsr_lightning.blocks.PlainConv"
+
+
+def settings_in(cfg: DictConfig, prefix: str = "") -> Iterator[tuple[str, Any, bool]]:
+    """All nodes of a configuration that have a value: dotted name, value, and whether it is written out there.
+
+    Those that refer to what does not exist are left out, as whoever resolves them says so better.
+    """
+    for key in cfg:
+        name = f"{prefix}{key}"
+        if name == "hydra" or OmegaConf.is_missing(cfg, key):
+            continue
+        try:
+            node = cfg[key]
+            value = OmegaConf.to_container(node, resolve=True) if OmegaConf.is_list(node) else node
+        except OmegaConfBaseException:
+            continue
+        is_written = not OmegaConf.is_interpolation(cfg, key)
+        yield name, value, is_written
+        if is_written and isinstance(node, DictConfig):
+            below = settings_in(node, f"{name}.")
+            yield from below if is_known(node) else (one for one in below if one[0] == f"{name}._target_")
+
+
+def is_known(node: DictConfig) -> bool:
+    """Whether a section is plain, or describes something of the packages that the table is about."""
+    target = OmegaConf.to_container(node, resolve=False).get("_target_")
+    return not isinstance(target, str) or target.startswith(KNOWN)
+
+
+@cache
+def kind_of(command: str, name: str) -> Kind | None:
+    """What a setting may be, None where the table does not know it."""
+    if name.startswith("stages.") and name.count(".") > 1:
+        name = name.split(".", 2)[2]
+    return next((kind for pattern, kind in patterns(command) if pattern.fullmatch(name)), None)
+
+
+@cache
+def patterns(command: str) -> list[tuple[re.Pattern[str], Kind]]:
+    """The tables of a command, their patterns as regular expressions."""
+    rules = chain.from_iterable(table.items() for table in TABLES.get(command, ()))
+    return [(re.compile(expression(name)), kind) for name, kind in rules]
+
+
+def expression(pattern: str) -> str:
+    escaped = re.escape(pattern).replace(r"\*\*\.", r"(?:.+\.)?").replace(r"\*\*", ".+")
+    return escaped.replace(r"\*", "[^.]+")
+
+
+def shown(value: Any) -> str:
+    """A value as one would type it, and short."""
+    if isinstance(value, DictConfig):
+        return "{...}"
+    if isinstance(value, list):
+        return f"[{','.join(map(shown, value))}]"
+    words = {None: "null", True: "true", False: "false", "": "(nothing)"}
+    text = words[value] if value is None or isinstance(value, bool) or value == "" else str(value)
+    return text if len(text) <= 80 else f"{text[:77]}..."
