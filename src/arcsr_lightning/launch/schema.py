@@ -45,6 +45,7 @@ SCALE = choice(2, 3, 4)
 SEMANTICS = choice("none", "motion")
 KERNELS = choice("known", "unknown", "measured")
 SHARE = number(0, 1)
+SKIP = optional(choice("bicubic"))
 WEIGHT = number(0)
 LIMIT = optional(either(whole(0), SHARE))
 
@@ -64,6 +65,11 @@ RUN = {
     "stage": optional(TEXT),
     "current_stage": optional(TEXT),
     "trains": optional(list_of(TEXT)),
+    "known_kernels": SWITCH,
+    "skip": SKIP,
+    "protocol": choice("paper", "published"),
+    "published.steps": optional(SIZE),
+    "published.turns": optional(CLASS_PATH),
     "train": SWITCH,
     "test": SWITCH,
     "ckpt_path": optional(PATH),
@@ -76,12 +82,14 @@ RUN = {
     "print_config": SWITCH,
     "panel_images": whole(0),
     "paths.*": PATH,
-    "methods.*": TEXT,
+    "methods": either(TEXT, list_of(TEXT, least=1)),
+    "rows.*.*": list_of(TEXT, least=1),
 }
 CARD = {
     "card": OPTIONS,
     "card.comparable": SWITCH,
     "card.deviations": list_of(TEXT),
+    "card.training": list_of(TEXT),
     "card.supervision": optional(list_of(TEXT)),
     "card.schedule": optional(list_of(ANYTHING)),
     "card.*": optional(TEXT),
@@ -214,6 +222,7 @@ LEARNING = {
     "loss.*_weight": WEIGHT,
     "loss.weight": WEIGHT,
     "loss.every_stage": SWITCH,
+    "loss.known_kernels": SWITCH,
     "loss.blur": choice("kernels", "sharpness"),
     "loss.semantics": SEMANTICS,
     "loss.encoder": PARTS,
@@ -234,7 +243,7 @@ NETWORKS = {
     "model": PARTS,
     "model.estimator": optional(PARTS),
     "model.restorer": PARTS,
-    "model.encoder": PARTS,
+    "model.encoder": either(PARTS, list_of(SIZE, least=1)),  # DASR has a part of that name, NAFNet blocks
     "model.*.convolution": PARTS,
     "model.*.upsampling": PARTS,
     "model.estimator.groups": either(SIZE, list_of(SIZE, least=1)),
@@ -249,10 +258,12 @@ SIZES = {
     **dict.fromkeys(("classes", "cell", "image_size", "widest", "style_layers", "hyper_width"), SIZE),
     **dict.fromkeys(("estimator_width", "estimator_levels", "sr_width", "sr_growth", "sr_blocks"), SIZE),
     **dict.fromkeys(("queue_size", "code_samples", "code_groups"), SIZE),
+    **dict.fromkeys(("layers", "middle", "iterations"), SIZE),
     **dict.fromkeys(("kernel_size", "lr_kernel_size"), ODD),
     **dict.fromkeys(("signed", "normalise_input"), SWITCH),
-    **dict.fromkeys(("window", "code_window"), list_of(SIZE, length=2)),
-    **dict.fromkeys(("modules", "windows"), list_of(SIZE, least=1)),
+    **dict.fromkeys(("window", "code_window"), either(SIZE, list_of(SIZE, length=2))),
+    **dict.fromkeys(("modules", "windows", "widths", "encoder", "decoder"), list_of(SIZE, least=1)),
+    "kernel_sizes": list_of(ODD, least=1),
     "cues": optional(list_of(SIZE, least=1)),
     "scale": SCALE,
     "dropout": number(0, below=1),
@@ -260,8 +271,11 @@ SIZES = {
     "downsampler": choice("bicubic", "stride"),
     "border": choice("repeat", "circular"),
     "semantics": SEMANTICS,
+    "skip": SKIP,
+    "checkpoint_stages": SWITCH,
 }
 SECTIONS = ("model", "loss", "arcsr", "rrdb", "dasr", "manet", "udke", "redegnet", "cmos")
+SECTIONS += ("srcnn", "espcn", "rdn", "ikc", "nafnet")
 IN_SECTIONS = {f"{section}.**.{name}": kind for section in SECTIONS for name, kind in SIZES.items()}
 # Of a command, before what it shares with others.
 TRAINING = {"seed": SEED}  # so that it can be repeated
