@@ -47,7 +47,8 @@ def mean_rows(section: Section) -> list[dict[str, Any]]:
             if score.difference:
                 ends = {"low": score.difference.low, "high": score.difference.high}
                 row |= {"reference": section.reference, "difference": score.difference.mean} | ends
-            row |= spread_columns("kernel_error", entry.kernel_error)
+            for name, kernels in entry.kernels.items():
+                row |= spread_columns(name, kernels)
             rows.append(row | spread_columns("images_per_s", entry.images_per_s) | cost_columns(entry.card))
     return rows
 

@@ -6,7 +6,7 @@ from typing import Any
 from arcsr_lightning.files import markdown_table
 from arcsr_lightning.results.csv_rows import cost_columns
 from arcsr_lightning.results.runs import FINISHED, WAITING, Study
-from arcsr_lightning.results.sections import Entry, Section
+from arcsr_lightning.results.sections import KERNELS, Entry, Section
 from arcsr_lightning.results.statistics import Interval, Spread
 
 NOTES = "## Methods"  # the heading of what is too long for a terminal
@@ -50,7 +50,8 @@ def legend_text(sections: Sequence[Section]) -> str:
         "interval of a paired bootstrap over images. It takes images for independent, which frames of one sequence are "
         "not, and tells nothing of other seeds.",
         "Kernel error: L1 to the true kernels on the LR grid, or to measured ones, weighted by their confidence; at "
-        "most 2, mean over noise levels. "
+        "most 2, mean over noise levels. Skill: 1 - error / error of the best constant kernel. Amount, direction: "
+        "correlation of estimated and true blur over all pixels. "
         "GMACs: convolutions and matrix products for an LR image of 64x64. Images/s: trained on, the median.",
         *(PROTOCOLS[name] for name in PROTOCOLS if any(section.protocol == name for section in sections)),
         "Σ lr·steps: the learning rate summed over all steps. Of published: the steps as a share of the publication's, "
@@ -131,17 +132,17 @@ def level_cells(section: Section, entry: Entry, level: float) -> list[str]:
 
 def cost_cells(section: Section) -> list[list[str]]:
     """The header, and a line per method."""
-    lines = [["method", "parameters", "GMACs", "kernel error", "images/s"]]
+    lines = [["method", "parameters", "GMACs", "kernel error", "skill", "amount", "direction", "images/s"]]
     for entry in section.entries:
         if not entry.card:
-            lines.append([method_cell(entry), *[entry.state] * 4])
+            lines.append([method_cell(entry), *[entry.state] * 7])
             continue
         cost = cost_columns(entry.card)
         speed = f"{spread_cell(entry.images_per_s, '.1f')} ({devices_text(entry)})" if entry.images_per_s else NONE
         figures = [
             f"{cost['parameters'] / 1e6:.2f} M",
             "-" if cost["gmacs_lr64"] is None else f"{cost['gmacs_lr64']:.2f}",
-            spread_cell(entry.kernel_error, ".3f"),
+            *(spread_cell(entry.kernels.get(name), ".3f") for name in KERNELS),
         ]
         lines.append([method_cell(entry), *figures, speed])
     return lines

@@ -41,6 +41,9 @@ class Score(NamedTuple):
         return spread(self.psnrs)
 
 
+KERNELS = ("kernel_error", "kernel_skill", "kernel_amount", "kernel_direction")
+
+
 class Entry(NamedTuple):
     """A method with one setting; ``scores`` by noise level, of its finished runs.
 
@@ -54,7 +57,7 @@ class Entry(NamedTuple):
     planned: int
     card: dict[str, Any]
     scores: dict[float, Score]
-    kernel_error: Spread | None
+    kernels: dict[str, Spread]  # of KERNELS, mean over noise levels; those that are known
     images_per_s: Spread | None
     hardware: list[dict[str, Any]]
 
@@ -249,7 +252,6 @@ def method_entry(study: Study, group: Group, images: dict[str, Images], referenc
             spread([row[level]["ssim_rgb"] for row in rows]),
             difference_to_reference(images, group.label, reference, level),
         )
-    errors = [[level["kernel_error"] for level in row.values() if "kernel_error" in level] for row in rows]
     speeds = [speed for run in runs if (speed := throughput(run)) is not None]
     hardware = [run.report["hardware"] for run in runs]
     return Entry(
@@ -260,10 +262,16 @@ def method_entry(study: Study, group: Group, images: dict[str, Images], referenc
         planned=len(group.runs) + waiting,
         card=runs[0].report["method"] if runs else {},
         scores=scores,
-        kernel_error=spread([float(np.mean(error)) for error in errors]) if errors and all(errors) else None,
+        kernels={name: found for name in KERNELS if (found := mean_over_levels(rows, name))},
         images_per_s=spread(speeds) if speeds else None,
         hardware=[one for number, one in enumerate(hardware) if one not in hardware[:number]] if speeds else [],
     )
+
+
+def mean_over_levels(rows: Sequence[dict[float, dict[str, Any]]], name: str) -> Spread | None:
+    """The spread over runs of a figure's mean over noise levels; None where a run lacks it."""
+    figures = [[level[name] for level in row.values() if level.get(name) is not None] for row in rows]
+    return spread([float(np.mean(each)) for each in figures]) if figures and all(figures) else None
 
 
 def bicubic_entry(run: Run, images: dict[str, Images], reference: str | None) -> Entry:
@@ -274,4 +282,4 @@ def bicubic_entry(run: Run, images: dict[str, Images], reference: str | None) ->
         )
         for level, row in scores_by_level(run, "bicubic").items()
     }
-    return Entry("bicubic", "bicubic", FINISHED, 1, 1, BICUBIC, scores, None, None, [])
+    return Entry("bicubic", "bicubic", FINISHED, 1, 1, BICUBIC, scores, {}, None, [])
