@@ -432,7 +432,7 @@ def test_formats_that_are_not_ours_are_not_opened(tmp_path, start):
 
 @given(seed=st.integers(0, 2**32 - 1), suffix=st.sampled_from(SUFFIXES), deep=st.booleans())
 @settings(
-    max_examples=150, derandomize=True, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+    max_examples=100, derandomize=True, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
 )
 def test_whatever_is_in_a_file_is_read_or_named(tmp_path, seed, suffix, deep):
     rng = np.random.default_rng(seed)
