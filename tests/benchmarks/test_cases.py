@@ -82,5 +82,5 @@ def test_the_reference_network_gives_what_arcsr_gives():
 def test_every_batch_of_the_quickstart_is_another_one():
     make_batch, _ = cases.quickstart()
     first, second = make_batch(), make_batch()
-    assert first["lr"].shape == (6, 3, 32, 32)
+    assert first["lr"].shape == (4, 3, 48, 48)
     assert not set(first["number"].tolist()) & set(second["number"].tolist())
