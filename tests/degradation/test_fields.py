@@ -106,6 +106,15 @@ def test_lengths_of_regions_are_uniform():
     assert kstest(lengths / 30, "uniform").pvalue > 0.01
 
 
+def test_a_camera_that_moves_moves_at_least_so_far():
+    blur = MotionField(kernel_size=99, max_length=30, min_length=12, still=0, regions=0, roll=0)
+    lengths = path_length(many_paths(blur))
+    assert 12 <= lengths.min() < 14
+    assert 28 < lengths.max() <= 30 + 1e-6
+    short = MotionField(kernel_size=25, max_length=4, min_length=12, still=0, regions=0, roll=0)
+    np.testing.assert_allclose(path_length(many_paths(short)), 4)
+
+
 def test_the_camera_stands_still_as_often_as_it_should():
     blur = MotionField(still=0.4, regions=1)
     paths = np.stack([blur.trajectories(np.random.default_rng(seed)) for seed in range(400)])
@@ -249,7 +258,7 @@ def test_no_blur_is_a_one_tap_delta():
     [
         (lambda: MotionField(kernel_size=24), "kernel_size must be odd.*got 24"),
         (lambda: GaussianField(kernel_size=24), "kernel_size must be odd.*got 24"),
-        (lambda: MotionField(max_length=-1), "max_length and regions must be 0 or more"),
+        (lambda: MotionField(max_length=-1), "max_length, min_length and regions must be 0 or more"),
         (lambda: MotionField(coverage=(0.4, 0.1)), "coverage must be"),
         (lambda: MotionField(still=1.5), "still and moving are probabilities"),
         (lambda: MotionField(region_size=0), "region_size must be above 0"),

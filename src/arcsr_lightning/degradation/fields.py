@@ -47,7 +47,9 @@ class MotionField:
 
     Args:
         kernel_size: side of the HR kernels, odd.
-        max_length: longest path in HR pixels; lengths are uniform in [0, max_length], so near-sharp occurs.
+        max_length: longest path in HR pixels.
+        min_length: shortest path of a camera that moves, in HR pixels, or max_length where that is less; its lengths
+            are uniform in between, those of regions in [0, max_length].
         bend: how much paths curve and change speed; regions draw theirs from [0, bend], down to straight streaks.
         roll: the most that roll moves the corners, as a fraction of the length of the camera's path.
         still: how probable it is that the camera stands still.
@@ -64,9 +66,10 @@ class MotionField:
 
     kernel_size: int = 25
     max_length: float = 36.0
+    min_length: float = 6.0
     bend: float = 0.2
     roll: float = 0.3
-    still: float = 0.25
+    still: float = 0.1
     regions: int = 2
     moving: float = 0.5
     coverage: Sequence[float] = (0.1, 0.4)
@@ -75,8 +78,11 @@ class MotionField:
 
     def __post_init__(self) -> None:
         check_odd(self.kernel_size)
-        if self.max_length < 0 or self.regions < 0:
-            raise InputError(f"max_length and regions must be 0 or more, got {self.max_length} and {self.regions}")
+        if min(self.max_length, self.min_length, self.regions) < 0:
+            raise InputError(
+                "max_length, min_length and regions must be 0 or more, got "
+                f"{self.max_length}, {self.min_length} and {self.regions}"
+            )
         if not (0 <= self.still <= 1 and 0 <= self.moving <= 1):
             raise InputError(f"still and moving are probabilities in [0, 1], got {self.still} and {self.moving}")
         if len(self.coverage) != 2 or not 0 <= self.coverage[0] <= self.coverage[1] <= 1:
@@ -94,7 +100,7 @@ class MotionField:
         """The M paths, (M, T, 2) as (y, x) in HR pixels: the four corners row by row, then the regions."""
         steps = 64 + 8 * int(np.ceil(self.max_length))  # at least 8 points a pixel: no gaps in the streak
         moves = rng.random() >= self.still
-        length = rng.uniform(0, self.max_length) * moves
+        length = rng.uniform(min(self.min_length, self.max_length), self.max_length) * moves
         shake = random_trajectory(rng, length, self.bend, steps)
         roll = random_trajectory(rng, length * rng.uniform(0, self.roll), self.bend, steps)[:, :1]
         turned = np.array([(-1, 1), (1, 1), (-1, -1), (1, -1)]) / np.sqrt(2)  # corners (y, x) after 90 degrees

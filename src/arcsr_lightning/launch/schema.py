@@ -138,6 +138,7 @@ DEGRADATION = {
     "degradation.blur": PARTS,
     "degradation.blur.kernel_size": ODD,
     "degradation.blur.max_length": WEIGHT,
+    "degradation.blur.min_length": WEIGHT,
     "degradation.blur.bend": WEIGHT,
     "degradation.blur.roll": WEIGHT,
     "degradation.blur.still": SHARE,
