@@ -20,7 +20,9 @@ from arcsr_lightning.launch import instantiate
 
 SAMPLERS = {
     # Masks stretched to the image that they are drawn for, with four heights a side.
-    "before": MotionField(max_length=48, bend=2, roll=0.7, still=0, moving=1, frame=(0, 0), region_size=1e9),
+    "before": MotionField(
+        max_length=48, min_length=0, bend=2, roll=0.7, still=0, moving=1, frame=(0, 0), region_size=1e9
+    ),
     "shake": instantiate(compose(["data=sample", "degradation=shake"]).degradation.blur),
     "motion": instantiate(compose(["data=sample", "degradation=motion"]).degradation.blur),
 }
