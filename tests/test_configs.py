@@ -31,7 +31,7 @@ def groups() -> list[tuple[str, str]]:
 
 
 def overrides_of(group: str, option: str) -> list[str]:
-    one = ("gopro", "reds", "table1", "table2", "real_blur")
+    one = ("gopro", "reds", "table1", "table2")
     one += tuple(f"arcsr_{data}{measured}" for data in ("gopro", "reds") for measured in ("", "_measured"))
     roots = dict.fromkeys(one, ROOTS[:1]) | {"folder": ROOTS, "pairs": PAIRS}
     extra = ["degradation.blur.path=somewhere"] if (group, option) == ("degradation", "file") else []
