@@ -35,14 +35,14 @@ def told(tiny, tmp_path_factory):
 def test_the_terminal_gets_what_matters_without_prefixes(told):
     _, terminal, log = told
     lines = terminal.splitlines()
-    assert [line.split()[0] for line in lines[:10]] == [
-        "task", "folder", "method", "data", "scale", "seed", "device", "steps", "batch_size", "lr",
+    assert [line.split()[0] for line in lines[:11]] == [
+        "task", "folder", "method", "data", "scale", "seed", "device", "protocol", "steps", "batch_size", "lr",
     ]  # fmt: skip
     assert str(log.parent) in lines[1]
     assert "warning: the disk is slow (talker.py:7)" in lines
     assert "`Trainer.fit` stopped: `max_steps=2` reached." in lines
     of_the_run = ("ArcSR: ", "  estimator: ", "  restorer: ", "step ", "warning: the disk", "`Trainer.fit` stopped")
-    assert not [line for line in lines[10:] if not line.startswith(of_the_run)]
+    assert not [line for line in lines[11:] if not line.startswith(of_the_run)]
 
 
 def test_adverts_and_deprecations_stay_away(told):
@@ -58,7 +58,7 @@ def test_the_folder_gets_all_of_it_with_times(told):
     assert len(times) > 12
     for line in filter(None, terminal.splitlines()):
         assert f" {line}\n" in text
-    assert re.search(r"typed: arcsr-train experiment=quickstart data=folder ", text)
+    assert re.search(r"typed: arcsr-train experiment=quickstart model=arcsr data=folder ", text)
     assert re.search(r"versions: arcsr-lightning \S+, PyTorch \S+, Lightning \S+, Python \S+", text)
     (psnr,) = re.findall(r"│ +10 │ arcsr +│ +(\S+) │", stdout)
     assert re.search(rf"│ +10 │ arcsr +│ +{psnr} │", text)

@@ -183,7 +183,7 @@ TRAINER = {
     "trainer.plugins.*": optional(PARTS),
     "trainer.plugins.checkpoint_io.on_disk_full": choice("stop", "continue"),
     "trainer.plugins.environment.auto_requeue": SWITCH,
-    "trainer.default_root_dir": PATH,
+    "trainer.default_root_dir": optional(PATH),
     "trainer.precision": RUN["precision"],
 }
 AROUND = {
