@@ -153,7 +153,7 @@ def test_a_loss_and_a_normalisation(tree, photos):
         '        case "softmax":\n', '        case "toy":\n            return 0 * kernel\n        case "softmax":\n'
     )
     (tree / path).write_text(text, "utf-8")
-    sizes = ["arcsr.estimator_width=4", "arcsr.estimator_levels=2", "arcsr.width=4", "arcsr.blocks=1"]
+    sizes = ["model=arcsr", "arcsr.estimator_width=4", "arcsr.estimator_levels=2", "arcsr.width=4", "arcsr.blocks=1"]
     data = ["data=folder", f"data.root={photos}", f"data.val_root={photos}", "data.train.patch_size=32"]
     chosen = ["loss=toy", "model.restorer.normalisation=toy", "data.batch_size=2", "data.num_workers=0"]
     folder = train(tree, *sizes, *data, *chosen)

@@ -103,6 +103,10 @@ def test_the_parts_of_one_of_several_are_told_apart():
 
 def test_everything_in_the_configuration_suits_pairs():
     for path in (CONF_DIR / "data/augment").glob("*.yaml"):
+        if path.stem == "focus":  # of images that are degraded here
+            with pytest.raises(InputError, match="GaussianBlur cannot"):
+                configured(path.stem).check_pairs()
+            continue
         augmentation = configured(path.stem)
         assert augmentation is None or augmentation.check_pairs() is None
 

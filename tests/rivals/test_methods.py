@@ -264,7 +264,7 @@ def test_a_method_that_needs_kernels_says_so_where_there_are_none(method, other,
         (["model=manet", *TINY["manet"], BY_STAGES, "stage=kernel"], ["stage=kernel", "kernels, true_kernels"]),
         (["model=manet", *TINY["manet"], BY_STAGES, "trainer.max_steps=2"], ["trainer.max_steps=2", "3 stages"]),
         (["model=rrdb", *TINY["rrdb"], "stage=kernels"], ["no stage of method=rrdb"]),
-        (["model=manet", *TINY["manet"], "skip=bilinear"], ["skip must be null or bicubic", "'bilinear'"]),
+        (["model=manet", *TINY["manet"], "skip=bilinear"], ["skip=bilinear: must be bicubic, or null"]),
     ],
 )  # fmt: skip
 def test_what_a_method_cannot_do_is_said_in_one_line(arguments, words, synthetic, run, capsys):

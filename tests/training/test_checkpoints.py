@@ -104,4 +104,4 @@ def test_on_disk_full_is_stop_or_continue(run, tiny, tmp_path, monkeypatch, caps
     monkeypatch.chdir(tmp_path)
     with pytest.raises(SystemExit):
         run(train, *tiny, "trainer.plugins.checkpoint_io.on_disk_full=wait")
-    assert "checkpoint_io.on_disk_full=wait: give stop or continue" in capsys.readouterr().err
+    assert "checkpoint_io.on_disk_full=wait: must be stop or continue" in capsys.readouterr().err

@@ -66,7 +66,7 @@ def test_means_are_over_all_images_whatever_their_noise_level(monkeypatch):
         {"method": "net", "name": "a", "noise_level": 10.0, "psnr_rgb": 22.0},
         {"method": "bicubic", "name": "a", "noise_level": 0.0, "psnr_rgb": 99.0},
     ]
-    module.log_means("val", rows)
+    module.log_means("val", rows, [])
     assert logged == {"val/psnr": 28.0, "val/noise0/psnr": 31.0, "val/noise10/psnr": 22.0}
 
 

@@ -53,7 +53,7 @@ def test_a_signal_to_the_run_and_its_workers_saves_the_step_at_hand(start, whole
 
 
 def test_a_signal_in_a_validation_ends_it_and_it_is_run_again(configure, tmp_path, monkeypatch):
-    settings = (*SETTINGS, "+optimizer.maximize=true")  # the first validation is the best
+    settings = (*SETTINGS, "+optimizer.maximize=true", "optimizer.lr=0.03")  # the first validation is the best
     train.train(configure(tmp_path / "whole", *settings))
     healthy, calls = SRModule.validation_step, []
 

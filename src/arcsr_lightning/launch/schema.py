@@ -81,6 +81,7 @@ RUN = {
     "optimized_metric": optional(METRIC),
     "print_config": SWITCH,
     "panel_images": whole(0),
+    "paths.output_dir": optional(PATH),  # null until Hydra has chosen it
     "paths.*": PATH,
     "methods": either(TEXT, list_of(TEXT, least=1)),
     "rows.*.*": list_of(TEXT, least=1),
@@ -203,7 +204,7 @@ AROUND = {
     "callbacks.*.folder": PATH,
     "logger": optional(OPTIONS),
     "logger.*": optional(OPTIONS),
-    "logger.*.save_dir": PATH,
+    "logger.*.save_dir": optional(PATH),
     "logger.wandb.offline": SWITCH,
     "logger.wandb.log_model": either(SWITCH, choice("all")),
     "logger.wandb.resume": either(SWITCH, choice("allow", "must", "never", "auto")),

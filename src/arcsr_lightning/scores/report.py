@@ -21,8 +21,8 @@ from arcsr_lightning.scores.rows import Row, mean_scores
 
 log = logging.getLogger(__name__)
 
-SCORES = {"psnr_rgb": ".2f", "ssim_rgb": ".4f", "psnr_y": ".2f", "ssim_y": ".4f"}
-SCORES |= {"kernel_error": ".3f", "kernel_skill": ".2f", "kernel_amount": ".2f", "kernel_direction": ".2f"}
+SCORES = {"psnr_rgb": ".2f", "ssim_rgb": ".4f", "psnr_y": ".2f", "ssim_y": ".4f", "kernel_error": ".3f"}
+KERNELS = ("kernel_skill", "kernel_amount", "kernel_direction")  # below the table, which would be too wide with them
 
 
 def summary(rows: list[Row], data: str, kernels: list[KernelRow]) -> list[dict[str, Any]]:
@@ -138,7 +138,7 @@ def score_table(means: list[dict[str, Any]], border: int) -> Table:
     """The means as a table for a terminal."""
     table = Table(
         title=f"{means[0]['data']}, {means[0]['images']} test images",
-        caption=f"PSNR in dB; 8-bit, {border} px border cut, mean over images",
+        caption="\n".join([f"PSNR in dB; 8-bit, {border} px border cut, mean over images", *kernel_lines(means)]),
     )
     table.add_column("noise", justify="right")
     table.add_column("method", no_wrap=True)
@@ -149,3 +149,13 @@ def score_table(means: list[dict[str, Any]], border: int) -> Table:
         cells = [format(row[name], form) if name in row else "-" for name, form in scores.items()]
         table.add_row(f"{row['noise_level']:g}", row["method"], *cells)
     return table
+
+
+def kernel_lines(means: list[dict[str, Any]]) -> list[str]:
+    """What the kernels of each noise level are worth, where they are known."""
+    return [
+        f"kernels at noise {row['noise_level']:g}: "
+        + ", ".join(f"{name.removeprefix('kernel_')} {row[name]:.2f}" for name in KERNELS)
+        for row in means
+        if all(name in row for name in KERNELS)
+    ]
