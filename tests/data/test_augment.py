@@ -118,7 +118,9 @@ def test_a_transform_that_changes_the_size_is_refused():
 
 def test_a_transform_is_added_or_left_out_on_the_command_line():
     added = "+data.augment.transforms.grey={_target_: albumentations.ToGray, p: 1}"
-    augmentation = instantiate(compose(["data=sample", added, "data.augment.transforms.turn=null"]).data.augment)
+    augmentation = instantiate(
+        compose(["data=sample", "data/augment=paper", added, "data.augment.transforms.turn=null"]).data.augment
+    )
     image = torch.rand(3, 4, 4)
     grey = augmentation(0, image).hr
     assert torch.equal(grey[0], grey[1])
