@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from arcsr_lightning.degradation import apply_kernel_field, downsample
+from arcsr_lightning.degradation import apply_kernel_field, downsample, pooled_mean
 from arcsr_lightning.errors import InputError
 from arcsr_lightning.networks import Restoration
 
@@ -53,7 +53,7 @@ def kernel_loss(estimate: Tensor, truth: Tensor, confidence: Tensor | None = Non
     divergence = F.kl_div(estimate.clamp_min(smallest).log(), truth, reduction="none").sum(dim=1, keepdim=True)
     if confidence is None:
         return divergence.mean()
-    return (confidence * divergence).sum() / confidence.sum().clamp_min(1e-6)
+    return pooled_mean(divergence, confidence)
 
 
 class RestorationLoss(nn.Module):

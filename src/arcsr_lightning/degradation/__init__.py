@@ -21,6 +21,7 @@ from arcsr_lightning.degradation.measure import (
     confident_mean,
     measure_cells,
     measure_kernels,
+    pooled_mean,
 )
 from arcsr_lightning.degradation.noise import add_noise, round_to_8bit
 from arcsr_lightning.degradation.pipeline import Degradation, Degraded, Drawn
@@ -56,6 +57,7 @@ __all__ = [
     "measure_cells",
     "measure_kernels",
     "motion_kernel",
+    "pooled_mean",
     "random_trajectory",
     "round_to_8bit",
     "to_hr_taps",

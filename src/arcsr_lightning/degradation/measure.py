@@ -125,6 +125,11 @@ def confident_mean(values: Tensor, confidence: Tensor | None = None) -> Tensor:
     return (weight * values).sum((1, 2)) / weight.sum((1, 2))
 
 
+def pooled_mean(values: Tensor, confidence: Tensor) -> Tensor:
+    """Mean of all pixels of all images together, each weighted by its confidence; of one shape. A scalar."""
+    return (confidence * values).sum() / confidence.sum().clamp_min(1e-6)
+
+
 def cells_to_pixels(cells: Measured, height: int, width: int, cell: int = FIT.cell) -> Measured:
     """Enlarge what was measured on cells bilinearly to an image of height x width pixels."""
     return Measured(

@@ -10,6 +10,7 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
+from arcsr_lightning.degradation import pooled_mean
 from arcsr_lightning.networks import Restoration
 from arcsr_lightning.scores.metrics import best_constant_kernel, blur_amount, blur_direction
 
@@ -50,7 +51,7 @@ def kernel_row(noise_level: float, estimate: Tensor, truth: Tensor, confidence: 
     )
     return KernelRow(
         noise_level,
-        float((weight * distance).sum() / weight.sum().clamp_min(1e-6)),
+        float(pooled_mean(distance, weight)),
         amounts.cpu(),
         directions.cpu(),
         truth.flatten(1)[:, chosen].half().cpu(),
@@ -100,8 +101,7 @@ def kernel_scores(rows: Sequence[KernelRow]) -> dict[str, float]:
     constant = best_constant_kernel(truth[None, :, None, trusted])
     distances = [(constant[:, None] - row.truth.float()).abs().sum(0) for row in rows]
     constant_error = sum(
-        float((row.weight * distance).sum() / row.weight.sum().clamp_min(1e-6))
-        for row, distance in zip(rows, distances, strict=True)
+        float(pooled_mean(distance, row.weight)) for row, distance in zip(rows, distances, strict=True)
     )
     return {
         "kernel_skill": 1 - sum(row.error for row in rows) / constant_error if constant_error else 0.0,

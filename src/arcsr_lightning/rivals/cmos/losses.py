@@ -6,6 +6,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from arcsr_lightning.degradation.measure import pooled_mean
 from arcsr_lightning.errors import InputError
 from arcsr_lightning.rivals.cmos.estimator import BlurMaps, MapEstimate
 from arcsr_lightning.rivals.cmos.maps import (
@@ -104,7 +105,7 @@ def map_terms(
     """
 
     def mean(apart: Tensor) -> Tensor:
-        return apart.mean() if weight is None else (weight * apart).sum() / weight.sum().clamp_min(1e-6)
+        return apart.mean() if weight is None else pooled_mean(apart, weight)
 
     early, final = estimates
     terms = {

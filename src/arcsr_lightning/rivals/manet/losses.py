@@ -6,6 +6,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from arcsr_lightning.degradation.blur import hr_taps_field, to_hr_taps, to_lr_taps
+from arcsr_lightning.degradation.measure import pooled_mean
 from arcsr_lightning.degradation.resize import downsample
 from arcsr_lightning.errors import InputError
 from arcsr_lightning.rivals.manet.network import MANet
@@ -123,7 +124,7 @@ def field_l1(network: MANet, estimate: Tensor, batch: dict[str, Tensor]) -> Tens
     check_window(network, batch["kernel"].shape[1])
     truth, confidence = batch["kernel"], batch["confidence"]  # (B, ks*ks, H, W), LR taps; (B, 1, H, W)
     apart = (to_lr_taps(estimate, network.scale, math.isqrt(truth.shape[1])) - truth).abs().mean(1, keepdim=True)
-    return (confidence * apart).sum() / confidence.sum().clamp_min(1e-6)
+    return pooled_mean(apart, confidence)
 
 
 def true_field(network: MANet, batch: dict[str, Tensor]) -> Tensor:
