@@ -59,8 +59,12 @@ def prepare(cfg: DictConfig) -> Written:
 
 
 def splits_of(data: dict[str, Any]) -> list[dict[str, Any]]:
-    """The configurations of the data sets for training, validation and test, where there are some."""
-    return list(filter(None, (data["train"], data["val"], data["test"])))
+    """The configurations of the data sets for training, validation and test, where there are some.
+
+    Of a mixture for training, those of its parts.
+    """
+    splits = list(filter(None, (data["train"], data["val"], data["test"])))
+    return [part for split in splits for part in split.get("parts", {"whole": split}).values() if part]
 
 
 def pairs_of(split: dict[str, Any]) -> list[Pair]:

@@ -18,11 +18,13 @@ from arcsr_lightning.data.crops import Sample
 from arcsr_lightning.data.datamodule import SRDataModule
 from arcsr_lightning.data.images import image_files, read_image
 from arcsr_lightning.data.layouts import Pair, folder_pairs, gopro_pairs, reds_pairs, sample_photos
+from arcsr_lightning.data.mixture import Mixture
 from arcsr_lightning.data.paired import PairedEvaluation, PairedTraining
 from arcsr_lightning.data.samplers import StepSampler
 from arcsr_lightning.data.synthetic import SyntheticEvaluation, SyntheticTraining
 
 __all__ = [
+    "Mixture",
     "Pair",
     "PairedEvaluation",
     "PairedTraining",

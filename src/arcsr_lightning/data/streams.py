@@ -4,7 +4,7 @@ import numpy as np
 
 from arcsr_lightning.errors import InputError
 
-SPLITS = ("train", "val", "test")
+SPLITS = ("train", "val", "test", "mixture")  # the last: which data set a training sample is taken from
 
 
 def sample_generator(seed: int, split: str, number: int) -> np.random.Generator:
@@ -15,7 +15,7 @@ def sample_generator(seed: int, split: str, number: int) -> np.random.Generator:
 
     Args:
         seed: of a run.
-        split: train, val or test.
+        split: train, val, test or mixture.
         number: of the sample within its split.
 
     Raises:

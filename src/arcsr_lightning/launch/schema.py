@@ -1,7 +1,7 @@
 """What every setting may be: the one table of types and ranges, checked before anything is built or written.
 
 A pattern is a dotted name in which ``*`` stands for one name, ``**`` for any number of them; the first that fits
-counts. What stands under ``stages.<name>`` is as it is without. Settings that no pattern fits are left to whoever reads
+counts. What stands under ``stages.<name>`` is as it is without, and a part of ``data.train.parts`` is as ``data.train``. Settings that no pattern fits are left to whoever reads
 them, and so are those of classes from other packages than these.
 """
 
@@ -95,6 +95,13 @@ CARD = {
     "card.schedule": optional(list_of(ANYTHING)),
     "card.*": optional(TEXT),
 }
+AUGMENT = {
+    "": optional(OPTIONS),
+    ".transforms": optional(OPTIONS),
+    ".transforms.*": optional(OPTIONS),
+    ".transforms.*.p": SHARE,
+    ".transforms.*.*": ANYTHING,  # of albumentations
+}
 DATA = {
     "data": OPTIONS,
     "data.name": TEXT,
@@ -105,12 +112,12 @@ DATA = {
     "data.degrade_on": choice("worker", "device"),
     "data.store": optional(PATH),
     "data.blur": choice("blur", "blur_gamma"),
-    "data.augment": optional(OPTIONS),
-    "data.augment.transforms": optional(OPTIONS),
-    "data.augment.transforms.*": optional(OPTIONS),
-    "data.augment.transforms.*.p": SHARE,
-    "data.augment.transforms.*.*": ANYTHING,  # of albumentations
+    **{f"data.{name}{rest}": kind for name in ("augment", "pairs_augment") for rest, kind in AUGMENT.items()},
     "data.train": OPTIONS,
+    "data.train.parts": OPTIONS,
+    "data.train.parts.*": optional(PARTS),
+    "data.train.shares": OPTIONS,
+    "data.train.shares.*": WEIGHT,
     "data.val": OPTIONS,
     "data.test": optional(OPTIONS),
     "data.*.paths": either(PARTS, list_of(PATH)),
@@ -368,8 +375,9 @@ def is_known(node: DictConfig) -> bool:
 @cache
 def kind_of(command: str, name: str) -> Kind | None:
     """What a setting may be, None where the table does not know it."""
-    if name.startswith("stages.") and name.count(".") > 1:
-        name = name.split(".", 2)[2]
+    for whole_section, above in (("stages.", ""), ("data.train.parts.", "data.train.")):
+        if name.startswith(whole_section) and "." in (rest := name.removeprefix(whole_section)):
+            name = above + rest.partition(".")[2]
     return next((kind for pattern, kind in patterns(command) if pattern.fullmatch(name)), None)
 
 
