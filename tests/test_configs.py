@@ -12,6 +12,7 @@ from arcsr_lightning.launch.schema import kind_of, settings_in
 from arcsr_lightning.parts import OWN_MODULES, build_network
 
 ROOTS = ["data.root=somewhere", "data.val_root=somewhere"]  # of the data sets that need one
+MIXED = [*ROOTS, "data.gopro=somewhere", "data.reds=somewhere"]
 PAIRS = [f"data.{split}_{side}=somewhere" for split in ("train", "val") for side in ("hr", "lr")]
 
 
@@ -33,7 +34,7 @@ def groups() -> list[tuple[str, str]]:
 def overrides_of(group: str, option: str) -> list[str]:
     one = ("gopro", "reds", "table1", "table2")
     one += tuple(f"arcsr_{data}{measured}" for data in ("gopro", "reds") for measured in ("", "_measured"))
-    roots = dict.fromkeys(one, ROOTS[:1]) | {"folder": ROOTS, "pairs": PAIRS}
+    roots = dict.fromkeys(one, ROOTS[:1]) | {"folder": ROOTS, "mixed": MIXED, "arcsr_small": MIXED, "pairs": PAIRS}
     extra = ["degradation.blur.path=somewhere"] if (group, option) == ("degradation", "file") else []
     data = [] if group in ("data", "experiment") else ["data=sample"]
     return [f"{group}={option}", *data, *roots.get(option, []), *extra]

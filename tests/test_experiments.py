@@ -10,7 +10,7 @@ from arcsr_lightning.prepare import prepare
 from arcsr_lightning.train import train
 
 EXPERIMENTS = sorted(path.stem for path in (CONF_DIR / "experiment").glob("*.yaml"))
-MEASURED = {"arcsr_gopro_measured": "gopro", "arcsr_reds_measured": "reds"}
+MEASURED = {"arcsr_gopro_measured": "gopro", "arcsr_reds_measured": "reds", "arcsr_small": "mixed"}
 SYNTHETIC = ("quickstart", "table1_cpu", "table2_cpu")
 SIZES = ("arcsr.estimator_width=4", "arcsr.estimator_levels=2", "arcsr.width=4", "arcsr.blocks=1", "print_config=false")
 
@@ -19,9 +19,12 @@ SIZES = ("arcsr.estimator_width=4", "arcsr.estimator_levels=2", "arcsr.width=4",
 def run(gopro_tree, reds_tree, tmp_path):
     """``run(experiment, *overrides)``: its metrics, on miniature data."""
     trees = {"gopro": gopro_tree, "reds": reds_tree}
+    places = {name: [f"data.root={tree}"] for name, tree in trees.items()}
+    places["mixed"] = [f"data.{key}={gopro_tree}/test" for key in ("root", "val_root")]
+    places["mixed"] += [f"data.{name}={tree}" for name, tree in trees.items()]
     measured = ["data.train.patch_size=32", f"data.store={tmp_path}/store"]
     roots = {
-        **{name: [f"data.root={trees[data]}", *measured] for name, data in MEASURED.items()},
+        **{name: [*places[data], *measured] for name, data in MEASURED.items()},
         "arcsr_gopro": [f"data.root={gopro_tree}", "data.train.patch_size=32"],
         "arcsr_reds": [f"data.root={reds_tree}", "data.train.patch_size=32"],
         **{name: ["data.train.patch_size=64", "data.batch_size=2"] for name in SYNTHETIC},
@@ -30,8 +33,8 @@ def run(gopro_tree, reds_tree, tmp_path):
 
     def run_it(experiment, *overrides):
         if experiment in MEASURED:
-            data, root, _, store = MEASURED[experiment], *roots[experiment]
-            prepare(compose([f"data={data}", root, store, "data.kernels=measured"], "prepare"))
+            data, (*places, _, store) = MEASURED[experiment], roots[experiment]
+            prepare(compose([f"data={data}", *places, store, "data.kernels=measured"], "prepare"))
         data = [*roots[experiment], f"paths.output_dir={tmp_path}"]
         return train(compose([f"experiment={experiment}", *SIZES, *data, *overrides]))
 

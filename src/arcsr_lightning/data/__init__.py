@@ -7,6 +7,8 @@ through JPEG, its ``jpeg_quality``. Where the blur was measured, ``kernel`` and 
 With ``second_crop`` a training sample also holds ``lr_key`` (3, h, w): a second crop of the same image, at a place of
 its own, augmented and degraded as ``lr`` is, with noise of its own. Everything else is the same with and without it.
 
+A ``Mixture`` takes each training sample from one of several sets, and leaves out what not all of them have.
+
 Images are decoded from their files, or, with ``store``, read from the store that ``store.write_store`` made of them:
 the samples are the same.
 

@@ -1,4 +1,4 @@
-"""Training samples from several data sets: photographs that are blurred here and frames whose blur was measured, say."""
+"""Training samples from several data sets: photographs that are blurred here and frames whose blur was measured."""
 
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
@@ -85,8 +85,8 @@ class Mixture(Dataset[Sample]):
             return shared
         if "kernel" not in sample:
             raise InputError(
-                f"data.train.parts.{part} has no kernels, the others have; measure them (data.kernels=measured), or set "
-                "data.kernels=unknown"
+                f"data.train.parts.{part} has no kernels, others have; measure them (data.kernels=measured), or "
+                "set data.kernels=unknown"
             )
         certain = torch.ones(1, *sample["lr"].shape[-2:])
         return shared | {"kernel": sample["kernel"], "confidence": sample.get("confidence", certain)}

@@ -1,8 +1,9 @@
 """What every setting may be: the one table of types and ranges, checked before anything is built or written.
 
 A pattern is a dotted name in which ``*`` stands for one name, ``**`` for any number of them; the first that fits
-counts. What stands under ``stages.<name>`` is as it is without, and a part of ``data.train.parts`` is as ``data.train``. Settings that no pattern fits are left to whoever reads
-them, and so are those of classes from other packages than these.
+counts. What stands under ``stages.<name>`` is as it is without, under ``data.train.parts.<name>`` as under
+``data.train``. Settings that no pattern fits are left to whoever reads them, and so are those of classes from other
+packages than these.
 """
 
 import re
@@ -375,9 +376,10 @@ def is_known(node: DictConfig) -> bool:
 @cache
 def kind_of(command: str, name: str) -> Kind | None:
     """What a setting may be, None where the table does not know it."""
-    for whole_section, above in (("stages.", ""), ("data.train.parts.", "data.train.")):
-        if name.startswith(whole_section) and "." in (rest := name.removeprefix(whole_section)):
-            name = above + rest.partition(".")[2]
+    for section, same in (("stages.", ""), ("data.train.parts.", "data.train.")):
+        _, _, below = name.removeprefix(section).partition(".")
+        if name.startswith(section) and below:
+            name = same + below
     return next((kind for pattern, kind in patterns(command) if pattern.fullmatch(name)), None)
 
 
