@@ -54,7 +54,7 @@ def test_the_wheel_ships_the_configuration_and_the_mark_of_types_and_nothing_bes
     }
     assert files
     assert files <= names
-    assert "arcsr_lightning/py.typed" in names
+    assert {"arcsr_lightning/py.typed", "arcsr_lightning/weights/arcsr_small.safetensors"} <= names
     folders = {name.split("/")[0] for name in names}
     assert {name for name in folders if not name.endswith(".dist-info")} == {"arcsr_lightning"}
     assert not any("benchmark" in name for name in names)
@@ -69,6 +69,8 @@ def test_the_installed_commands_train_and_predict_from_any_folder(commands, phot
     )
     assert all(Path(line).is_relative_to(commands.parent.resolve()) for line in home.split())
 
+    picture = photos / "photo0.png"
+    run(commands / "arcsr-predict", f"input={picture}", "output=at_once.png", **settings)
     run(
         commands / "arcsr-train",
         "experiment=quickstart",
@@ -88,7 +90,8 @@ def test_the_installed_commands_train_and_predict_from_any_folder(commands, phot
     (run_folder,) = tmp_path.glob("logs/quickstart/runs/*")
     assert (run_folder / "metrics.json").is_file()
 
-    picture = photos / "photo0.png"
     run(commands / "arcsr-predict", f"input={picture}", "output=restored.png", "weights=latest", **settings)
     height, width = cv2.imread(str(picture)).shape[:2]
-    assert cv2.imread(str(tmp_path / "restored.png")).shape == (4 * height, 4 * width, 3)
+    at_once, restored = (cv2.imread(str(tmp_path / name)) for name in ("at_once.png", "restored.png"))
+    assert at_once.shape == restored.shape == (4 * height, 4 * width, 3)
+    assert (at_once != restored).any()

@@ -471,6 +471,26 @@ def test_the_latest_weights_are_those_of_the_newest_finished_run_that_was_meant(
     assert caplog.messages == [f"weights=latest: {meant}"]
 
 
+def test_where_nothing_is_said_the_latest_or_else_those_of_the_package_are_taken(trained, tmp_path, caplog):
+    with caplog.at_level("INFO"):
+        assert find_weights(None, tmp_path) == Path("arcsr_small")
+    assert caplog.messages == [f"no finished run below {tmp_path}: weights=arcsr_small, which comes with the package"]
+    assert (
+        find_weights(None, tmp_path.parent)
+        != a_run(trained, tmp_path / "task/runs/1", 1)
+        == find_weights(None, tmp_path)
+    )
+
+
+def test_weights_of_the_package_go_by_their_name_unless_a_file_has_it(trained, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    assert read_saved("arcsr_small").config["task_name"] == "arcsr_small"
+    (tmp_path / "arcsr_small").write_bytes((trained / "model.safetensors").read_bytes())
+    assert read_saved("arcsr_small").config["task_name"] != "arcsr_small"
+    with pytest.raises(InputError, match=r"arcsr_smal: no such file; .* or a name \(arcsr_small\)"):
+        load_model("arcsr_smal")
+
+
 def test_a_cut_checkpoint_is_named_wherever_it_is_cut(trained, tmp_path):
     whole = (trained / "checkpoints" / "last.ckpt").read_bytes()
     path = tmp_path / "cut.ckpt"

@@ -24,6 +24,8 @@ DEBUG = "debug"  # the tag of runs that only try out whether they run (conf/debu
 PREFIX = "network."  # of the network's keys in a Lightning checkpoint
 TRAINING = {"loops", "optimizer_states", "lr_schedulers", "global_step", "epoch", "pytorch-lightning_version"}
 NEEDED = ("model", "method", "scale", "kernel_size")  # of a configuration, to rebuild its network and to describe it
+SHIPPED = Path(__file__).parents[1] / "weights"  # the folder of those that come with the package, docs/weights.md
+DEFAULT = "arcsr_small"
 DEPTH, WIDTH = 64, 10_000  # more levels of a configuration, or entries in one of them, are no run's
 
 
@@ -38,7 +40,8 @@ class Saved(NamedTuple):
 def load_model(path: str | Path) -> nn.Module:
     """The network of a checkpoint or a ``.safetensors`` export, in eval mode, on the CPU.
 
-    EMA weights where there are any: a run that keeps them saves them as the checkpoint's weights.
+    ``arcsr_small`` is the network that comes with the package (docs/weights.md), unless a file has that name. EMA
+    weights where there are any: a run that keeps them saves them as the checkpoint's weights.
 
     Raises:
         InputError: the file is missing, is no checkpoint, or names parts from outside this package and the modules in
@@ -67,22 +70,34 @@ def trusted_modules() -> tuple[str, ...]:
     return (*OWN_MODULES, *(name for name in named if name))
 
 
-def find_weights(weights: str, log_dir: str | Path) -> Path:
+def find_weights(weights: str | None, log_dir: str | Path) -> Path:
     """The weights file that ``weights`` names: a path, or ``latest`` for the newest finished run below ``log_dir``.
 
-    Which one that is is said; those of ``debug=`` are passed over.
+    None is the latest, or the network that comes with the package where there is none yet. Which one it is is said;
+    runs of ``debug=`` are passed over.
 
     Raises:
         InputError: there is no finished run yet.
     """
-    if weights != "latest":
+    if weights not in (None, "latest"):
         return Path(weights)
     exports = [path for path in Path(log_dir).glob("**/model.safetensors") if (path.parent / "finished.json").is_file()]
     for path in sorted(exports, key=lambda path: path.stat().st_mtime, reverse=True):
         if DEBUG not in (read_saved(path).config.get("tags") or ()):
             log.info("weights=latest: %s", path)
             return path
-    raise InputError(f"weights=latest: no finished run below {log_dir}; train one, or name a file: weights=PATH")
+    if weights is None:
+        log.info("no finished run below %s: weights=%s, which comes with the package", log_dir, DEFAULT)
+        return Path(DEFAULT)
+    raise InputError(
+        f"weights=latest: no finished run below {log_dir}; train one, or name a file, weights=PATH, or what comes with "
+        f"the package, weights={DEFAULT}"
+    )
+
+
+def shipped() -> dict[str, Path]:
+    """The weights that come with the package, by name."""
+    return {path.stem: path for path in sorted(SHIPPED.glob("*.safetensors"))}
 
 
 def read_saved(path: str | Path) -> Saved:
@@ -92,9 +107,12 @@ def read_saved(path: str | Path) -> Saved:
         InputError: the file is missing or is no checkpoint of this package.
     """
     path = Path(path)
+    if not path.exists():
+        path = shipped().get(str(path), path)
     if not path.is_file():
         what = "a folder, not a file" if path.is_dir() else "no such file"
-        raise InputError(f"{path}: {what}; give a checkpoint (.ckpt) or an export (.safetensors)")
+        names = ", ".join(shipped())
+        raise InputError(f"{path}: {what}; give a checkpoint (.ckpt), an export (.safetensors) or a name ({names})")
     saved = read_safetensors(path) if is_safetensors(path) else read_checkpoint(path)
     if not (saved.weights and all(map(is_dense, saved.weights.values()))):
         raise InputError(f"{path}: not a checkpoint of this package (no network in it)")
