@@ -14,7 +14,7 @@ import torch
 from arcsr_lightning import load_model
 from arcsr_lightning.errors import InputError
 from arcsr_lightning.launch import build_network, compose
-from arcsr_lightning.runs.weights import export, find_weights, load_weights, read_saved
+from arcsr_lightning.runs.weights import export, find_weights, load_weights, read_saved, shipped
 from arcsr_lightning.train import train
 
 OUTSIDE = "is from outside this package's networks, blocks and rivals"
@@ -473,7 +473,7 @@ def test_the_latest_weights_are_those_of_the_newest_finished_run_that_was_meant(
 
 def test_where_nothing_is_said_the_latest_or_else_those_of_the_package_are_taken(trained, tmp_path, caplog):
     with caplog.at_level("INFO"):
-        assert find_weights(None, tmp_path) == Path("arcsr_small")
+        assert find_weights(None, tmp_path) == find_weights("arcsr_small", tmp_path) == shipped()["arcsr_small"]
     assert caplog.messages == [f"no finished run below {tmp_path}: weights=arcsr_small, which comes with the package"]
     assert (
         find_weights(None, tmp_path.parent)

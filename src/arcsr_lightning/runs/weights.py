@@ -80,7 +80,7 @@ def find_weights(weights: str | None, log_dir: str | Path) -> Path:
         InputError: there is no finished run yet.
     """
     if weights not in (None, "latest"):
-        return Path(weights)
+        return file_of(weights)
     exports = [path for path in Path(log_dir).glob("**/model.safetensors") if (path.parent / "finished.json").is_file()]
     for path in sorted(exports, key=lambda path: path.stat().st_mtime, reverse=True):
         if DEBUG not in (read_saved(path).config.get("tags") or ()):
@@ -88,7 +88,7 @@ def find_weights(weights: str | None, log_dir: str | Path) -> Path:
             return path
     if weights is None:
         log.info("no finished run below %s: weights=%s, which comes with the package", log_dir, DEFAULT)
-        return Path(DEFAULT)
+        return file_of(DEFAULT)
     raise InputError(
         f"weights=latest: no finished run below {log_dir}; train one, or name a file, weights=PATH, or what comes with "
         f"the package, weights={DEFAULT}"
@@ -100,15 +100,19 @@ def shipped() -> dict[str, Path]:
     return {path.stem: path for path in sorted(SHIPPED.glob("*.safetensors"))}
 
 
+def file_of(weights: str | Path) -> Path:
+    """The file that is meant: this one or, where there is none, that of the shipped weights of this name."""
+    path = Path(weights)
+    return path if path.exists() else shipped().get(str(weights), path)
+
+
 def read_saved(path: str | Path) -> Saved:
     """Weights and configuration of a ``.ckpt`` or ``.safetensors`` file; nothing in it is executed.
 
     Raises:
         InputError: the file is missing or is no checkpoint of this package.
     """
-    path = Path(path)
-    if not path.exists():
-        path = shipped().get(str(path), path)
+    path = file_of(path)
     if not path.is_file():
         what = "a folder, not a file" if path.is_dir() else "no such file"
         names = ", ".join(shipped())
