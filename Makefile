@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 ARGS ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help train eval predict sweep table1 table2 results bench test test-slow test-lower lint format clean
+.PHONY: help train eval predict sweep table1 table2 results bench docs test test-slow test-lower lint format clean
 
 help:  ## Show this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-10s %s\n", $$1, $$2}'
@@ -33,6 +33,11 @@ results: $(VENV)/run  ## Tables and plot of a study: ARGS="table1"
 
 bench: $(VENV)/run  ## Measure speed and memory against counterparts, in minutes: ARGS="--quick", "--full", "--only PATTERN"
 	$(BIN)/python -m benchmarks $(ARGS)
+
+docs: $(VENV)/dev  ## Build the documentation as a site, build/site/index.html; a dead link is an error
+	rm -rf build/docs && mkdir -p build/docs
+	cp -r README.md CONTRIBUTING.md CHANGELOG.md CITATION.cff docs experiments notebooks conf src tests build/docs
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --quiet
 
 test: $(VENV)/dev  ## Run the test suite
 	$(BIN)/python -m pytest --numprocesses 2 --dist loadfile $(ARGS)
