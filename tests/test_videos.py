@@ -34,12 +34,12 @@ def pixels(number, size=SIZE):
     return picture
 
 
-def write_clip(path, count=FRAMES, codec="libx264", rotation=0, sound=None, look=None, times=TIMES, coding=None, options=None):
+def write_clip(path, count=FRAMES, rotation=0, sound=None, look=None, times=TIMES, coding=None, options=None):
     """A clip, with B-frames unless ``coding`` says otherwise, and with a tone if wanted."""
     look = {"color_range": 1, "colorspace": 1, "color_primaries": 1, "color_trc": 1} | (look or {})
     deep = look.pop("deep", False)
     with av.open(str(path), "w", options={"movie_timescale": "90000"} | (options or {})) as out:
-        stream = out.add_stream(codec, rate=Fraction(30000, 1001), options=coding or {"crf": "4", "g": "12"})
+        stream = out.add_stream("libx264", rate=Fraction(30000, 1001), options=coding or {"crf": "4", "g": "12"})
         stream.height, stream.width = SIZE
         stream.pix_fmt = "yuv420p10le" if deep else "yuv420p"
         stream.codec_context.time_base = stream.time_base = TICK
@@ -129,8 +129,6 @@ def test_a_rate_that_varies_is_kept(tmp_path):
     clip = write_clip(tmp_path / "clip.mp4", times=times, coding={"bf": "0"})
     restore(clip, tmp_path / "restored.mp4")
     assert read(tmp_path / "restored.mp4")[1] == [time * TICK for time in times]
-    with av.open(str(clip)) as old, av.open(str(tmp_path / "restored.mp4")) as new:
-        assert old.duration == new.duration
 
 
 def test_the_second_video_shows_the_kernels(clip, tmp_path):
@@ -294,9 +292,7 @@ def test_segments_are_taken_up_with_leave_to_overwrite_too(clip, tmp_path):
     with pytest.raises(StoppedError):
         restore(clip, tmp_path / "restored.mp4", restoration=stop_after(SEGMENT + 2))
     calls = []
-    restore(
-        clip, tmp_path / "restored.mp4", restoration=lambda lr: calls.append(1) or doubled(lr), start_anew=True
-    )
+    restore(clip, tmp_path / "restored.mp4", restoration=lambda lr: calls.append(1) or doubled(lr), start_anew=True)
     assert len(calls) == FRAMES - SEGMENT
 
 
@@ -330,13 +326,10 @@ def test_a_file_that_was_cut_is_restored_up_to_there(tmp_path):
     assert packets(tmp_path / "restored.mp4")[-1][0] <= times[-1] + Fraction(3003, 90000)
 
 
-@pytest.mark.parametrize("suffix", [".mkv", ".avi"])
-def test_a_cut_is_seen_in_other_containers_too(tmp_path, suffix):
-    times = [3003 * number for number in range(FRAMES)]
-    whole = write_clip(tmp_path / f"whole{suffix}", times=times, codec="mpeg4", coding={"g": "12"})
+def test_a_cut_is_seen_in_matroska_too_which_counts_no_frames(tmp_path):
+    whole, cut = write_clip(tmp_path / "whole.mkv"), tmp_path / "cut.mkv"
     assert len(list(frames_of(whole, look_of(whole)))) == FRAMES
     data = whole.read_bytes()
-    cut = tmp_path / f"cut{suffix}"
     cut.write_bytes(data[: len(data) // 2])
     with pytest.raises(files.DamagedError, match="is damaged after frame"):
         list(frames_of(cut, look_of(cut)))
