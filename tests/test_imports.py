@@ -17,7 +17,7 @@ ROOMS = (  # folders and single files: each may import those before it
     *("errors", "integers", "files", "processes", "parts"),
     *PAPER,
     "rivals",
-    *("inference", "data", "figures", "scores", "runs", "training", "results", "launch"),
+    *("inference", "data", "figures", "videos", "scores", "runs", "training", "results", "launch"),
     *("prepare", "predict", "evaluate", "train"),
 )
 SHARED = {"cmos": {"rrdb"}, "ikc": {"rrdb"}, "manet": {"rrdb"}}  # the rivals that build on another's trunk

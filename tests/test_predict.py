@@ -1,6 +1,7 @@
 """What is restored, what is refused before anything is, and that nothing else is lost."""
 
 import json
+import sys
 
 import numpy as np
 import pytest
@@ -9,6 +10,8 @@ import torch
 from PIL import Image
 
 from arcsr_lightning import predict
+from arcsr_lightning.data.images import load_picture, to_uint8
+from arcsr_lightning.inference import run_network
 from arcsr_lightning.launch import as_plain_data, build_network, compose
 from arcsr_lightning.runs.weights import load_model
 
@@ -159,3 +162,125 @@ def test_a_network_without_kernels_is_refused_before_the_first_picture(refused, 
     line = refused("weights=w.safetensors", "input=a.png", "output=b.png", "kernels=true")
     assert line == "error: kernels=true: this network estimates no kernels; leave it out"
     assert not (tmp_path / "b.png").exists()
+
+
+def test_a_picture_that_cannot_be_written_does_not_stop_those_after_it(run, weights, tmp_path, capsys):
+    for name in ("a.png", "b.png", "c.png"):
+        picture(tmp_path / "in" / name)
+    (tmp_path / "out" / "b.png").mkdir(parents=True)
+    with pytest.raises(SystemExit):
+        run(predict, "input=in", "output=out", f"weights={weights}", "overwrite=true")
+    said = capsys.readouterr()
+    assert [line for line in said.out.splitlines() if line.startswith("out/")] == ["out/a.png", "out/c.png"]
+    assert said.err.splitlines()[-2:] == [
+        "not restored: out/b.png cannot be written (Is a directory)",
+        "error: 1 pictures were not restored, for the reasons above: b.png",
+    ]
+
+
+@pytest.mark.parametrize(("ensemble", "precision"), [(8, 32), (1, "bf16"), (8, "bf16")])
+def test_what_is_set_is_what_the_network_is_asked_for(run, weights, tmp_path, ensemble, precision):
+    picture(tmp_path / "a.png", (40, 30))
+    settings = [f"ensemble={ensemble}", f"precision={precision}", "tile=auto"]
+    run(predict, f"weights={weights}", "input=a.png", "output=b.png", *settings)
+    lr = load_picture(tmp_path / "a.png").rgb[None]
+    expected = run_network(load_model(weights), lr, ensemble, precision).sr[0]
+    np.testing.assert_array_equal(np.asarray(Image.open("b.png")), to_uint8(expected))
+
+
+def test_tile_auto_is_refused_where_nothing_fits_and_has_a_size_where_nothing_is_told(
+    run, refused, weights, tmp_path, monkeypatch, capsys
+):
+    picture(tmp_path / "a.png")
+    typed = [f"weights={weights}", "input=a.png", "output=b.png", "tile=auto"]
+    monkeypatch.setattr(predict, "free_memory", lambda device: 1_000_000)
+    assert "tile=auto: 1 MB are free, and a tile of twice overlap=32 wants" in refused(*typed)
+    assert not (tmp_path / "b.png").exists()
+    monkeypatch.setattr(predict, "free_memory", lambda device: None)
+    run(predict, *typed)
+    assert "tile=auto: 256, as this system does not tell" in capsys.readouterr().err
+    assert (tmp_path / "b.png").exists()
+
+
+# --- videos
+
+
+@pytest.fixture
+def clip(tmp_path):
+    """Six frames, 32 x 24."""
+    av = pytest.importorskip("av", reason="needs the extra [video]")
+    with av.open("clip.mp4", "w", options={"movflags": "faststart"}) as out:
+        stream = out.add_stream("libx264", rate=25, options={"crf": "1", "bf": "0"})
+        stream.width, stream.height, stream.pix_fmt = 32, 24, "yuv420p"
+        for number in range(6):
+            frame = np.random.default_rng(number).integers(0, 256, (3, 4, 3), dtype=np.uint8).repeat(8, 0).repeat(8, 1)
+            out.mux(stream.encode(av.VideoFrame.from_ndarray(frame, format="rgb24")))
+        out.mux(stream.encode(None))
+    return tmp_path / "clip.mp4"
+
+
+def frames(path):
+    import av
+
+    with av.open(str(path)) as container:
+        return [frame.to_ndarray(format="rgb24") for frame in container.decode(video=0)]
+
+
+def test_a_video_is_what_the_network_makes_of_its_frames_and_is_not_replaced_without_leave(
+    run, refused, weights, clip, capsys
+):
+    typed = [f"weights={weights}", "input=clip.mp4", "output=restored.mp4", "kernels=true"]
+    run(predict, *typed)
+    assert capsys.readouterr().out.splitlines()[-2:] == ["restored.mp4", "restored_kernels.mp4"]
+    network = load_model(weights)
+    for before, after in zip(frames(clip), frames("restored.mp4"), strict=True):
+        lr = torch.from_numpy(before).permute(2, 0, 1)[None] / 255
+        expected = to_uint8(run_network(network, lr).sr[0]).astype(int)
+        assert np.abs(expected - after).mean() < 6  # of coding, which halves the colours
+    assert [frame.shape for frame in frames("restored_kernels.mp4")] == 6 * [(24, 32, 3)]
+    assert "restored.mp4 exists; choose another output" in refused(*typed)
+    run(predict, *typed, "overwrite=true")
+
+
+def test_a_damaged_video_is_restored_up_to_the_damage_and_said_so(run, weights, clip, capsys):
+    data = clip.read_bytes()
+    clip.write_bytes(data[: len(data) * 3 // 4])
+    with pytest.raises(SystemExit) as ended:
+        run(predict, f"weights={weights}", "input=clip.mp4", "output=restored.mp4")
+    said = capsys.readouterr()
+    assert ended.value.code == 1
+    assert "restored.mp4" in said.out.splitlines()
+    done = len(frames("restored.mp4"))
+    last = said.err.splitlines()[-1]
+    assert 1 < done < 6
+    assert last.startswith(f"error: clip.mp4 is damaged after frame {done}: ")
+    assert last.endswith("; restored.mp4 ends there")
+
+
+@pytest.mark.parametrize(
+    ("typed", "words"),
+    [
+        (["output=restored.png"], "restored.png has no video format of ours; name a file ending in .mp4 .mov .mkv"),
+        (["output=./clip.mp4", "overwrite=true"], "clip.mp4 would replace the input clip.mp4"),
+        (["output=frames.mp4", "input=gone.mp4"], "gone.mp4 is missing; name a video"),
+    ],
+)
+def test_what_is_refused_of_a_video_leaves_nothing_behind(refused, weights, clip, typed, words):
+    before = contents(clip.parent)
+    assert words in refused(f"weights={weights}", "input=clip.mp4", *typed)
+    assert contents(clip.parent) == before and not list(clip.parent.glob("*.segments"))
+
+
+def test_without_the_extra_a_video_says_what_to_install(refused, weights, clip, monkeypatch):
+    class Without:
+        def find_spec(self, name, path=None, target=None):
+            if name == "av":
+                raise ModuleNotFoundError("No module named 'av'")
+
+    ours = ("arcsr_lightning.videos", "arcsr_lightning.data.video")
+    for name in [name for name in sys.modules if name.split(".")[0] == "av" or name in ours]:
+        monkeypatch.delitem(sys.modules, name)
+    monkeypatch.setattr(sys, "meta_path", [Without(), *sys.meta_path])
+    assert refused(f"weights={weights}", "input=clip.mp4", "output=restored.mp4") == (
+        'error: a video needs more packages; pip install "arcsr-lightning[video]"'
+    )

@@ -1,45 +1,62 @@
-"""``arcsr-predict``: restore a picture, or a folder of them."""
+"""``arcsr-predict``: restore a picture, a folder of them, or a video."""
 
+import hashlib
 import logging
 import os
+from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple, TypeVar
 
 import torch
 from omegaconf import DictConfig
 from rich.progress import Progress
-from torch import nn
+from torch import Tensor, nn
 
 from arcsr_lightning import launch
-from arcsr_lightning.data.images import check_format, image_files, load_picture, replace_pixels, save_picture
+from arcsr_lightning.data.images import (
+    Picture,
+    check_format,
+    image_files,
+    load_picture,
+    replace_pixels,
+    save_picture,
+)
 from arcsr_lightning.errors import InputError
 from arcsr_lightning.figures.kernels import kernel_field_picture
 from arcsr_lightning.figures.style import save_figure
-from arcsr_lightning.inference import restore
+from arcsr_lightning.inference import ahead, behind, free_memory, largest_tile, restore
+from arcsr_lightning.networks.restoration import Restoration
 from arcsr_lightning.runs.weights import find_weights, load_model
 
 log = logging.getLogger(__name__)
 
 SMALL = 32  # LR pixels a side; every network takes them
+UNTOLD = 256  # LR pixels a side of tile=auto where the system does not tell how much memory is free
+VIDEOS = (".mp4", ".mov", ".mkv", ".m4v", ".webm", ".avi", ".mts", ".m2ts", ".ts", ".mpg", ".mpeg", ".3gp", ".wmv")
 
-
-Job = tuple[Path, Path]  # a picture and what it becomes
+T = TypeVar("T")
+U = TypeVar("U")
+Job = tuple[Path, Path]  # a picture or video and what it becomes
+Restore = Callable[..., Restoration]  # (1, 3, H, W) to what it is restored as; ``on_tile`` as in ``restore``
 
 
 class Restored(NamedTuple):
-    """The files that were written, and why for each picture that was not restored."""
+    """The files that were written, and what was not restored, if anything."""
 
     written: list[Path]
-    failures: dict[Path, str]
+    complaint: str = ""
 
 
 def predict(cfg: DictConfig) -> list[Path]:
     """Restore ``cfg.input`` into ``cfg.output`` as conf/predict.yaml says; returns the files written.
 
-    A picture keeps its mode: grey stays grey, transparency is enlarged along, 16 bits stay 16.
+    A picture keeps its mode: grey stays grey, transparency is enlarged along, 16 bits stay 16. A video keeps its
+    times, colours, rotation and sound.
 
     Raises:
-        InputError: a file or setting is at fault. The other pictures of a folder are restored all the same.
+        InputError: a file or setting is at fault. The other pictures of a folder are restored all the same, and the
+            frames of a video before the damage.
     """
     restored = restore_all(cfg)
     check_complete(restored)
@@ -50,40 +67,35 @@ def restore_all(cfg: DictConfig) -> Restored:
     """What :func:`predict` does, going on after a picture that cannot be restored.
 
     Raises:
-        InputError: a setting is at fault, or the only picture.
+        InputError: a setting is at fault, or the only input.
     """
     jobs = targets_of(Path(cfg.input), Path(cfg.output), cfg.kernels, cfg.overwrite)
-    network = load_model(find_weights(cfg.weights, cfg.paths.log_dir)).to(pick_device(cfg.device))
+    device = pick_device(cfg.device)
+    weights = find_weights(cfg.weights, cfg.paths.log_dir)
+    network = load_model(weights).to(device)
     if cfg.kernels and not estimates_kernels(network):
         raise InputError("kernels=true: this network estimates no kernels; leave it out")
-    written: list[Path] = []
-    failures: dict[Path, str] = {}
-    with Progress() as progress:
-        whole = progress.add_task("pictures", total=len(jobs))
-        for source, target in jobs:
-            try:
-                files = restore_file(network, source, target, cfg, progress)
-            except InputError as error:
-                if len(jobs) == 1:
-                    raise
-                failures[source] = str(error)
-                log.warning("not restored: %s", error)
-            else:
-                log.debug("%s: restored as %s", source, ", ".join(map(str, files)))
-                written += files
-            progress.advance(whole)
-    return Restored(written, failures)
+    tile = automatic_tile(network, device, cfg) if cfg.tile == "auto" else cfg.tile
+    settings = {"overlap": cfg.overlap, "ensemble": cfg.ensemble, "precision": cfg.precision}
+    restoration = partial(restore, network, tile=tile, keep_kernel=cfg.kernels, **settings)
+    if is_video(jobs[0][0]):
+        job = {"weights": hashlib.sha256(weights.read_bytes()).hexdigest(), "tile": cfg.tile, **settings}
+        return restore_clip(*jobs[0], restoration, network.scale, job, cfg.kernels, cfg.overwrite)
+    return restore_pictures(jobs, restoration, network.scale)
 
 
 def check_complete(restored: Restored) -> None:
-    """Raise InputError, which lists them, where pictures were not restored."""
-    if restored.failures:
-        names = ", ".join(path.name for path in restored.failures)
-        raise InputError(f"{len(restored.failures)} pictures were not restored, for the reasons above: {names}")
+    """Raise InputError, which says what, where something was not restored."""
+    if restored.complaint:
+        raise InputError(restored.complaint)
+
+
+def is_video(path: Path) -> bool:
+    return path.suffix.lower() in VIDEOS
 
 
 def targets_of(source: Path, target: Path, kernels: bool, overwrite: bool) -> list[Job]:
-    """(input, output) of every picture; all of it is checked before the first one is restored.
+    """(input, output) of every picture, or of the video; all of it is checked before the first one is restored.
 
     Raises:
         InputError: nothing to restore, a file that would be overwritten without leave, or one that two pictures would
@@ -111,8 +123,8 @@ def targets_of(source: Path, target: Path, kernels: bool, overwrite: bool) -> li
 
 
 def kernel_file(result: Path) -> Path:
-    """Where the picture of a restored picture's kernels goes."""
-    return result.with_name(f"{result.stem}_kernels.png")
+    """Where the picture, or video, of the kernels of a restored one goes."""
+    return result.with_name(f"{result.stem}_kernels{result.suffix if is_video(result) else '.png'}")
 
 
 @torch.inference_mode()
@@ -122,34 +134,130 @@ def estimates_kernels(network: nn.Module) -> bool:
     return network(torch.zeros(1, 3, SMALL, SMALL, device=device)).kernel is not None
 
 
-def restore_file(network: nn.Module, source: Path, target: Path, cfg: DictConfig, progress: Progress) -> list[Path]:
-    """Restore one picture; returns the files written.
+def automatic_tile(network: nn.Module, device: torch.device, cfg: DictConfig) -> int:
+    """The side of a tile in LR pixels that suits the memory that is free.
 
     Raises:
-        InputError: it cannot be read or written, or what the network makes of it is not finite.
+        InputError: that is too little for any.
     """
+    free = free_memory(device)
+    if free is None:
+        tile = max(UNTOLD, 2 * cfg.overlap)
+        log.info("tile=auto: %d, as this system does not tell how much memory is free", tile)
+        return tile
+    tile = largest_tile(network, device, free, cfg.overlap, cfg.ensemble, cfg.precision)
+    log.info("tile=auto: %d", tile)
+    return tile
+
+
+def restore_pictures(jobs: list[Job], restoration: Restore, scale: int) -> Restored:
+    """Restore pictures in their order; the next one is read, and the last one written, while the network works.
+
+    Raises:
+        InputError: the only picture cannot be restored.
+    """
+    written: list[Path] = []
+    failures: list[Path] = []
+    loaded = ahead(unless_failed(partial(load, target=target, scale=scale), source) for source, target in jobs)
+    with Progress() as progress:
+        whole = progress.add_task("pictures", total=len(jobs))
+
+        def saves() -> Iterator[Callable[[], list[Path] | InputError]]:
+            for (source, target), picture in zip(jobs, loaded, strict=True):
+                work = partial(restore_picture, source, restoration=restoration, progress=progress)
+                yield partial(unless_failed, partial(save, source, target), unless_failed(work, picture))
+
+        for (source, _), files in zip(jobs, behind(saves()), strict=True):
+            if not isinstance(files, InputError):
+                log.debug("%s: restored as %s", source, ", ".join(map(str, files)))
+                written += files
+            elif len(jobs) == 1:
+                raise files
+            else:
+                log.warning("not restored: %s", files)
+                failures.append(source)
+            progress.advance(whole)
+    if not failures:
+        return Restored(written)
+    names = ", ".join(path.name for path in failures)
+    return Restored(written, f"{len(failures)} pictures were not restored, for the reasons above: {names}")
+
+
+def unless_failed(step: Callable[[T], U], before: T | InputError) -> U | InputError:
+    """What a step makes of what was before it; or the error that this is, or that the step raises."""
+    if isinstance(before, InputError):
+        return before
+    try:
+        return step(before)
+    except InputError as error:
+        return error
+
+
+def load(source: Path, target: Path, scale: int) -> Picture:
+    """Read a picture which the target can hold once it is restored."""
     picture = load_picture(source)
-    check_format(target, picture, network.scale)
+    check_format(target, picture, scale)
+    return picture
+
+
+def restore_picture(
+    source: Path, picture: Picture, restoration: Restore, progress: Progress
+) -> tuple[Picture, Tensor | None]:
+    """A picture restored, and its kernels (ks*ks, H, W) where they were asked for."""
     tiles = progress.add_task(source.name, total=None)
     try:
-        sr, kernel = restore(
-            network,
-            picture.rgb[None],
-            cfg.tile,
-            cfg.overlap,
-            keep_kernel=cfg.kernels,
-            on_tile=lambda done, total: progress.update(tiles, completed=done, total=total),
+        sr, kernel = finite(
+            restoration(
+                picture.rgb[None], on_tile=lambda done, total: progress.update(tiles, completed=done, total=total)
+            ),
+            source,
         )
     finally:
         progress.remove_task(tiles)
-    if not (torch.isfinite(sr).all() and (kernel is None or torch.isfinite(kernel).all())):
-        raise InputError(f"{source}: what the network makes of it is not finite; use other weights")
-    restored = replace_pixels(picture, sr[0].clamp(0, 1))
-    save_picture(target, restored)
+    return replace_pixels(picture, sr[0].clamp(0, 1)), None if kernel is None else kernel[0]
+
+
+def finite(restored: Restoration, source: Path) -> Restoration:
+    """Raises InputError where what the network makes of a source is not finite."""
+    if all(part is None or torch.isfinite(part).all() for part in restored):
+        return restored
+    raise InputError(f"{source}: what the network makes of it is not finite; use other weights")
+
+
+def save(source: Path, target: Path, restored: tuple[Picture, Tensor | None]) -> list[Path]:
+    """Write a restored picture and that of its kernels; returns the files."""
+    picture, kernel = restored
+    save_picture(target, picture)
     if kernel is None:
         return [target]
-    save_figure(kernel_field_picture(kernel[0], restored.rgb, source.name), kernel_file(target))
+    save_figure(kernel_field_picture(kernel, picture.rgb, source.name), kernel_file(target))
     return [target, kernel_file(target)]
+
+
+def restore_clip(
+    source: Path, target: Path, restoration: Restore, scale: int, job: dict[str, Any], kernels: bool, overwrite: bool
+) -> Restored:
+    """Restore a video, its frames up to the damage where it has one.
+
+    Raises:
+        InputError: it cannot be opened, or the target not be written.
+    """
+    from arcsr_lightning.videos import restore_video  # needs the extra [video]
+
+    with Progress() as progress:
+        frames = progress.add_task("frames", total=None)
+        damage = restore_video(
+            source,
+            target,
+            kernel_file(target) if kernels else None,
+            lambda lr: finite(restoration(lr), source),
+            scale,
+            job,
+            overwrite,
+            lambda done, stated: progress.update(frames, completed=done, total=max(done, stated)),
+        )
+    written = [target, kernel_file(target)] if kernels else [target]
+    return Restored(written, f"{damage}; {target} ends there" if damage else "")
 
 
 def pick_device(name: str) -> torch.device:

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from arcsr_lightning.degradation import SYMMETRIES, apply_kernel_field, turn, turn_field
+from arcsr_lightning.degradation import SYMMETRIES, apply_kernel_field, inverse, turn, turn_field
 
 
 def test_there_are_eight_and_all_are_different():
@@ -32,3 +32,10 @@ def test_blurring_the_turned_image_with_the_turned_field_turns_the_blurred_image
 def test_a_field_alone_is_turned_as_in_a_batch(symmetry):
     field = torch.rand(2, 9, 4, 5)
     assert torch.equal(turn_field(field, symmetry)[0], turn_field(field[0], symmetry))
+
+
+@pytest.mark.parametrize("symmetry", SYMMETRIES, ids=str)
+def test_a_symmetry_and_its_inverse_leave_image_and_field_as_they_were(symmetry):
+    image, field = torch.rand(3, 4, 6), torch.rand(9, 4, 6)
+    assert torch.equal(turn(turn(image, symmetry), inverse(symmetry)), image)
+    assert torch.equal(turn_field(turn_field(field, symmetry), inverse(symmetry)), field)

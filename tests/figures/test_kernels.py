@@ -2,7 +2,13 @@ import numpy as np
 import pytest
 import torch
 
-from arcsr_lightning.figures.kernels import grid_pixels, kernel_field_picture, kernel_grid_picture, kernel_moments
+from arcsr_lightning.figures.kernels import (
+    grid_pixels,
+    kernel_colours,
+    kernel_field_picture,
+    kernel_grid_picture,
+    kernel_moments,
+)
 
 
 def test_the_kernel_grid_shows_the_kernel_of_each_pixel_in_its_place_and_upright():
@@ -82,3 +88,15 @@ def test_a_field_and_the_true_one_are_drawn_on_one_scale():
         np.testing.assert_array_equal(shown[f"{name} kernels"].get_array(), kernel_grid_picture(field, 4, 6))
         np.testing.assert_allclose(shown[f"{name} extent"].get_array(), np.full((12, 18), extent), atol=1e-6)
         assert shown[f"{name} extent"].get_clim() == pytest.approx((0, 2**0.5))
+
+
+def test_colours_of_a_field_are_hue_by_direction_and_brightness_by_extent():
+    side = 7
+    across, down, short, disc, point = (torch.zeros(side, side) for _ in range(5))
+    across[3], down[:, 3], short[3, 2:5], disc[:], point[3, 3] = 1, 1, 1, 1, 1
+    field = torch.stack([kernel.flatten() for kernel in (across, down, short, disc, point)], dim=-1)[:, None]
+    (colours,) = kernel_colours(field).tolist()
+    assert colours[0] == [255, 0, 0] and colours[4] == [0, 0, 0]
+    assert colours[1][0] == 0 and max(colours[1]) == 255  # 90 degrees: opposite on the circle of hues
+    assert colours[2] == [pytest.approx(255 * (8 / 48) ** 0.5, abs=1), 0, 0]  # a line of 3 among those of 7
+    assert len(set(colours[3])) == 1

@@ -83,7 +83,9 @@ def test_a_kind_takes_any_value_or_refuses_it(value):
     [
         ("predict", "overwrite=no", "true or false"),
         ("predict", "kernels=abc", "true or false"),
-        ("predict", "tile=1", "a whole number of 2 or more, or null"),
+        ("predict", "tile=1", "a whole number of 2 or more, or auto, or null"),
+        ("predict", "ensemble=4", "1 or 8"),
+        ("predict", "precision=16", "32 or bf16"),
         ("predict", "overlap=0", "a whole number of 1 or more"),
         ("predict", "input=5", "a path (quoted where it looks like a number)"),
         ("predict", "input=null", "a path"),

@@ -217,6 +217,11 @@ def to_uint8(rgb: Tensor) -> np.ndarray:
     return _quantize(rgb, 255)
 
 
+def to_uint16(rgb: Tensor) -> np.ndarray:
+    """An image (3, H, W) -> RGB uint16 array (H, W, 3), clamped to [0, 1] and rounded."""
+    return _quantize(rgb, 65535)
+
+
 def _quantize(planes: Tensor, largest: int) -> np.ndarray:
     levels = planes.detach().float().clamp(0, 1).mul(largest).round().permute(1, 2, 0)  # (H, W, C)
     return np.ascontiguousarray(levels.cpu().numpy().astype(np.uint8 if largest == 255 else np.uint16))

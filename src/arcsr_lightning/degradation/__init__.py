@@ -26,7 +26,7 @@ from arcsr_lightning.degradation.measure import (
 from arcsr_lightning.degradation.noise import add_noise, round_to_8bit
 from arcsr_lightning.degradation.pipeline import Degradation, Degraded, Drawn
 from arcsr_lightning.degradation.resize import downsample, upsample
-from arcsr_lightning.degradation.symmetries import SYMMETRIES, Symmetry, turn, turn_field
+from arcsr_lightning.degradation.symmetries import SYMMETRIES, Symmetry, inverse, turn, turn_field
 
 __all__ = [
     "FIT",
@@ -53,6 +53,7 @@ __all__ = [
     "downsample",
     "gaussian_kernel",
     "hr_taps_field",
+    "inverse",
     "lr_field",
     "measure_cells",
     "measure_kernels",

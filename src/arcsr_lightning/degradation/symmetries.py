@@ -16,6 +16,11 @@ class Symmetry(NamedTuple):
 SYMMETRIES = tuple(Symmetry(mirrored, turns) for mirrored in (False, True) for turns in range(4))
 
 
+def inverse(symmetry: Symmetry) -> Symmetry:
+    """The symmetry that undoes another: a mirrored turn is its own."""
+    return symmetry if symmetry.mirrored else Symmetry(False, -symmetry.quarter_turns % 4)
+
+
 def turn(x: Tensor, symmetry: Symmetry) -> Tensor:
     """Turn images (..., H, W); after an odd number of quarter turns they are (..., W, H)."""
     return (x.flip(-1) if symmetry.mirrored else x).rot90(symmetry.quarter_turns, (-2, -1))

@@ -71,6 +71,25 @@ def kernel_moments(kernel: Tensor, floor: float = 0.1) -> tuple[Tensor, Tensor, 
     return total.sqrt(), angle, difference / total.clamp(min=1e-12)
 
 
+def kernel_colours(kernel: Tensor) -> np.ndarray:
+    """Colour every pixel by its kernel, on one scale whatever the field, so that the frames of a video compare.
+
+    Black is no blur, full brightness that of a line across the whole kernel; the hue is the blur's direction, as in
+    ``kernel_field_picture``, and white a blur that has none.
+
+    Args:
+        kernel: (ks*ks, H, W), taps row-major.
+
+    Returns:
+        RGB, uint8, (H, W, 3).
+    """
+    extent, angle, directedness = kernel_moments(kernel)
+    longest = max(1.0, (kernel.shape[0] - 1) / 12) ** 0.5  # root mean square radius of ks points in a line
+    hue = torch.from_numpy(matplotlib.colormaps["hsv"](angle.cpu().numpy() / 180)[..., :3]).to(extent)
+    colour = 1 + directedness.clamp(0, 1)[..., None] * (hue - 1)  # (H, W, 3)
+    return (255 * colour * (extent / longest).clamp(0, 1)[..., None]).round().byte().cpu().numpy()
+
+
 def kernel_field_picture(kernel: Tensor, image: Tensor, caption: str = "", truth: Tensor | None = None) -> Figure:
     """Draw an image beside its kernel field: kernels on a grid, blur extent, blur direction.
 

@@ -302,8 +302,10 @@ PREDICTION = {
     "weights": optional(PATH),
     "kernels": SWITCH,
     "overwrite": SWITCH,
-    "tile": optional(whole(2)),
+    "tile": optional(either(whole(2), choice("auto"))),
     "overlap": SIZE,
+    "ensemble": choice(1, 8),
+    "precision": choice(32, "bf16"),
     "device": choice("auto", "cpu", "cuda"),
 }
 PREPARATION = {
@@ -334,7 +336,7 @@ def check_settings(command: str, cfg: DictConfig) -> None:
             kind = kind_of(command, name)
             if is_written == written and kind is not None and not kind.fits(value):
                 raise InputError(f"{name}={shown(value)}: must be {kind.words}")
-    if command == "predict" and cfg.tile is not None and cfg.overlap > cfg.tile // 2:
+    if command == "predict" and isinstance(cfg.tile, int) and cfg.overlap > cfg.tile // 2:
         raise InputError(f"overlap={cfg.overlap}: must be at most half of tile={cfg.tile}; set overlap={cfg.tile // 2}")
     if command == "train" and lacks_kernels(cfg):
         raise InputError("model.estimator=null: this restorer needs kernels; model/restorer=plain does without")

@@ -1,4 +1,4 @@
-"""Running a network on images of any size in bounded memory."""
+"""Restoring images of any size in tiles, in bounded memory."""
 
 from collections.abc import Callable
 from itertools import product
@@ -7,6 +7,7 @@ from math import ceil
 import torch
 from torch import Tensor, nn
 
+from arcsr_lightning.inference.passes import Ensemble, Precision, run_network
 from arcsr_lightning.networks.restoration import Restoration
 
 
@@ -18,6 +19,8 @@ def restore(
     overlap: int = 16,
     keep_kernel: bool = True,
     on_tile: Callable[[int, int], None] | None = None,
+    ensemble: Ensemble = 1,
+    precision: Precision = 32,
 ) -> Restoration:
     """``network(lr)``, in overlapping tiles where ``lr`` (B, C, H, W) is larger than one.
 
@@ -29,7 +32,8 @@ def restore(
     Returns float32 on the CPU: ``sr`` (B, 3, s*H, s*W) with s = ``network.scale``, and ``kernel`` (B, ks*ks, H, W),
     blended alike (kernels that sum to one still do), or None where the network has none or ``keep_kernel`` is False:
     the kernels of a large image take many times the memory of the image. ``on_tile`` is called with (tiles done, all
-    tiles) after each. ValueError for an ``overlap`` outside 1 ... tile // 2.
+    tiles) after each. ``ensemble`` and ``precision`` are those of :func:`run_network`, which every tile is given to.
+    ValueError for an ``overlap`` outside 1 ... tile // 2.
     """
     if tile is not None and not 1 <= overlap <= tile // 2:
         raise ValueError(f"overlap must be between 1 and half the tile ({tile} // 2 = {tile // 2}), got {overlap}")
@@ -42,14 +46,15 @@ def restore(
         across = tile_weights(columns, column, scale, overlap)
         if canvas is None:
             canvas = torch.zeros(*part.shape[:2], lr.shape[-2] * scale, lr.shape[-1] * scale)
-        canvas[..., top * scale : bottom * scale, left * scale : right * scale] += part.float().cpu() * (down * across)
+        canvas[..., top * scale : bottom * scale, left * scale : right * scale] += part.cpu() * (down * across)
         return canvas
 
     sr = kernel = None
     for number, (row, column) in enumerate(product(range(len(rows)), range(len(columns))), start=1):
-        part = network(lr[..., slice(*rows[row]), slice(*columns[column])].to(device))
+        piece = lr[..., slice(*rows[row]), slice(*columns[column])].to(device)
+        part = run_network(network, piece, ensemble, precision, keep_kernel)
         sr = add(sr, part.sr, row, column, network.scale)
-        if keep_kernel and part.kernel is not None:
+        if part.kernel is not None:
             kernel = add(kernel, part.kernel, row, column, 1)
         if on_tile is not None:
             on_tile(number, len(rows) * len(columns))

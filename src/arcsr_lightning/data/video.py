@@ -1,0 +1,346 @@
+"""Video files, through PyAV: the frames of one in their order, segments of another, and segments joined with sound.
+
+Times are counted in the ticks of the source, which a restored video keeps.
+"""
+
+import heapq
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager, suppress
+from fractions import Fraction
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from types import TracebackType
+from typing import NamedTuple, Self
+
+import av
+import numpy as np
+from av.container import InputContainer
+from av.packet import Packet
+from av.stream import Stream
+from av.video.frame import VideoFrame
+from torch import Tensor
+
+from arcsr_lightning.data.images import to_tensor
+from arcsr_lightning.errors import InputError, first_line
+from arcsr_lightning.files import write_aside
+
+WRITTEN = (".mp4", ".mov", ".mkv")  # formats, which hold H.264
+LARGEST = 16384  # pixels a side, of the encoder
+SEGMENT = 24  # frames: the most that a kill costs
+# As good as lossless to the eye. Without B-frames, frames are stored in the order in which they are shown, so that
+# segments can be joined packet by packet; a short lookahead takes little memory.
+ENCODER = {"crf": "14", "preset": "medium", "bf": "0", "rc-lookahead": "8"}
+MATRICES = (1, 4, 5, 6, 7, 9)  # from RGB to YUV: those that are known how to compute
+BT601, BT709 = 6, 1
+HD = 720  # lines, from which on BT.709 is meant where a file does not say
+UNSPECIFIED, LIMITED_RANGE, FULL_RANGE = 2, 1, 2
+LATE = 0.5  # seconds: a file that ends so much before the time that it states has been cut
+ITS_OWN = ("major_brand", "minor_version", "compatible_brands", "encoder")  # what a file says of itself only
+
+
+class Look(NamedTuple):
+    """How a video is to be shown; colours by their numbers in ITU-T H.273."""
+
+    height: int
+    width: int
+    frames: int  # as many as it states, or 0
+    rate: Fraction  # frames a second, on average
+    tick: Fraction  # seconds
+    aspect: Fraction  # width of a pixel over its height
+    rotation: int  # degrees counter-clockwise
+    deep: bool  # more than 8 bits
+    matrix: int
+    primaries: int
+    transfer: int
+    color_range: int
+
+
+class Frame(NamedTuple):
+    """A picture, (3, H, W), RGB in [0, 1]; the tick at which it is shown, and for how many."""
+
+    rgb: Tensor
+    time: int
+    duration: int
+
+
+class DamagedError(InputError):
+    """A video cannot be read to its end."""
+
+
+@contextmanager
+def opened(path: Path) -> Iterator[InputContainer]:
+    """A video file to read.
+
+    Raises:
+        InputError: it is missing, or no video.
+    """
+    if not path.is_file():
+        raise InputError(f"{path} is {'no file' if path.exists() else 'missing'}; name a video")
+    try:
+        container = av.open(str(path))
+    except (av.FFmpegError, OSError):
+        raise InputError(f"{path} is truncated, damaged or not a video; replace it") from None
+    with container:
+        if not container.streams.video:
+            raise InputError(f"{path} holds no video; name a file that does")
+        yield container
+
+
+def look_of(path: Path) -> Look:
+    """How a video is to be shown, by its header and its first frame.
+
+    Raises:
+        InputError: it cannot be opened, or not even that frame be decoded.
+    """
+    with opened(path) as container:
+        stream = container.streams.video[0]
+        stated = len(stream.index_entries) or stream.frames
+        first = next(decoded(container, path), None)
+        if first is None:
+            raise InputError(f"{path} has no frame that can be decoded; replace it")
+        return Look(
+            height=first.height,
+            width=first.width,
+            frames=stated,
+            rate=stream.average_rate or Fraction(25),
+            tick=stream.time_base,
+            aspect=stream.sample_aspect_ratio or Fraction(1),
+            rotation=first.rotation,
+            deep=max(component.bits for component in first.format.components) > 8,
+            matrix=matrix_of(first),
+            primaries=int(first.color_primaries),
+            transfer=int(first.color_trc),
+            color_range=FULL_RANGE if first.color_range == FULL_RANGE else LIMITED_RANGE,
+        )
+
+
+def matrix_of(frame: VideoFrame) -> int:
+    """The matrix that a frame names, or the one that players take where it names none."""
+    if frame.colorspace in MATRICES:
+        return int(frame.colorspace)
+    return BT709 if frame.height >= HD else BT601
+
+
+def frames_of(path: Path, look: Look, start: int = 0) -> Iterator[Frame]:
+    """Yield the frames of a video from number ``start`` on; those before are decoded and dropped.
+
+    Raises:
+        InputError: it cannot be opened.
+        DamagedError: in the place of the first frame that is damaged or missing.
+    """
+    ticks = max(1, round(1 / (look.rate * look.tick)))  # of a frame that does not say
+    now = -1
+    with opened(path) as container:
+        for number, frame in enumerate(decoded(container, path)):
+            if (frame.height, frame.width) != (look.height, look.width):
+                raise damaged(path, number, "its pictures are of another size from there on")
+            time = frame.pts if frame.pts is not None else now + ticks if number else 0
+            now = max(time, now + 1) if number else time  # no two at once
+            if number >= start:
+                yield Frame(picture_of(frame, look), now, frame.duration or ticks)
+
+
+def picture_of(frame: VideoFrame, look: Look) -> Tensor:
+    """The pixels of a frame, (3, H, W), RGB in [0, 1]."""
+    frame.colorspace = look.matrix
+    return to_tensor(frame.to_ndarray(format="rgb48le" if look.deep else "rgb24"))
+
+
+def decoded(container: InputContainer, path: Path) -> Iterator[VideoFrame]:
+    """Yield the frames of an opened video; DamagedError in the place of the first that is damaged or missing.
+
+    What cannot be decoded before the first frame is passed over: recordings may begin between two whole pictures.
+    """
+    stream = container.streams.video[0]
+    stated = len(stream.index_entries)
+    number = packets = 0
+    end = Fraction(0)
+    try:
+        for packet in container.demux():
+            if packet.pts is not None:
+                end = max(end, (packet.pts + (packet.duration or 0)) * packet.time_base)
+            if packet.stream.index == stream.index:
+                packets += packet.size > 0
+                # The last packet is empty. What the decoder still has then may come after frames that are missing.
+                if not packet.size and (packets < stated or end + Fraction(LATE) < end_stated(container)):
+                    raise damaged(path, number, "it ends there, before the time that it states")
+                for frame in frames_in(packet, begun=number > 0):
+                    yield frame
+                    number += 1
+    except av.FFmpegError as error:
+        raise damaged(path, number, error.strerror or first_line(error)) from None
+
+
+def frames_in(packet: Packet, begun: bool) -> list[VideoFrame]:
+    """The frames that a packet brings; av.FFmpegError where it is damaged, none before the first frame."""
+    try:
+        frames = packet.decode()
+    except av.FFmpegError:
+        if begun:
+            raise
+        return []
+    if begun and (packet.is_corrupt or any(frame.is_corrupt for frame in frames)):
+        raise av.InvalidDataError(0, "data are missing")
+    return frames
+
+
+def end_stated(container: InputContainer) -> Fraction:
+    """When a file says that it ends, in seconds; 0 where it does not."""
+    return (
+        Fraction((container.start_time or 0) + container.duration, av.time_base) if container.duration else Fraction(0)
+    )
+
+
+def damaged(path: Path, number: int, why: str) -> DamagedError:
+    return DamagedError(f"{path} is damaged after frame {number}: {why}")
+
+
+def check_target(target: Path, source: Path, look: Look, scale: int) -> None:
+    """Check that a file of that name can hold a video ``scale`` times as large, with the sound of the source.
+
+    Raises:
+        InputError: it cannot.
+    """
+    if target.suffix.lower() not in WRITTEN:
+        raise InputError(f"{target} has no video format of ours; name a file ending in {' '.join(WRITTEN)}")
+    height, width = scale * look.height, scale * look.width
+    if max(height, width) > LARGEST:
+        raise InputError(f"{target} would be {width}x{height}, and a video holds {LARGEST} a side; cut {source}")
+    with opened(source) as container, TemporaryDirectory() as folder:
+        for stream in container.streams.audio:
+            try:
+                with av.open(str(Path(folder, f"sound{target.suffix}")), "w") as trial:
+                    trial.add_stream_from_template(stream)
+                    trial.start_encoding()
+            except (av.FFmpegError, ValueError):
+                codec = stream.codec_context.name
+                raise InputError(f"{target} cannot hold the sound of {source} ({codec}); name a .mkv file") from None
+
+
+class Segments:
+    """A video that is being written, in segments of ``SEGMENT`` frames, each of which is there whole or not at all.
+
+    As a context manager, it ends the last segment with the block, unless an error ends it.
+
+    Args:
+        folder: of the segments, made if missing.
+        look: of what is written, but for its size.
+    """
+
+    def __init__(self, folder: Path, look: Look) -> None:
+        self.folder, self.look = folder, look
+        self.current: tuple[ExitStack, Callable[[np.ndarray, Frame], None]] | None = None
+
+    @property
+    def paths(self) -> list[Path]:
+        """The segments that are there, in their order, up to the first that is missing."""
+        paths = sorted(self.folder.glob("[0-9]*.mp4"))
+        return [path for number, path in enumerate(paths) if path == self.path(number)]
+
+    def path(self, number: int) -> Path:
+        return self.folder / f"{number:06}.mp4"
+
+    def add(self, number: int, pixels: np.ndarray, frame: Frame) -> None:
+        """Write ``pixels`` (H, W, 3), RGB uint8 or uint16, as frame ``number``, shown when ``frame`` was."""
+        if self.current is None:
+            stack = ExitStack()
+            aside = stack.enter_context(write_aside(self.path(number // SEGMENT)))
+            self.current = stack, stack.enter_context(encoder(aside, self.look, *pixels.shape[:2]))
+        self.current[1](pixels, frame)
+        if number % SEGMENT == SEGMENT - 1:
+            self.__exit__(None, None, None)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if self.current is not None:
+            stack, self.current = self.current[0], None
+            stack.__exit__(kind, error, trace)
+
+
+@contextmanager
+def encoder(path: Path, look: Look, height: int, width: int) -> Iterator[Callable[[np.ndarray, Frame], None]]:
+    """A function that adds pixels, shown when a frame was, to a new video file."""
+    planes = "444" if height % 2 or width % 2 else "420"  # halved colours want even sides
+    pixel_format = f"yuv{planes}p10le" if look.deep else f"yuv{planes}p"
+    with av.open(str(path), "w", options=timescale(path, look)) as container:
+        stream = container.add_stream("libx264", rate=look.rate, options=ENCODER)
+        stream.height, stream.width, stream.pix_fmt = height, width, pixel_format
+        context = stream.codec_context
+        context.time_base = stream.time_base = look.tick
+        context.sample_aspect_ratio = look.aspect
+        context.color_range, context.colorspace = look.color_range, look.matrix
+        context.color_primaries, context.color_trc = look.primaries, look.transfer
+
+        def encode(pixels: np.ndarray, frame: Frame) -> None:
+            rgb = VideoFrame.from_ndarray(pixels, format="rgb48le" if look.deep else "rgb24")
+            coded = rgb.reformat(format=pixel_format, dst_colorspace=look.matrix, dst_color_range=look.color_range)
+            coded.pts, coded.time_base, coded.duration = frame.time, look.tick, frame.duration
+            container.mux(stream.encode(coded))
+
+        yield encode
+        container.mux(stream.encode(None))
+
+
+def timescale(path: Path, look: Look) -> dict[str, str]:
+    """The option by which MP4 keeps the time of the first frame to the tick."""
+    return {} if path.suffix.lower() == ".mkv" else {"movie_timescale": str(look.tick.denominator)}
+
+
+def join(segments: Sequence[Path], target: Path, look: Look, source: Path | None = None, whole: bool = True) -> None:
+    """Write segments as one video, which appears whole or not at all.
+
+    Args:
+        segments: in their order, one or more.
+        target: the file to write.
+        look: of the video.
+        source: a file, whose sound and description are copied; None for none.
+        whole: copy all of its sound, not only as much as there are frames.
+    """
+    with ExitStack() as stack:
+        aside = stack.enter_context(write_aside(target))
+        first = stack.enter_context(av.open(str(segments[0])))
+        out = stack.enter_context(av.open(str(aside), "w", options=timescale(aside, look)))
+        video = out.add_stream_from_template(first.streams.video[0])
+        video.time_base = look.tick
+        if look.rotation:
+            video.set_display_rotation(look.rotation)
+        streams: list[Iterable[Packet]] = [packets_of_segments(segments, video)]
+        if source is not None:
+            other = stack.enter_context(opened(source))
+            out.metadata.update({key: text for key, text in other.metadata.items() if key not in ITS_OWN})
+            copies = {}
+            for stream in other.streams.audio:
+                copies[stream.index] = out.add_stream_from_template(stream)
+                copies[stream.index].metadata.update(stream.metadata)
+            if copies:
+                streams.append(packets_of_sound(other, copies, None if whole else end_of(segments[-1])))
+        for packet in heapq.merge(*streams, key=lambda packet: packet.dts * packet.time_base):
+            out.mux(packet)
+
+
+def end_of(segment: Path) -> Fraction:
+    """When the last frame of a segment is over, in seconds."""
+    with av.open(str(segment)) as container:
+        stream = container.streams.video[0]
+        return (stream.start_time + stream.duration) * stream.time_base
+
+
+def packets_of_segments(segments: Sequence[Path], video: Stream) -> Iterator[Packet]:
+    for path in segments:
+        with av.open(str(path)) as container:
+            for packet in container.demux(video=0):
+                if packet.dts is not None:  # the last is empty
+                    packet.stream = video
+                    yield packet
+
+
+def packets_of_sound(source: InputContainer, copies: dict[int, Stream], end: Fraction | None) -> Iterator[Packet]:
+    with suppress(av.FFmpegError):  # the frames before the damage have their sound
+        for packet in source.demux(source.streams.audio):
+            if packet.dts is not None and (end is None or packet.dts * packet.time_base < end):
+                packet.stream = copies[packet.stream.index]
+                yield packet

@@ -1,0 +1,46 @@
+"""What is asked of a network for one image or tile: one pass or eight, in float32 or bfloat16."""
+
+from typing import Literal
+
+import torch
+from torch import Tensor, nn
+
+from arcsr_lightning.degradation import SYMMETRIES, inverse, turn, turn_field
+from arcsr_lightning.networks.restoration import Restoration
+
+Ensemble = Literal[1, 8]
+Precision = Literal[32, "bf16"]
+
+
+@torch.inference_mode()
+def run_network(
+    network: nn.Module, lr: Tensor, ensemble: Ensemble = 1, precision: Precision = 32, keep_kernel: bool = True
+) -> Restoration:
+    """``network(lr)``, or the mean over the eight symmetries of the square of what it makes of the turned images.
+
+    Args:
+        network: whose results are averaged, each turned back, kernels as kernels.
+        lr: (B, 3, H, W), on the network's device.
+        ensemble: 1 pass, or 8.
+        precision: 32, or "bf16" for autocast to bfloat16.
+        keep_kernel: False leaves the kernels out.
+
+    Returns:
+        float32, on the same device.
+    """
+    symmetries = SYMMETRIES[:ensemble]  # the first leaves an image as it is
+    sr = kernel = None
+    for symmetry in symmetries:
+        with torch.autocast(lr.device.type, torch.bfloat16, enabled=precision == "bf16"):
+            part = network(turn(lr, symmetry).contiguous())
+        back = inverse(symmetry)
+        sr = add(sr, turn(part.sr, back), len(symmetries))
+        if keep_kernel and part.kernel is not None:
+            kernel = add(kernel, turn_field(part.kernel, back), len(symmetries))
+    return Restoration(sr, kernel)
+
+
+def add(mean: Tensor | None, part: Tensor, parts: int) -> Tensor:
+    """``mean`` and what one of ``parts`` adds to it, in float32."""
+    share = part.float() / parts
+    return share if mean is None else mean + share
