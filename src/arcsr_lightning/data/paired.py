@@ -204,6 +204,7 @@ class PairedEvaluation(Dataset[Sample]):
             "hr": to_tensor(cut_to_multiple(hr, self.scale, pair.hr)),
             "noise_level": self.noise_level,
             "name": pair.name,
+            "group": pair.sequence or pair.name,
             "number": number,
         }
 

@@ -239,6 +239,7 @@ class SyntheticEvaluation(Dataset[Sample]):
             "hr": hr,
             "noise_level": self.noise_level,
             "name": self.names[index] if self.draws == 1 else f"{self.names[index]}_{draw}",
+            "group": self.names[index],
             "number": number,
             **_truth(field, self.scale, self.kernel_size),
             **({} if jpeg_quality is None else {"jpeg_quality": jpeg_quality}),
