@@ -15,7 +15,7 @@ def batch(**more):
 
 
 def half_blurred() -> torch.Tensor:
-    """(2, 25, 12, 12): the upper half under a horizontal streak of 5 taps, whose variance is 2; the lower half sharp."""
+    """(2, 25, 12, 12): the upper half under a streak of 5 taps, whose variance is 2, the lower half sharp."""
     kernel = torch.zeros(2, 5, 5, 12, 12)
     kernel[:, 2, :, :6] = 0.2
     kernel[:, 2, 2, 6:] = 1

@@ -100,8 +100,8 @@ def reds_pairs(root: str | Path, split: str, scale: int = 4) -> list[Pair]:
 def folder_pairs(hr_folder: str | Path, lr_folder: str | Path) -> list[Pair]:
     """Two folders of images, whose names are equal but for the suffix and an ending ``x4`` of LR names, say.
 
-    Folders inside are looked into, and have to be equal too; images of one of them are taken for a sequence. The degraded images are at LR size, or all still at HR
-    size: the first pair tells.
+    Folders inside are looked into, and have to be equal too; the images of one are taken for a sequence. The degraded
+    images are at LR size, or all still at HR size: the first pair tells.
 
     Raises:
         InputError: a folder is missing or empty, an image has no partner, or two of a folder have one name.
@@ -113,9 +113,7 @@ def folder_pairs(hr_folder: str | Path, lr_folder: str | Path) -> list[Pair]:
         raise InputError(f"{path} has no partner {name}.* in {folder}; add it or remove the first")
     first = next(iter(hr))
     at_lr_size = read_image(hr[first]).shape != read_image(lr[first]).shape
-    return [
-        Pair(name.replace("/", "_"), hr[name], lr[name], at_lr_size, name.rpartition("/")[0]) for name in hr
-    ]
+    return [Pair(name.replace("/", "_"), hr[name], lr[name], at_lr_size, name.rpartition("/")[0]) for name in hr]
 
 
 def _by_name(folder: str | Path, partners: Container[str] | None = None) -> dict[str, Path]:
