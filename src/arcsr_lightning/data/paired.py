@@ -189,6 +189,9 @@ class PairedEvaluation(Dataset[Sample]):
     def source(self, number: int) -> Path:
         return self.pairs[number].hr
 
+    def name(self, number: int) -> str:
+        return self.pairs[number].name
+
     def __getitem__(self, number: int) -> Sample:
         pair = self.pairs[number]
         hr, degraded = self.read(pair.hr), self.read(pair.degraded)

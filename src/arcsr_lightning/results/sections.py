@@ -67,7 +67,7 @@ class Entry(NamedTuple):
     label: str
     method: str
     state: str
-    finished: int
+    runs: list[Run]  # that are finished
     planned: int
     card: dict[str, Any]
     scores: dict[float, Score]
@@ -75,6 +75,10 @@ class Entry(NamedTuple):
     images_per_s: Spread | None
     seconds: Spread | None  # of training
     hardware: list[dict[str, Any]]
+
+    @property
+    def finished(self) -> int:
+        return len(self.runs)
 
 
 class Section(NamedTuple):
@@ -241,7 +245,7 @@ def method_entry(study: Study, group: Group, comparison: Comparison) -> Entry:
         label=group.label,
         method=group.method,
         state=FINISHED if runs else group.runs[0].state,
-        finished=len(runs),
+        runs=runs,
         planned=len(group.runs) + waiting,
         card=runs[0].report["method"] if runs else {},
         scores=comparison.scores(group.label, rows),
@@ -261,4 +265,4 @@ def mean_over_levels(rows: Sequence[dict[float, dict[str, Any]]], name: str) -> 
 def bicubic_entry(run: Run, comparison: Comparison) -> Entry:
     """Bicubic upscaling, as any run scored it."""
     scores = comparison.scores("bicubic", [scores_by_level(run, "bicubic")])
-    return Entry("bicubic", "bicubic", FINISHED, 1, 1, BICUBIC, scores, {}, None, None, [])
+    return Entry("bicubic", "bicubic", FINISHED, [run], 1, BICUBIC, scores, {}, None, None, [])

@@ -4,8 +4,8 @@ import shutil
 
 import pytest
 
+from arcsr_lightning import compare as results
 from arcsr_lightning import train
-from arcsr_lightning.results import __main__ as results
 
 
 @pytest.fixture(autouse=True)
@@ -38,7 +38,7 @@ def test_the_newest_sweep_of_a_study_is_tabulated_and_printed(sweep, run, capsys
 def test_tables_need_no_torch_and_only_pictures_matplotlib(sweep, job, loaded, tmp_path):
     tabulate = """
 import sys
-from arcsr_lightning.results.__main__ import main
+from arcsr_lightning.compare import main
 sys.argv = ["arcsr-results", {!r}]
 main()
 """
