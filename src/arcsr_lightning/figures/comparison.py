@@ -116,7 +116,7 @@ def comparison_picture(scenes: Sequence[Scene], caption: str) -> Figure:
             for number, cell in enumerate(cells):
                 x = left + number * (column + gap)
                 picture = to_uint8(cell.picture[:, *scene.part])
-                text_below = f"{shorten_name(cell.title, 24)}\n{cell.score}"
+                text_below = f"{shorten_name(cell.title, 21)}\n{cell.score}"
                 axis = show_picture(place(x, top, column, high), picture, text_below, interpolation="nearest").axes
                 axis.xaxis.labelpad = 2
                 if cell is scene.cells[0]:

@@ -61,6 +61,10 @@ def test_a_folder_is_a_study_too(sweep, run, capsys):
         (["study", "--logs", "elsewhere"], ["study: no such study", "there are no studies below elsewhere"]),
         (["study", "--reference", "arcsr"], ["reference=arcsr: no method of this study; it has bicubic, dasr"]),
         (["logs"], ["logs: holds no runs of a sweep"]),
+        (["study", "figures"], ["figures: after the study comes nothing, or figure"]),
+        (["study", "figure", "image=a"], ["image=a: a figure takes images=NAME,NAME and noise=LEVEL"]),
+        (["study", "figure", "images=,"], ["images=,: a figure takes images=NAME,NAME"]),
+        (["study", "figure", "noise=much"], ["noise=much: noise is a level"]),
     ],
 )
 def test_bad_input_is_one_line(arguments, words, sweep, run):
