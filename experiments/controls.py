@@ -2,11 +2,10 @@
 
 Usage: controls.py OUT.csv RUN_FOLDER...
 
-Writes a row per run and noise level to OUT.csv and prints the table. Intervals are those of a bootstrap over images and
-seeds together, 95 %; the images are the same for all.
+Writes a row per run and noise level to OUT.csv and prints the table. Intervals are those of arcsr-results: a bootstrap
+over seeds and groups of images together, 95 %; the images are the same for all.
 """
 
-import csv
 import json
 import sys
 from pathlib import Path
@@ -15,6 +14,8 @@ from typing import Any
 import numpy as np
 
 from arcsr_lightning.files import markdown_table, write_csv
+from arcsr_lightning.results.images import Images, Seeds, difference, gains_over, read_images
+from arcsr_lightning.results.markdown import interval_cell
 
 OURS = ("arcsr_staged", "arcsr_cues")  # the same network, by its two names
 NAMES = {
@@ -28,43 +29,31 @@ NAMES = {
 SCORES = ("psnr_rgb", "ssim_rgb", "psnr_y", "ssim_y")
 KERNELS = ("kernel_error", "kernel_skill", "kernel_amount", "kernel_direction")
 
-Images = dict[tuple[str, float, int], dict[str, float]]  # (method, noise level, seed) -> PSNR by image
 
-
-def runs_of(folders: list[Path]) -> tuple[list[dict[str, Any]], Images]:
-    """The scores of every run, and of every image in it."""
-    rows, images = [], {}
+def runs_of(folders: list[Path]) -> tuple[list[dict[str, Any]], dict[str, Seeds]]:
+    """The scores of every run, and of every image by method and seed."""
+    rows: list[dict[str, Any]] = []
+    images: dict[str, dict[int | None, Images]] = {}
     for folder in folders:
         report = json.loads((folder / "metrics.json").read_text())
         seed = report["config"]["seed"]
         rows += [{"seed": seed} | row for row in report["rows"]]
-        with (folder / "per_image.csv").open(newline="") as file:
-            for row in csv.DictReader(file):
-                key = row["method"], float(row["noise_level"]), seed
-                images.setdefault(key, {})[row["name"]] = float(row["psnr_rgb"])
-    return rows, images
+        means: dict[str, dict[float, dict[str, Any]]] = {}
+        for row in report["rows"]:
+            means.setdefault(row["method"], {})[row["noise_level"]] = row
+        for method, own in read_images(folder, means).items():
+            images.setdefault(method, {})[seed] = own
+    return rows, dict(images)
 
 
-def difference(images: Images, method: str, other: str, noise: float) -> str:
+def gain(ours: Seeds, theirs: Seeds, noise: float) -> str:
     """The mean PSNR of one method less that of another, and its interval."""
-    seeds = sorted({seed for name, level, seed in images if (name, level) == (method, noise)})
-    shared = [seed for seed in seeds if (other, noise, seed) in images]
-    names = sorted(images[method, noise, shared[0]])
-    gains = np.array(
-        [[images[method, noise, s][name] - images[other, noise, s][name] for name in names] for s in shared]
-    )
-    generator = np.random.default_rng(0)
-    means = [
-        gains[generator.integers(len(shared), size=len(shared))][
-            :, generator.integers(len(names), size=len(names))
-        ].mean()
-        for _ in range(10_000)
-    ]
-    low, high = np.quantile(means, (0.025, 0.975))
-    return f"{gains.mean():+.2f} [{low:+.2f}, {high:+.2f}]"
+    images = next(iter(ours.values()))[noise]
+    gains = gains_over(ours, theirs, noise, list(images))
+    return interval_cell(None if gains is None else difference(gains, images.values()))
 
 
-def table(rows: list[dict[str, Any]], images: Images) -> str:
+def table(rows: list[dict[str, Any]], images: dict[str, Seeds]) -> str:
     (ours,) = {row["method"] for row in rows if row["method"] in OURS}
     figures = ["PSNR RGB", "SSIM RGB", "PSNR Y", "SSIM Y", "ArcSR less it, dB RGB"]
     lines = [["noise", "method", "seeds", *figures, "kernel error", "skill", "amount", "direction"]]
@@ -75,11 +64,11 @@ def table(rows: list[dict[str, Any]], images: Images) -> str:
                 continue
             seeds = len({row["seed"] for row in own})
             cells = [f"{np.mean([row[key] for row in own]):.{2 if 'psnr' in key else 4}f}" for key in SCORES]
-            gain = "" if method == ours else difference(images, ours, method, noise)
+            better = "" if method == ours else gain(images[ours], images[method], noise)
             known = [f"{np.mean([row[key] for row in own]):.2f}" if key in own[0] else "" for key in KERNELS]
             if method == "arcsr_known_kernel":
                 known = [""] * len(KERNELS)
-            lines.append([f"{noise:g}", name, str(seeds), *cells, gain, *known])
+            lines.append([f"{noise:g}", name, str(seeds), *cells, better, *known])
     return markdown_table(lines)
 
 

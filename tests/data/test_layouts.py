@@ -89,6 +89,7 @@ def test_a_recursive_listing_names_a_missing_or_empty_folder(tmp_path):
 def test_gopro_pairs_every_frame_with_its_twin(gopro):
     pairs = gopro_pairs(gopro, "train")
     assert [pair.name for pair in pairs] == ["GOPR1_000001", "GOPR1_000002", "GOPR2_000001", "GOPR2_000002"]
+    assert [pair.sequence for pair in pairs] == ["GOPR1", "GOPR1", "GOPR2", "GOPR2"]
     assert pairs[0].hr == gopro / "train/GOPR1/sharp/000001.png"
     assert pairs[0].degraded == gopro / "train/GOPR1/blur/000001.png"
     assert not pairs[0].at_lr_size
@@ -156,6 +157,7 @@ def test_two_folders_are_paired_by_name(two_folders):
     hr, lr = two_folders
     pairs = folder_pairs(hr, lr)
     assert [pair.name for pair in pairs] == ["0001", "0002", "clip_0001"]
+    assert [pair.sequence for pair in pairs] == ["", "", "clip"]
     assert [pair.hr for pair in pairs] == [hr / "0001.png", hr / "0002.png", hr / "clip/0001.png"]
     assert [pair.degraded for pair in pairs] == [lr / "0001.png", lr / "0002.png", lr / "clip/0001.png"]
     assert all(pair.at_lr_size for pair in pairs)

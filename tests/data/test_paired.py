@@ -83,6 +83,14 @@ def test_paired_evaluation_gives_whole_frames(frames, small_frames):
     torch.testing.assert_close(small["lr"], small["hr"][:, ::4, ::4])
 
 
+def test_frames_of_a_sequence_are_a_group_and_a_pair_by_itself_is_its_own(frames):
+    clip = [pair._replace(sequence="clip") for pair in frames]
+    assert [[sample["group"] for sample in PairedEvaluation(pairs, 4, 0.0)] for pairs in (frames, clip)] == [
+        ["0", "1"],
+        ["clip", "clip"],
+    ]
+
+
 @pytest.mark.parametrize("dataset", [lambda p: PairedTraining(p, 4, 32), lambda p: PairedEvaluation(p, 4, 0.0)])
 def test_frames_whose_sizes_do_not_fit_the_scale_are_named(frames, small_frames, dataset):
     mislabelled = frames[0]._replace(at_lr_size=True)

@@ -217,6 +217,7 @@ def test_synthetic_evaluation_gives_whole_images_with_their_kernels(photo_files,
     dataset = SyntheticEvaluation(photo_files, Degradation(MotionField(9, 6)), 4, 5, 0.0, draws)
     names = [sample["name"] for sample in dataset]
     assert names == (["a", "b", "c"] if draws == 1 else ["a_0", "a_1", "b_0", "b_1", "c_0", "c_1"])
+    assert [sample["group"] for sample in dataset] == [name for name in "abc" for _ in range(draws)]
     sample = dataset[1 * draws]
     torch.testing.assert_close(sample["hr"], to_tensor(read_image(photo_files[1])[:44, :40]))
     assert sample["lr"].shape == (3, 11, 10)

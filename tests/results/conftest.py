@@ -10,6 +10,8 @@ from omegaconf import OmegaConf
 from arcsr_lightning.scores import protocol as scoring
 
 IMAGES = [f"image{number}" for number in range(12)]
+GROUPS = [f"sequence{number // 4}" for number in range(12)]
+BLURS = [0.25 * (5 * number % 12) for number in range(12)]  # 0, 1.25, 2.5, 0.75 ...: in no order
 LEVELS = [0.0, 10.0]
 HARDWARE = {"device": "cpu", "devices": 1, "threads": 2}
 CARD = {
@@ -63,7 +65,10 @@ def tables():
 
 @pytest.fixture
 def job(tmp_path):
-    """``job(method, seed)``: the folder of a job of the sweep in ``tmp_path``, its files as ``state`` has them."""
+    """``job(method, seed)``: the folder of a job of the sweep in ``tmp_path``, its files as ``state`` has them.
+
+    ``blurred``: the blur of its images and their sequences are known.
+    """
 
     def make(
         method="arcsr",
@@ -73,6 +78,7 @@ def job(tmp_path):
         overrides=None,
         edit=lambda report: None,
         protocol="paper",
+        blurred=False,
     ):
         own = overrides or [f"model={method}", f"data={data}", f"seed={seed}"]
         own += ["protocol=published"] if protocol == "published" else []
@@ -120,12 +126,13 @@ def job(tmp_path):
         (folder / "finished.json").write_text("{}")
         with (folder / "per_image.csv").open("w", newline="") as file:
             writer = csv.writer(file)
-            writer.writerow(["method", "name", "noise_level", "psnr_rgb"])
+            known = ["group", "blur_amount"] if blurred else []
+            writer.writerow(["method", "name", "noise_level", "psnr_rgb", *known])
             for row in report["rows"]:
                 values = psnr_of(row["method"], seed, row["noise_level"])[: row["images"]]
                 values += (np.inf if row["psnr_rgb"] is None else row["psnr_rgb"]) - values.mean()
-                for image, value in zip(IMAGES, values, strict=False):
-                    writer.writerow([row["method"], image, row["noise_level"], value])
+                for image, value, *more in zip(IMAGES, values, GROUPS, BLURS, strict=False):
+                    writer.writerow([row["method"], image, row["noise_level"], value, *(more if blurred else [])])
         (folder / "csv" / "version_0").mkdir(parents=True)
         speeds = "\n".join(f"{10 + seed + step}," for step in (0, 100, 1))
         (folder / "csv" / "version_0" / "metrics.csv").write_text(f"train/images_per_s,train/loss\n{speeds}\n,0.5\n")

@@ -4,8 +4,8 @@ import shutil
 
 import pytest
 
+from arcsr_lightning import compare as results
 from arcsr_lightning import train
-from arcsr_lightning.results import __main__ as results
 
 
 @pytest.fixture(autouse=True)
@@ -38,7 +38,7 @@ def test_the_newest_sweep_of_a_study_is_tabulated_and_printed(sweep, run, capsys
 def test_tables_need_no_torch_and_only_pictures_matplotlib(sweep, job, loaded, tmp_path):
     tabulate = """
 import sys
-from arcsr_lightning.results.__main__ import main
+from arcsr_lightning.compare import main
 sys.argv = ["arcsr-results", {!r}]
 main()
 """
@@ -61,6 +61,10 @@ def test_a_folder_is_a_study_too(sweep, run, capsys):
         (["study", "--logs", "elsewhere"], ["study: no such study", "there are no studies below elsewhere"]),
         (["study", "--reference", "arcsr"], ["reference=arcsr: no method of this study; it has bicubic, dasr"]),
         (["logs"], ["logs: holds no runs of a sweep"]),
+        (["study", "figures"], ["figures: after the study comes nothing, or figure"]),
+        (["study", "figure", "image=a"], ["image=a: a figure takes images=NAME,NAME and noise=LEVEL"]),
+        (["study", "figure", "images=,"], ["images=,: a figure takes images=NAME,NAME"]),
+        (["study", "figure", "noise=much"], ["noise=much: noise is a level"]),
     ],
 )
 def test_bad_input_is_one_line(arguments, words, sweep, run):

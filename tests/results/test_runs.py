@@ -7,7 +7,7 @@ import pytest
 
 from arcsr_lightning.errors import InputError
 from arcsr_lightning.results import compare
-from arcsr_lightning.results.runs import psnr_of_images, read_study, scores_by_level, throughput
+from arcsr_lightning.results.runs import read_study, scores_by_level, throughput, training_seconds
 from arcsr_lightning.results.sections import study_sections
 
 
@@ -58,6 +58,19 @@ def test_the_throughput_is_the_median_of_what_was_logged_in_all_starts(job, tmp_
     assert throughput(read_study(tmp_path).runs[0]) == 20
 
 
+def test_the_seconds_of_a_training_are_those_of_its_stages_by_their_own_speed(job, tmp_path):
+    stages = [{"stage": "first", "steps": 100}, {"stage": "second", "steps": 300}]
+    folder = job("arcsr", 0, edit=lambda report: report["method"].update(schedule=stages))
+    assert training_seconds(read_study(tmp_path).runs[0]) is None  # neither stage logged its speed
+    for stage, speed in (("first", 32), ("second", 8)):
+        (folder / "csv" / stage / "version_0").mkdir(parents=True)
+        (folder / "csv" / stage / "version_0" / "metrics.csv").write_text(f"train/images_per_s\n{speed}\n")
+    (run,) = read_study(tmp_path).runs
+    assert training_seconds(run) == pytest.approx(16 * 100 / 32 + 16 * 300 / 8)
+    run.report["config"]["trainer"]["accumulate_grad_batches"] = 2
+    assert training_seconds(run) == pytest.approx(2 * (16 * 100 / 32 + 16 * 300 / 8))
+
+
 def test_a_perfect_score_is_infinite(job, tmp_path):
     job("arcsr", 0, edit=lambda report: report["rows"][1].update(psnr_rgb=None))
     (run,) = read_study(tmp_path).runs
@@ -67,8 +80,10 @@ def test_a_perfect_score_is_infinite(job, tmp_path):
 def test_the_scores_of_images_are_those_of_the_means(job, tmp_path):
     job("arcsr", 1)
     (run,) = read_study(tmp_path).runs
-    for level, images in psnr_of_images(run, "arcsr").items():
-        assert sum(images.values()) / len(images) == pytest.approx(scores_by_level(run, "arcsr")[level]["psnr_rgb"])
+    for method in ("bicubic", "arcsr"):
+        for level, images in run.images[method].items():
+            mean = sum(image.psnr for image in images.values()) / len(images)
+            assert mean == pytest.approx(scores_by_level(run, method)[level]["psnr_rgb"])
 
 
 def change(*path, to):

@@ -8,7 +8,9 @@ import pytest
 from arcsr_lightning.errors import InputError
 from arcsr_lightning.results.runs import read_study
 from arcsr_lightning.results.sections import study_sections
-from arcsr_lightning.results.statistics import paired_bootstrap
+from arcsr_lightning.results.statistics import clustered_bootstrap
+
+NAMES = [f"image{number}" for number in range(12)]
 
 
 def entries(folder, reference=None):
@@ -28,18 +30,69 @@ def test_seeds_are_merged_and_their_spread_is_kept(job, tmp_path):
     assert list(found) == ["bicubic", "arcsr"]
 
 
-def test_a_difference_pairs_images_by_name_with_seeds_averaged_first(job, psnr, tmp_path):
+def test_a_difference_pairs_images_by_name_and_seeds_by_number(job, psnr, tmp_path):
     for method in ("arcsr", "dasr"):
         for seed in (0, 1):
             path = job(method, seed) / "per_image.csv"
     header, *lines = path.read_text().splitlines()
     path.write_text("\n".join([header, *reversed(lines)]))
+    job("arcsr", 2)  # has no partner
     _, found = entries(tmp_path)
-    ours, theirs = (np.mean([psnr(method, seed, 10.0) for seed in (0, 1)], axis=0) for method in ("dasr", "arcsr"))
-    expected = paired_bootstrap(ours, theirs, np.random.default_rng(0))
+    ours, theirs = (np.array([psnr(method, seed, 10.0) for seed in (0, 1)]) for method in ("dasr", "arcsr"))
+    expected = clustered_bootstrap(ours - theirs, NAMES, np.random.default_rng(0))
     assert expected.mean == pytest.approx(-0.5)
     assert found["dasr"].scores[10.0].difference == pytest.approx(expected)
     assert found["arcsr"].scores[10.0].difference is None
+    three = np.array([psnr("arcsr", seed, 10.0) for seed in (0, 1, 2)])
+    expected = clustered_bootstrap(psnr("bicubic", 0, 10.0) - three, NAMES, np.random.default_rng(0))
+    assert found["bicubic"].scores[10.0].difference == pytest.approx(expected)  # it has no seeds: paired with all
+
+
+def test_methods_without_a_common_seed_and_perfect_images_have_no_difference(job, tmp_path):
+    job("arcsr", 0)
+    job("dasr", 1)
+    _, found = entries(tmp_path)
+    assert found["dasr"].scores[0.0].difference is None and found["dasr"].scores[0.0].gains == {}
+    job("udke_lite", 0, edit=lambda report: report["rows"][1].update(psnr_rgb=None))
+    _, found = entries(tmp_path)
+    assert found["udke_lite"].scores[0.0].difference is None
+    assert found["udke_lite"].scores[10.0].difference.mean == pytest.approx(-0.75)
+
+
+def test_frames_of_a_sequence_are_drawn_together(job, psnr, tmp_path):
+    for method in ("arcsr", "dasr"):
+        job(method, 0, blurred=True)
+    _, found = entries(tmp_path)
+    gains = (psnr("dasr", 0, 0.0) - psnr("arcsr", 0, 0.0)).reshape(1, 12)
+    expected = clustered_bootstrap(gains, [number // 4 for number in range(12)], np.random.default_rng(0))
+    assert found["dasr"].scores[0.0].difference == pytest.approx(expected)
+
+
+def test_terciles_sort_the_images_by_their_blur(job, psnr, tmp_path):
+    """By hand: image n is blurred by 0.25 * (5n mod 12), so 0, 5, 10, 3 are the weakest four."""
+    for method in ("arcsr", "dasr"):
+        job(method, 0, blurred=True)
+    section, found = entries(tmp_path)
+    thirds = [["image0", "image5", "image10", "image3"], ["image8", "image1", "image6", "image11"]]
+    thirds += [["image4", "image9", "image2", "image7"]]
+    assert [tercile.names for tercile in section.terciles] == thirds
+    assert [(t.low, t.high, t.mean) for t in section.terciles] == [(0, 0.75, 0.375), (1, 1.75, 1.375), (2, 2.75, 2.375)]
+    for names, part in zip(thirds, found["dasr"].scores[10.0].parts, strict=True):
+        numbers = [int(name.removeprefix("image")) for name in names]
+        ours, theirs = psnr("dasr", 0, 10.0)[numbers], psnr("arcsr", 0, 10.0)[numbers]
+        assert part.psnr == (pytest.approx(ours.mean()), None)
+        assert part.difference.mean == pytest.approx((ours - theirs).mean())
+    assert [entry.label for entry in section.compared] == ["dasr"]
+
+
+def test_without_blur_or_with_one_blur_for_all_there_are_no_terciles(job, tmp_path):
+    path = job("arcsr", 0, blurred=True) / "per_image.csv"
+    assert len(entries(tmp_path)[0].terciles) == 3
+    header, *lines = path.read_text().splitlines()
+    path.write_text("\n".join([header, *(line.rpartition(",")[0] + ",1.5" for line in lines)]))
+    assert entries(tmp_path)[0].terciles == []
+    path.write_text("\n".join([header, lines[0].rpartition(",")[0] + ",", *lines[1:]]))
+    assert entries(tmp_path)[0].terciles == []
 
 
 def test_the_reference_is_arcsr_or_the_first_that_is_trained_or_as_asked(job, tmp_path):

@@ -24,12 +24,16 @@ SAMPLE_PHOTOS = {
 
 
 class Pair(NamedTuple):
-    """A sharp image and its degraded twin, which is at LR size or still at HR size (then to be downsampled)."""
+    """A sharp image and its degraded twin, which is at LR size or still at HR size (then to be downsampled).
+
+    ``sequence`` is the video that it is a frame of, empty where it stands by itself.
+    """
 
     name: str
     hr: Path
     degraded: Path
     at_lr_size: bool
+    sequence: str = ""
 
 
 def sample_photos(split: str) -> list[Path]:
@@ -96,8 +100,8 @@ def reds_pairs(root: str | Path, split: str, scale: int = 4) -> list[Pair]:
 def folder_pairs(hr_folder: str | Path, lr_folder: str | Path) -> list[Pair]:
     """Two folders of images, whose names are equal but for the suffix and an ending ``x4`` of LR names, say.
 
-    Folders inside are looked into, and have to be equal too. The degraded images are at LR size, or all still at HR
-    size: the first pair tells.
+    Folders inside are looked into, and have to be equal too; the images of one are taken for a sequence. The degraded
+    images are at LR size, or all still at HR size: the first pair tells.
 
     Raises:
         InputError: a folder is missing or empty, an image has no partner, or two of a folder have one name.
@@ -109,7 +113,7 @@ def folder_pairs(hr_folder: str | Path, lr_folder: str | Path) -> list[Pair]:
         raise InputError(f"{path} has no partner {name}.* in {folder}; add it or remove the first")
     first = next(iter(hr))
     at_lr_size = read_image(hr[first]).shape != read_image(lr[first]).shape
-    return [Pair(name.replace("/", "_"), hr[name], lr[name], at_lr_size) for name in hr]
+    return [Pair(name.replace("/", "_"), hr[name], lr[name], at_lr_size, name.rpartition("/")[0]) for name in hr]
 
 
 def _by_name(folder: str | Path, partners: Container[str] | None = None) -> dict[str, Path]:
@@ -140,7 +144,8 @@ def _twins(prefix: str, sharp: Path, degraded: Path, at_lr_size: bool) -> list[P
     frames, other = {path.name for path in image_files(sharp)}, {path.name for path in image_files(degraded)}
     _check_twins(frames, sharp, other, degraded)
     return [
-        Pair(f"{prefix}_{Path(frame).stem}", sharp / frame, degraded / frame, at_lr_size) for frame in sorted(frames)
+        Pair(f"{prefix}_{Path(frame).stem}", sharp / frame, degraded / frame, at_lr_size, prefix)
+        for frame in sorted(frames)
     ]
 
 

@@ -189,6 +189,9 @@ class PairedEvaluation(Dataset[Sample]):
     def source(self, number: int) -> Path:
         return self.pairs[number].hr
 
+    def name(self, number: int) -> str:
+        return self.pairs[number].name
+
     def __getitem__(self, number: int) -> Sample:
         pair = self.pairs[number]
         hr, degraded = self.read(pair.hr), self.read(pair.degraded)
@@ -204,6 +207,7 @@ class PairedEvaluation(Dataset[Sample]):
             "hr": to_tensor(cut_to_multiple(hr, self.scale, pair.hr)),
             "noise_level": self.noise_level,
             "name": pair.name,
+            "group": pair.sequence or pair.name,
             "number": number,
         }
 

@@ -228,8 +228,11 @@ class SyntheticEvaluation(Dataset[Sample]):
     def source(self, number: int) -> Path:
         return self.paths[number // self.draws]  # IndexError past the end, which is what ends a plain loop over the set
 
-    def __getitem__(self, number: int) -> Sample:
+    def name(self, number: int) -> str:
         index, draw = divmod(number, self.draws)
+        return self.names[index] if self.draws == 1 else f"{self.names[index]}_{draw}"
+
+    def __getitem__(self, number: int) -> Sample:
         path = self.source(number)
         hr = to_tensor(cut_to_multiple(self.read(path), self.scale, path))
         rng = sample_generator(self.seed, self.split, number)
@@ -238,7 +241,8 @@ class SyntheticEvaluation(Dataset[Sample]):
             "lr": lr,
             "hr": hr,
             "noise_level": self.noise_level,
-            "name": self.names[index] if self.draws == 1 else f"{self.names[index]}_{draw}",
+            "name": self.name(number),
+            "group": self.names[number // self.draws],
             "number": number,
             **_truth(field, self.scale, self.kernel_size),
             **({} if jpeg_quality is None else {"jpeg_quality": jpeg_quality}),

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from arcsr_lightning.data.images import to_uint8
 from arcsr_lightning.figures.kernels import kernel_grid_picture
-from arcsr_lightning.figures.style import TEXT, show_picture, square_cells
+from arcsr_lightning.figures.style import TEXT, shorten_name, show_picture, square_cells
 
 
 class PanelRow(NamedTuple):
@@ -85,14 +85,6 @@ def panel_picture(
     return figure
 
 
-def shorten_name(name: str, letters: int) -> str:
-    """A file's name without its middle where it is longer than so many letters."""
-    if len(name) <= letters:
-        return name
-    kept = max(letters - 1, 2)
-    return f"{name[: kept // 2]}…{name[-(kept - kept // 2) :]}"
-
-
 def detailed_part(image: Tensor, height: int, width: int, step: int = 12) -> tuple[slice, slice]:
     """Find where an image has most detail, as the sum of its gradients.
 
@@ -104,11 +96,16 @@ def detailed_part(image: Tensor, height: int, width: int, step: int = 12) -> tup
     Returns:
         (rows, columns) of the part.
     """
-    height, width = min(height, image.shape[-2]), min(width, image.shape[-1])
     grey = image.mean(0)
     detail = torch.zeros_like(grey)
     detail[1:] += grey.diff(dim=0).abs()
     detail[:, 1:] += grey.diff(dim=1).abs()
-    sums = F.avg_pool2d(detail[None], (height, width), stride=step)[0]
+    return largest_part(detail, height, width, step)
+
+
+def largest_part(values: Tensor, height: int, width: int, step: int = 12) -> tuple[slice, slice]:
+    """The (rows, columns) of the part, as above, in which the sum of ``values`` (H, W) is the largest."""
+    height, width = min(height, values.shape[-2]), min(width, values.shape[-1])
+    sums = F.avg_pool2d(values[None], (height, width), stride=step)[0]
     y, x = divmod(int(sums.argmax()), sums.shape[1])
     return slice(step * y, step * y + height), slice(step * x, step * x + width)

@@ -12,6 +12,8 @@ from matplotlib.image import AxesImage
 from arcsr_lightning.files import write_aside
 
 TEXT = {"fontsize": 9, "color": "0.15"}
+MARK = "deepskyblue"  # of single pixels
+BADGE = {"fontsize": 8, "bbox": {"boxstyle": "circle,pad=0.15", "facecolor": MARK, "edgecolor": "none"}}
 
 
 def save_figure(figure: Figure, path: str | Path, dpi: int = 150, max_bytes: int = 500_000) -> None:
@@ -40,6 +42,14 @@ def show_picture(axis: Axes, picture: np.ndarray, label: str = "", **style: Any)
     axis.spines[:].set_visible(False)
     axis.set_xlabel(label, **TEXT)
     return axis.imshow(picture, **style)
+
+
+def shorten_name(name: str, letters: int) -> str:
+    """A name without its middle where it is longer than so many letters."""
+    if len(name) <= letters:
+        return name
+    kept = max(letters - 1, 2)
+    return f"{name[: kept // 2]}…{name[-(kept - kept // 2) :]}"
 
 
 def square_cells(shape: float, rows: int = 4) -> tuple[int, int]:

@@ -11,11 +11,8 @@ from torch import Tensor
 from arcsr_lightning.data.images import to_uint8
 from arcsr_lightning.degradation import KernelField, dense_field
 from arcsr_lightning.figures.kernels import grid_pixels, kernel_grid_picture
-from arcsr_lightning.figures.style import TEXT, show_picture, square_cells
+from arcsr_lightning.figures.style import BADGE, MARK, TEXT, show_picture, square_cells
 from arcsr_lightning.operators import kernel_guided_conv2d
-
-_MARK = "deepskyblue"
-_BADGE = {"fontsize": 8, "bbox": {"boxstyle": "circle,pad=0.15", "facecolor": _MARK, "edgecolor": "none"}}
 
 
 def degradation_picture(hr: Tensor, lr: Tensor, field: KernelField, caption: str = "") -> Figure:
@@ -140,15 +137,15 @@ def sampling_picture(
         show_picture(overview, picture)
         overview.set_ylabel(name, **TEXT)
         for number, (axis, (y, x)) in enumerate(zip(row_axes, pixels, strict=True), start=1):
-            overview.text(x, y, str(number), color="white", ha="center", va="center", **_BADGE)
+            overview.text(x, y, str(number), color="white", ha="center", va="center", **BADGE)
             regular = taps + np.array([y, x])  # (9, 2) as (y, x)
             shift = field[:, y, x].detach().reshape(9, 2).cpu().numpy()
             read = regular + shift
             show_picture(axis, picture, f"shifts up to {np.linalg.norm(shift, axis=1).max():.2f} px")
             axis.scatter(regular[:, 1], regular[:, 0], s=40, facecolors="none", edgecolors="white", linewidths=1)
-            arrows = {"angles": "xy", "scale_units": "xy", "scale": 1, "width": 0.014, "color": _MARK}
+            arrows = {"angles": "xy", "scale_units": "xy", "scale": 1, "width": 0.014, "color": MARK}
             axis.quiver(regular[:, 1], regular[:, 0], shift[:, 1], shift[:, 0], **arrows)
-            axis.scatter(read[:, 1], read[:, 0], s=14, color=_MARK)
+            axis.scatter(read[:, 1], read[:, 0], s=14, color=MARK)
             axis.set_xlim(x - 2.5, x + 2.5)
             axis.set_ylim(y + 2.5, y - 2.5)
     for number, (axis, (y, x)) in enumerate(zip(axes[0, 1:], pixels, strict=True), start=1):

@@ -3,14 +3,15 @@
 import logging
 import sys
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from functools import partial
 from pathlib import Path
 from typing import Any, TypeVar
 
 import pytorch_lightning as pl
 import torch
-from hydra.utils import instantiate
+from hydra.errors import InstantiationException
+from hydra.utils import get_object, instantiate
 from omegaconf import DictConfig, OmegaConf
 from pytorch_lightning.callbacks import Checkpoint
 from pytorch_lightning.utilities.rank_zero import rank_zero_only
@@ -18,14 +19,16 @@ from rich.console import Console
 from rich.syntax import Syntax
 from rich.tree import Tree
 from torch import nn
+from torch.utils.data import Dataset
 
 from arcsr_lightning import parts
 from arcsr_lightning.data import SRDataModule
 from arcsr_lightning.errors import InputError
 from arcsr_lightning.files import write_text
 from arcsr_lightning.integers import ceil_div
-from arcsr_lightning.launch.messages import REFUSALS
+from arcsr_lightning.launch.messages import REFUSALS, explain
 from arcsr_lightning.runs.settings import as_plain_data
+from arcsr_lightning.runs.weights import trusted_modules
 from arcsr_lightning.scores.protocol import SSIM_WINDOW
 from arcsr_lightning.training.module import SRModule
 
@@ -114,6 +117,51 @@ def build_data(cfg: DictConfig, first_step: int = 0) -> SRDataModule:
         degrade_on=data.get("degrade_on", "worker"),
         least_side=ceil_div(SSIM_WINDOW + 2 * cfg.scale, cfg.scale) * cfg.scale,  # what is left of the cut borders
     )
+
+
+def build_test_set(config: dict[str, Any], noise_level: float) -> Dataset:
+    """The test images of a finished run, as ``config``, which its metrics.json holds, describes them.
+
+    Raises:
+        InputError: a class path leads elsewhere than to this package's data and the modules in the environment variable
+            ``ARCSR_TRUSTED_MODULES``, or a file or setting is at fault.
+    """
+    test = config["data"]["test"]
+    for path in class_paths(test):
+        check_data_part(path)
+    try:
+        return instantiate(test, noise_level=noise_level)
+    except InstantiationException as error:
+        if (line := explain(error)) is None:
+            raise
+        raise InputError(line) from error
+
+
+def class_paths(node: Any) -> Iterator[Any]:
+    """Every ``_target_`` in plain data."""
+    if isinstance(node, dict):
+        if "_target_" in node:
+            yield node["_target_"]
+        node = list(node.values())
+    for child in node if isinstance(node, list) else ():
+        yield from class_paths(child)
+
+
+def check_data_part(path: Any) -> None:
+    """Raise InputError where a class path out of a file leads elsewhere than to parts of data that are trusted.
+
+    A module that is not trusted is not even imported; what is imported into one that is, is not trusted for that.
+    """
+    trusted = ("arcsr_lightning.data", "arcsr_lightning.degradation", *trusted_modules())
+
+    def is_trusted(name: str) -> bool:
+        return any(name == one or name.startswith(f"{one}.") for one in trusted)
+
+    if not (isinstance(path, str) and is_trusted(path) and is_trusted(get_object(path).__module__)):
+        raise InputError(
+            f"data.test: {path!r} is from outside this package's data, and is not run; if you trust the file and the "
+            f"module, name the module in the environment: {parts.TRUSTED_MODULES}=MODULE"
+        )
 
 
 def build_trainer(cfg: DictConfig) -> pl.Trainer:

@@ -19,7 +19,8 @@ log = logging.getLogger(__name__)
 
 
 def compare(folder: str | Path, reference: str | None = None, note_damage: Callable[[str], Any] = log.warning) -> Path:
-    """Write results.md, results.csv (a row per run), results_means.csv and results.png into a sweep's folder.
+    """Write results.md, results.csv (a row per run), results_means.csv, results.png and, where blur is
+    known, results_blur.png into a sweep's folder.
 
     Args:
         folder: of a sweep, finished or not.
@@ -43,9 +44,11 @@ def compare(folder: str | Path, reference: str | None = None, note_damage: Calla
         write_csv(folder / "results_means.csv", [row for section in sections for row in mean_rows(section)])
         write_text(folder / "results.md", results_markdown(study, sections))
         if any(section.levels for section in sections):
-            from arcsr_lightning.results.plot import draw_study  # matplotlib, where there is something to draw
+            from arcsr_lightning.results.plot import draw_gains, draw_study  # matplotlib, where needed
 
             draw_study(folder / "results.png", sections)
+            if any(section.compared for section in sections):
+                draw_gains(folder / "results_blur.png", sections)
     except OSError as error:
         raise InputError(f"{folder}: cannot write the tables: {error}") from error
     return folder / "results.md"

@@ -3,9 +3,17 @@
 from typing import Any
 
 from arcsr_lightning.results.paper import ABLATIONS, Figures, published
-from arcsr_lightning.results.runs import FINISHED, WAITING, Run, Study, scores_by_level, throughput
+from arcsr_lightning.results.runs import (
+    FINISHED,
+    WAITING,
+    Run,
+    Study,
+    scores_by_level,
+    throughput,
+    training_seconds,
+)
 from arcsr_lightning.results.sections import Section
-from arcsr_lightning.results.statistics import Spread
+from arcsr_lightning.results.statistics import Interval, Spread
 
 
 def run_rows(study: Study) -> list[dict[str, Any]]:
@@ -27,7 +35,7 @@ def finished_rows(run: Run, ablations: bool) -> list[dict[str, Any]]:
     rows = []
     for level, row in scores_by_level(run, run.method).items():
         paper = published(run.method, run.data, run.report["config"]["scale"], level, ablations)
-        speed = {"images_per_s": throughput(run)} | run.report["hardware"]
+        speed = {"images_per_s": throughput(run), "training_s": training_seconds(run)} | run.report["hardware"]
         rows.append(row | paper_columns(paper) | cost_columns(run.report["method"]) | speed)
     return rows
 
@@ -45,11 +53,14 @@ def mean_rows(section: Section) -> list[dict[str, Any]]:
             row |= spread_columns("psnr", score.psnr) | spread_columns("ssim", score.ssim)
             row |= paper_columns(section.paper(entry.method, level))
             if score.difference:
-                ends = {"low": score.difference.low, "high": score.difference.high}
-                row |= {"reference": section.reference, "difference": score.difference.mean} | ends
+                row |= {"reference": section.reference} | interval_columns(score.difference)
+            for tercile, part in zip(section.terciles, score.parts, strict=True):
+                row |= {f"{tercile.label}_up_to_px": tercile.high} | spread_columns(f"{tercile.label}_psnr", part.psnr)
+                row |= interval_columns(part.difference, f"{tercile.label}_") if part.difference else {}
             for name, kernels in entry.kernels.items():
                 row |= spread_columns(name, kernels)
-            rows.append(row | spread_columns("images_per_s", entry.images_per_s) | cost_columns(entry.card))
+            row |= spread_columns("images_per_s", entry.images_per_s) | spread_columns("training_s", entry.seconds)
+            rows.append(row | cost_columns(entry.card))
     return rows
 
 
@@ -82,6 +93,10 @@ def by_stage(schedule: list[dict[str, Any]], key: str, form: str) -> str:
 
 def paper_columns(figures: Figures | None) -> dict[str, Any]:
     return {"paper_psnr": figures.psnr, "paper_ssim": figures.ssim} if figures else {}
+
+
+def interval_columns(value: Interval, prefix: str = "") -> dict[str, Any]:
+    return {f"{prefix}difference": value.mean, f"{prefix}low": value.low, f"{prefix}high": value.high}
 
 
 def spread_columns(name: str, value: Spread | None) -> dict[str, Any]:

@@ -6,7 +6,7 @@ from typing import Any
 from arcsr_lightning.files import markdown_table
 from arcsr_lightning.results.csv_rows import cost_columns
 from arcsr_lightning.results.runs import FINISHED, WAITING, Study
-from arcsr_lightning.results.sections import KERNELS, Entry, Section
+from arcsr_lightning.results.sections import KERNELS, Entry, Part, Section
 from arcsr_lightning.results.statistics import Interval, Spread
 
 NOTES = "## Methods"  # the heading of what is too long for a terminal
@@ -25,10 +25,13 @@ def results_markdown(study: Study, sections: Sequence[Section]) -> str:
     scored = [section for section in sections if section.levels]
     if scored:
         parts += [legend_text(scored), "![PSNR of every method](results.png)"]
+    if any(section.compared for section in scored):
+        parts += ["![Gain over the strength of blur](results_blur.png)"]
     for section in sections:
         parts += [
             heading_text(section),
             markdown_table(score_cells(section)),
+            *([markdown_table(blur_cells(section))] if section.terciles else []),
             *([markdown_table(cost_cells(section)), markdown_table(training_cells(section))] if section.levels else []),
         ]
     missing = unfinished_lines(study)
@@ -46,13 +49,16 @@ def legend_text(sections: Sequence[Section]) -> str:
     sentences = [
         "PSNR (dB) and SSIM on RGB, means over images; of several seeds the mean ± their sample standard deviation.",
         paper_sentence(sections),
-        "Differences: the mean over images of the PSNR less the reference's, seeds averaged first, and the 95 % "
-        "interval of a paired bootstrap over images. It takes images for independent, which frames of one sequence are "
-        "not, and tells nothing of other seeds.",
+        "Differences: the mean of the PSNR less the reference's over the images and the seeds that both have, and its "
+        "95 % interval: a paired bootstrap of seeds and groups of images together, a group being the frames of a "
+        "sequence or a photograph under several blurs. Of one seed it tells nothing of others; of two or three seeds "
+        "or groups it is too narrow.",
+        *blur_sentences(sections),
         "Kernel error: L1 to the true kernels on the LR grid, or to measured ones, weighted by their confidence; at "
         "most 2, mean over noise levels. Skill: 1 - error / error of the best constant kernel. Amount, direction: "
         "correlation of estimated and true blur over all pixels. "
-        "GMACs: convolutions and matrix products for an LR image of 64x64. Images/s: trained on, the median.",
+        "GMACs: convolutions and matrix products for an LR image of 64x64. Images/s: trained on, the median; training: "
+        "the images trained on by that speed, without validations.",
         *(PROTOCOLS[name] for name in PROTOCOLS if any(section.protocol == name for section in sections)),
         "Σ lr·steps: the learning rate summed over all steps. Of published: the steps as a share of the publication's, "
         "whatever their batches. EMA: the decay of the average of the weights that is scored.",
@@ -61,6 +67,16 @@ def legend_text(sections: Sequence[Section]) -> str:
         f"Scored by: {protocol}.",
     ]
     return "\n".join(f"- {sentence}" for sentence in sentences)
+
+
+def blur_sentences(sections: Sequence[Section]) -> list[str]:
+    """What the strength of blur is, where it is known."""
+    if not any(section.terciles for section in sections):
+        return []
+    return [
+        "Weak, medium, strong blur: a third of the test images each, by the amount of their true or measured blur: "
+        "the root mean square distance of a kernel from its centroid, in LR pixels, mean over the image."
+    ]
 
 
 def paper_sentence(sections: Sequence[Section]) -> str:
@@ -78,10 +94,13 @@ def heading_text(section: Section) -> str:
     """The data set, and whether all methods saw the same of it."""
     if not section.runs:
         return f"## {section.title}\n\nNo run is finished."
-    report = section.runs[0].report
+    report, images = section.runs[0].report, next(iter(section.runs[0].images["bicubic"].values()))
     configs = [run.report["config"] for run in section.runs if run.report["method"].get("schedule")]
     seen = [samples_seen(config) for config in configs if config.get("train")]  # not of evaluations
+    groups = len({image.group for image in images.values()})
     text = f"## {section.title}, ×{section.scale}, {report['rows'][0]['images']} test images"
+    text += f" in {groups} groups" if groups < len(images) else ""
+    text += f"\n\n{section.trained}" if section.trained else ""
     if seen:
         same = all(other == seen[0] for other in seen)
         text += (
@@ -130,6 +149,27 @@ def level_cells(section: Section, entry: Entry, level: float) -> list[str]:
     return scores + ([difference] if section.reference else [])
 
 
+def blur_cells(section: Section) -> list[list[str]]:
+    """The header, and a line per noise level and method: PSNR by strength of blur."""
+    header = ["noise", "method"]
+    for tercile in section.terciles:
+        header += [f"{tercile.label} blur, {tercile.low:.2f} to {tercile.high:.2f} px"]
+        header += [f"PSNR − {section.reference}"] if section.reference else []
+    lines = [header]
+    for level in section.levels:
+        for entry in section.entries:
+            if level in entry.scores:
+                cells = [part_cells(section, part) for part in entry.scores[level].parts]
+                lines.append([f"{level:g}", method_cell(entry), *(cell for pair in cells for cell in pair)])
+    return lines
+
+
+def part_cells(section: Section, part: Part) -> list[str]:
+    """PSNR and the difference, as the header has them."""
+    difference = [interval_cell(part.difference)] if section.reference else []
+    return [spread_cell(part.psnr, ".2f"), *difference]
+
+
 def cost_cells(section: Section) -> list[list[str]]:
     """The header, and a line per method."""
     lines = [["method", "parameters", "GMACs", "kernel error", "skill", "amount", "direction", "images/s"]]
@@ -150,12 +190,13 @@ def cost_cells(section: Section) -> list[list[str]]:
 
 def training_cells(section: Section) -> list[list[str]]:
     """The header, and a line per method: by what it was trained, and how far."""
-    lines = [["method", "learnt from", "steps", "of published", "Σ lr·steps", "EMA", "augmentation"]]
+    lines = [["method", "learnt from", "steps", "training", "of published", "Σ lr·steps", "EMA", "augmentation"]]
     for entry in section.entries:
         if not entry.card:
-            lines.append([method_cell(entry), *[entry.state] * 6])
+            lines.append([method_cell(entry), *[entry.state] * 7])
             continue
         cost = cost_columns(entry.card)
+        seconds = f"{spread_cell(entry.seconds, '.0f')} s" if entry.seconds else NONE
         share = cost.get("steps_of_published")
         cells = [
             NONE if share is None else f"{share:.0%}",
@@ -164,7 +205,7 @@ def training_cells(section: Section) -> list[list[str]]:
             cost.get("augmentation"),
         ]
         trained = [NONE if cell is None or cell == "" else str(cell) for cell in cells]
-        lines.append([method_cell(entry), cost["learnt_from"], cost["steps"], *trained])
+        lines.append([method_cell(entry), cost["learnt_from"], cost["steps"], seconds, *trained])
     return lines
 
 

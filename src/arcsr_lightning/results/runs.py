@@ -4,10 +4,11 @@ import math
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from statistics import fmean, median
+from statistics import median
 from typing import Any, NamedTuple
 
 from arcsr_lightning.errors import InputError
+from arcsr_lightning.results.images import Images, read_images
 from arcsr_lightning.results.reading import NUMBER, number_in, read_csv, read_json, read_text, read_yaml
 from arcsr_lightning.runs.jobs import naming_overrides
 from arcsr_lightning.scores.protocol import protocol
@@ -76,7 +77,8 @@ class Run(NamedTuple):
     """A job that was begun.
 
     ``overrides`` are those that make it another training than its neighbours; ``config`` is the configuration as it was
-    composed, interpolations not resolved; ``report`` is its metrics.json, None unless ``state`` is "finished".
+    composed, interpolations not resolved; ``report`` is its metrics.json, None unless ``state`` is "finished", and
+    ``images`` has the scores of single images then, for bicubic upscaling and its own method.
     """
 
     folder: Path
@@ -85,6 +87,7 @@ class Run(NamedTuple):
     state: str
     reason: str
     report: dict[str, Any] | None
+    images: dict[str, Images]
 
     @property
     def method(self) -> str:
@@ -172,7 +175,7 @@ def read_run(folder: Path) -> Run:
     overrides = read_yaml(folder / ".hydra" / "overrides.yaml", [str], RETRAIN)
     hydra = read_yaml(folder / ".hydra" / "hydra.yaml", NAMING, RETRAIN)["hydra"]
     own = tuple(naming_overrides(overrides, hydra["job"]["config"]["override_dirname"]["exclude_keys"]))
-    run = Run(folder, own, config, UNFINISHED, "interrupted, or still running", None)
+    run = Run(folder, own, config, UNFINISHED, "interrupted, or still running", None, {})
     try:
         return with_outcome(run)
     except InputError as error:
@@ -195,9 +198,8 @@ def with_outcome(run: Run) -> Run:
     if not report.is_file():
         return run._replace(state=UNSCORED, reason="no test (test=false), or none of its images scored")
     finished = run._replace(state=FINISHED, reason="", report=read_report(report))
-    for method in ("bicubic", finished.method):
-        psnr_of_images(finished, method)
-    return finished
+    means = {method: scores_by_level(finished, method) for method in ("bicubic", finished.method)}
+    return finished._replace(images=read_images(run.folder, means))
 
 
 def read_report(path: Path) -> dict[str, Any]:
@@ -229,44 +231,45 @@ def scores_by_level(run: Run, method: str) -> dict[float, dict[str, Any]]:
     }
 
 
-def psnr_of_images(run: Run, method: str) -> dict[float, dict[str, float]]:
-    """The PSNR on RGB of every test image, by noise level and name.
-
-    Raises:
-        InputError: the run has lost its per_image.csv, or that is not what metrics.json has the means of.
-    """
-    path = run.folder / "per_image.csv"
-    if not path.is_file():
-        raise InputError(f"{path}: missing beside metrics.json; score the run's weights again with arcsr-eval")
-    images: dict[float, dict[str, float]] = {}
-    for row in read_csv(path):
-        if row.get("method") == method:
-            level = images.setdefault(number_in(row, "noise_level", path), {})
-            level[str(row.get("name"))] = number_in(row, "psnr_rgb", path)
-    for level, means in scores_by_level(run, method).items():
-        psnrs = list(images.get(level, {}).values())
-        if len(psnrs) != means["images"] or not math.isclose(fmean(psnrs), means["psnr_rgb"], abs_tol=1e-6):
-            raise InputError(
-                f"{path}: damaged, not the images of {method} at noise level {level:g} that metrics.json has the mean "
-                "of; score the run's weights again with arcsr-eval"
-            )
-    return images
-
-
 def throughput(run: Run) -> float | None:
     """The median of the images per second that the training logged, over all its stages and starts.
 
     Raises:
         InputError: what it logged is damaged.
     """
-    column = "train/images_per_s"
-    speeds = [
-        number_in(row, column, path)
-        for path in sorted(run.folder.glob("csv/**/metrics.csv"))
-        for row in read_csv(path)
-        if row.get(column)
-    ]
+    speeds = [speed for stage in logged_speeds(run).values() for speed in stage]
     return median(speeds) if speeds else None
+
+
+def training_seconds(run: Run) -> float | None:
+    """How long a finished run trained: of every stage the images it saw by the median speed, without validations.
+
+    None where a stage was too short to log its speed.
+    """
+    speeds, seconds = logged_speeds(run), 0.0
+    card, trainer = run.report["method"], run.report["config"]["trainer"]
+    batch = card["batch_size"] * (trainer.get("accumulate_grad_batches") or 1)
+    for stage in card.get("schedule") or []:
+        logged = speeds.get(stage.get("stage") or "")
+        if not logged:
+            return None
+        seconds += batch * stage["steps"] / median(logged)
+    return seconds or None
+
+
+def logged_speeds(run: Run) -> dict[str, list[float]]:
+    """The images per second that every stage of a training logged, in all its starts; a stage without a name is ``""``.
+
+    Raises:
+        InputError: what it logged is damaged.
+    """
+    column = "train/images_per_s"
+    speeds: dict[str, list[float]] = {}
+    for path in sorted(run.folder.glob("csv/**/metrics.csv")):
+        stage = "/".join(path.relative_to(run.folder / "csv").parts[:-2])
+        own = speeds.setdefault(stage, [])
+        own += [number_in(row, column, path) for row in read_csv(path) if row.get(column)]
+    return speeds
 
 
 def check_comparable(runs: Sequence[Run]) -> None:

@@ -1,23 +1,25 @@
 """What a study found out: an entry per data set, protocol and method, its seeds merged, beside the paper's figures."""
 
 from collections.abc import Sequence
+from statistics import fmean
 from typing import Any, NamedTuple
 
 import numpy as np
 
 from arcsr_lightning.errors import InputError
+from arcsr_lightning.results.groups import Group, group_seeds, images_of_seeds, label_groups, without_seed
+from arcsr_lightning.results.images import Seeds, Tercile, blur_terciles, check_same_images, difference, gains_over
 from arcsr_lightning.results.paper import ABLATIONS, Figures, published
 from arcsr_lightning.results.runs import (
     FINISHED,
     Run,
     Study,
     check_comparable,
-    psnr_of_images,
     scores_by_level,
     throughput,
+    training_seconds,
 )
-from arcsr_lightning.results.statistics import Interval, Spread, paired_bootstrap, spread
-from arcsr_lightning.runs.settings import differences
+from arcsr_lightning.results.statistics import Interval, Spread, spread
 
 BICUBIC = {  # every run scores it, whether or not it is a method of the study
     "name": "bicubic",
@@ -26,15 +28,27 @@ BICUBIC = {  # every run scores it, whether or not it is a method of the study
     "publication": "Keys, IEEE TASSP 1981",
     "represents": "no blur",
 }
-Images = dict[float, dict[str, float]]  # PSNR by noise level and image
+
+
+class Part(NamedTuple):
+    """PSNR on some of the test images, and its difference to that of the reference."""
+
+    psnr: Spread
+    difference: Interval | None
 
 
 class Score(NamedTuple):
-    """At one noise level; ``psnrs`` has a value for each seed, ``difference`` is of PSNR to the reference."""
+    """At one noise level.
+
+    ``psnrs`` has a value for each seed, ``difference`` is of PSNR to the reference, ``gains`` are what it is the mean
+    of, by image and averaged over seeds, and ``parts`` has the terciles of blur.
+    """
 
     psnrs: list[float]
     ssim: Spread
     difference: Interval | None
+    gains: dict[str, float]
+    parts: list[Part]
 
     @property
     def psnr(self) -> Spread:
@@ -53,19 +67,25 @@ class Entry(NamedTuple):
     label: str
     method: str
     state: str
-    finished: int
+    runs: list[Run]  # that are finished
     planned: int
     card: dict[str, Any]
     scores: dict[float, Score]
     kernels: dict[str, Spread]  # of KERNELS, mean over noise levels; those that are known
     images_per_s: Spread | None
+    seconds: Spread | None  # of training
     hardware: list[dict[str, Any]]
+
+    @property
+    def finished(self) -> int:
+        return len(self.runs)
 
 
 class Section(NamedTuple):
     """The entries of one data set and one protocol of training, which no table mixes.
 
-    ``runs`` are the finished ones, ``ablations`` says which of the paper's tables it belongs to.
+    ``runs`` are the finished ones, ``ablations`` says which of the paper's tables it belongs to; ``terciles`` are the
+    test images by their blur, where that is known.
     """
 
     data: str
@@ -75,6 +95,7 @@ class Section(NamedTuple):
     entries: list[Entry]
     reference: str | None
     ablations: bool
+    terciles: list[Tercile]
 
     @property
     def title(self) -> str:
@@ -84,20 +105,39 @@ class Section(NamedTuple):
     def levels(self) -> list[float]:
         return sorted({level for entry in self.entries for level in entry.scores})
 
+    @property
+    def compared(self) -> list[Entry]:
+        """Whom the reference is compared with by strength of blur: bicubic upscaling only where there is no other."""
+        entries = [entry for entry in self.entries if any(score.parts for score in entry.scores.values())]
+        paired = [entry for entry in entries if all(p.difference for s in entry.scores.values() for p in s.parts)]
+        return [entry for entry in paired if entry.method != "bicubic"] or paired
+
+    @property
+    def trained(self) -> str:
+        """How long the networks were trained, and how large they are: what a table of theirs is worth."""
+        cards = [entry.card for entry in self.entries if entry.card.get("schedule")]
+        if not cards:
+            return ""
+        steps = [sum(stage["steps"] for stage in card["schedule"]) for card in cards]
+        sizes = [f"{card['parameters'] / 1e6:.2f}" for card in sorted(cards, key=lambda card: card["parameters"])]
+        shares = [
+            taken / card["published_steps"]
+            for taken, card in zip(steps, cards, strict=True)
+            if card.get("published_steps")
+        ]
+        of_published = f" ({100 * max(shares):.2g} % of the published or less)" if shares and max(shares) < 1 else ""
+        return (
+            f"Trained for {from_to(min(steps), max(steps))} steps{of_published} at a size of "
+            f"{from_to(sizes[0], sizes[-1])} M parameters."
+        )
+
     def paper(self, method: str, level: float) -> Figures | None:
         """What the paper reports for a method here."""
         return published(method, self.data, self.scale, level, self.ablations)
 
 
-class Group(NamedTuple):
-    """The runs that differ in their seed alone, whatever became of them."""
-
-    label: str
-    runs: list[Run]
-
-    @property
-    def finished(self) -> list[Run]:
-        return [run for run in self.runs if run.state == FINISHED]
+def from_to(low: object, high: object) -> str:
+    return str(low) if low == high else f"{low} to {high}"
 
 
 def study_sections(study: Study, reference: str | None = None) -> list[Section]:
@@ -116,7 +156,7 @@ def study_sections(study: Study, reference: str | None = None) -> list[Section]:
         by_table.setdefault((run.data, run.protocol), []).append(run)
     grouped = {table: label_groups(group_seeds(runs)) for table, runs in by_table.items()}
     labels = {"bicubic": "bicubic"}
-    labels |= {group.label: group.runs[0].method for found in grouped.values() for group in found}
+    labels |= {group.label: group.method for found in grouped.values() for group in found}
     if reference is not None and reference not in (*labels, *labels.values()):
         raise InputError(f"reference={reference}: no method of this study; it has {', '.join(sorted(labels))}")
     return [table_section(study, *table, found, reference) for table, found in grouped.items()]
@@ -128,142 +168,90 @@ def table_section(
     """What is known on one data set by one protocol."""
     runs = [run for group in found for run in group.finished]
     check_comparable(runs)
-    trained = [group for group in found if group.runs[0].method != "bicubic"]
-    images = {group.label: mean_images(group) for group in trained if group.finished}
+    trained = [group for group in found if group.method != "bicubic"]
+    seeds = {group.label: images_of_seeds(group) for group in trained if group.finished}
     if runs:
-        images["bicubic"] = psnr_of_images(runs[0], "bicubic")
+        seeds["bicubic"] = {None: runs[0].images["bicubic"]}
     chosen = find_reference(trained, reference)
-    entries = [bicubic_entry(runs[0], images, chosen)] if runs else []
-    entries += [method_entry(study, group, images, chosen) for group in trained]
+    terciles = blur_terciles(next(iter(runs[0].images["bicubic"].values()))) if runs else []
+    comparison = Comparison(seeds, chosen if chosen in seeds else None, terciles)
+    entries = [bicubic_entry(runs[0], comparison)] if runs else []
+    entries += [method_entry(study, group, comparison) for group in trained]
     scale = runs[0].report["config"]["scale"] if runs else found[0].runs[0].config.get("scale")
-    ablations = any(group.runs[0].method in ABLATIONS for group in trained)
-    return Section(data, protocol, scale, runs, entries, chosen if chosen in images else None, ablations)
+    ablations = any(group.method in ABLATIONS for group in trained)
+    return Section(data, protocol, scale, runs, entries, comparison.reference, ablations, terciles)
 
 
 def find_reference(trained: Sequence[Group], wanted: str | None) -> str | None:
     """The label of the reference on a data set, None where it is not among its methods."""
     if wanted == "bicubic":
         return wanted
-    names = [(group.label, group.runs[0].method) for group in trained]
+    names = [(group.label, group.method) for group in trained]
     for label, method in names:
         if (wanted or "arcsr") in (label, method):
             return label
     return names[0][0] if names and wanted is None else None
 
 
-def group_seeds(runs: Sequence[Run]) -> list[list[Run]]:
-    """The runs with those that differ in nothing but their seed together.
+class Comparison(NamedTuple):
+    """What the methods of a section are compared by: the scores of all, the reference, the test images by blur."""
 
-    Raises:
-        InputError: two runs do not even differ in that.
-    """
-    found: list[list[Run]] = []
-    for run in runs:
-        group = next((group for group in found if same_but_for_seed(run, group[0])), None)
-        if group is None:
-            found.append([run])
-            continue
-        for other in group:
-            if other.seed == run.seed:
-                raise InputError(
-                    f"{other.folder.name} and {run.folder.name} are the same training, seed={run.seed}: remove one"
-                )
-        group.append(run)
-    return found
+    seeds: dict[str, Seeds]  # by label
+    reference: str | None
+    terciles: list[Tercile]
 
+    def scores(self, label: str, rows: Sequence[dict[float, dict[str, Any]]]) -> dict[float, Score]:
+        """Of the method ``label``, of whose finished runs ``rows`` are the means by noise level."""
+        return {level: self.score(label, level, [row[level] for row in rows]) for level in (rows[0] if rows else ())}
 
-def same_but_for_seed(run: Run, other: Run) -> bool:
-    """Whether two runs, by what was typed and by what was composed of it, are one training with two seeds."""
-    same = without_seed(run.overrides) == without_seed(other.overrides) and run.method == other.method
-    return same and set(differences(other.config, run.config)) <= {"seed"}
-
-
-def without_seed(overrides: Sequence[str]) -> frozenset[str]:
-    """The overrides but for the seed."""
-    return frozenset(override for override in overrides if not override.startswith("seed="))
-
-
-def label_groups(found: Sequence[list[Run]]) -> list[Group]:
-    """The groups under the names of their methods; several of one method with what distinguishes them too."""
-    names = [(runs[0].method, distinguishing_overrides(runs, found)) for runs in found]
-    result = []
-    for (method, own), runs in zip(names, found, strict=True):
-        unique = own if names.count((method, own)) == 1 else runs[0].folder.name
-        result.append(Group(f"{method}, {unique}" if unique else method, runs))
-    return result
-
-
-def distinguishing_overrides(runs: Sequence[Run], found: Sequence[list[Run]]) -> str:
-    """What was typed for a group, but not for all others of its method."""
-    common = frozenset.intersection(
-        *(without_seed(other[0].overrides) for other in found if other[0].method == runs[0].method)
-    )
-    own = without_seed(runs[0].overrides) - common
-    return " ".join(override for override in runs[0].overrides if override in own)
-
-
-def mean_images(group: Group) -> Images:
-    """The PSNR of every image, its mean over the seeds.
-
-    Raises:
-        InputError: they were not scored on the same images.
-    """
-    first, *others = [(run, psnr_of_images(run, run.method)) for run in group.finished]
-    for run, images in others:
-        check_same_images(first[0].folder.name, first[1], run.folder.name, images)
-    every = [first[1], *(images for _, images in others)]
-    return {
-        level: {name: float(np.mean([images[level][name] for images in every])) for name in names}
-        for level, names in first[1].items()
-    }
-
-
-def check_same_images(one: str, images: Images, other: str, others: Images) -> None:
-    """Raise InputError where two sets of scores are not of the same images."""
-    if {level: names.keys() for level, names in images.items()} != {
-        level: names.keys() for level, names in others.items()
-    }:
-        raise InputError(f"{one} and {other} differ in the test images: their scores cannot be paired")
-
-
-def difference_to_reference(
-    images: dict[str, Images], label: str, reference: str | None, level: float
-) -> Interval | None:
-    """Of an entry to the reference; None for the reference itself, and where a perfect image has no finite score."""
-    if reference not in images or label == reference:
-        return None
-    check_same_images(label, images[label], reference, images[reference])
-    ours, theirs = images[label][level], images[reference][level]
-    pairs = np.array([(ours[name], theirs[name]) for name in ours])
-    if not np.isfinite(pairs).all():
-        return None
-    return paired_bootstrap(pairs[:, 0], pairs[:, 1], np.random.default_rng(0))  # the same interval at every call
-
-
-def method_entry(study: Study, group: Group, images: dict[str, Images], reference: str | None) -> Entry:
-    """What the runs of a group came to."""
-    runs, method = group.finished, group.runs[0].method
-    waiting = sum(without_seed(job) == without_seed(group.runs[0].overrides) for job in study.waiting)
-    rows = [scores_by_level(run, method) for run in runs]
-    scores = {}
-    for level in rows[0] if rows else ():
-        scores[level] = Score(
-            [row[level]["psnr_rgb"] for row in rows],
-            spread([row[level]["ssim_rgb"] for row in rows]),
-            difference_to_reference(images, group.label, reference, level),
+    def score(self, label: str, level: float, rows: Sequence[dict[str, Any]]) -> Score:
+        images = next(iter(self.seeds[label].values()))[level]
+        gains = self.gains(label, level, list(images))
+        return Score(
+            [row["psnr_rgb"] for row in rows],
+            spread([row["ssim_rgb"] for row in rows]),
+            None if gains is None else difference(gains, images.values()),
+            {} if gains is None else dict(zip(images, gains.mean(axis=0).tolist(), strict=True)),
+            [self.part(label, level, tercile) for tercile in self.terciles],
         )
+
+    def part(self, label: str, level: float, tercile: Tercile) -> Part:
+        """Of the images of a tercile alone."""
+        seeds = [images[level] for images in self.seeds[label].values()]
+        gains = self.gains(label, level, tercile.names)
+        return Part(
+            spread([fmean(images[name].psnr for name in tercile.names) for images in seeds]),
+            None if gains is None else difference(gains, [seeds[0][name] for name in tercile.names]),
+        )
+
+    def gains(self, label: str, level: float, names: Sequence[str]) -> np.ndarray | None:
+        """Over the reference, (seeds, images); None for the reference itself, and where nothing can be paired."""
+        if self.reference not in self.seeds or label == self.reference:
+            return None
+        ours, theirs = self.seeds[label], self.seeds[self.reference]
+        check_same_images(label, next(iter(ours.values())), self.reference, next(iter(theirs.values())))
+        return gains_over(ours, theirs, level, names)
+
+
+def method_entry(study: Study, group: Group, comparison: Comparison) -> Entry:
+    """What the runs of a group came to."""
+    runs = group.finished
+    waiting = sum(without_seed(job) == without_seed(group.runs[0].overrides) for job in study.waiting)
+    rows = [scores_by_level(run, group.method) for run in runs]
     speeds = [speed for run in runs if (speed := throughput(run)) is not None]
+    seconds = [time for run in runs if (time := training_seconds(run)) is not None]
     hardware = [run.report["hardware"] for run in runs]
     return Entry(
         label=group.label,
-        method=method,
+        method=group.method,
         state=FINISHED if runs else group.runs[0].state,
-        finished=len(runs),
+        runs=runs,
         planned=len(group.runs) + waiting,
         card=runs[0].report["method"] if runs else {},
-        scores=scores,
+        scores=comparison.scores(group.label, rows),
         kernels={name: found for name in KERNELS if (found := mean_over_levels(rows, name))},
         images_per_s=spread(speeds) if speeds else None,
+        seconds=spread(seconds) if seconds else None,
         hardware=[one for number, one in enumerate(hardware) if one not in hardware[:number]] if speeds else [],
     )
 
@@ -274,12 +262,7 @@ def mean_over_levels(rows: Sequence[dict[float, dict[str, Any]]], name: str) -> 
     return spread([float(np.mean(each)) for each in figures]) if figures and all(figures) else None
 
 
-def bicubic_entry(run: Run, images: dict[str, Images], reference: str | None) -> Entry:
+def bicubic_entry(run: Run, comparison: Comparison) -> Entry:
     """Bicubic upscaling, as any run scored it."""
-    scores = {
-        level: Score(
-            [row["psnr_rgb"]], spread([row["ssim_rgb"]]), difference_to_reference(images, "bicubic", reference, level)
-        )
-        for level, row in scores_by_level(run, "bicubic").items()
-    }
-    return Entry("bicubic", "bicubic", FINISHED, 1, 1, BICUBIC, scores, {}, None, [])
+    scores = comparison.scores("bicubic", [scores_by_level(run, "bicubic")])
+    return Entry("bicubic", "bicubic", FINISHED, [run], 1, BICUBIC, scores, {}, None, None, [])

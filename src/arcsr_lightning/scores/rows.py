@@ -4,24 +4,32 @@ from typing import Any, TypeVar
 
 import torch
 
+from arcsr_lightning.degradation import confident_mean
 from arcsr_lightning.networks import Restoration
-from arcsr_lightning.scores.metrics import kernel_error, score
+from arcsr_lightning.scores.metrics import blur_amount, kernel_error, score
 
 T = TypeVar("T")
-Row = dict[str, Any]  # method, name, noise_level and the scores of one image
+IMAGE = ("name", "group", "noise_level", "blur_amount")  # what a row says of the image itself
+Row = dict[str, Any]  # method, IMAGE and the scores of one image
 
 
 def rows_of(method: str, restored: Restoration, batch: dict[str, Any], border: int) -> list[Row]:
-    """The scores of a batch, a row per image; the kernel's error too where it is known, or measured, in its size."""
+    """The scores of a batch, a row per image; the kernel's error too where it is known, or measured, in its size.
+
+    ``group`` is the sequence or the photograph that an image is from; ``blur_amount``, where kernels are known or
+    measured, the mean of theirs over its pixels, in LR pixels.
+    """
     with torch.autocast(restored.sr.device.type, enabled=False):  # bfloat16 would spoil the third digit of SSIM
         scores = score(restored.sr, batch["hr"], border)
-        truth = batch.get("kernel")
+        truth, confidence = batch.get("kernel"), batch.get("confidence")
+        blur = {} if truth is None else {"blur_amount": confident_mean(blur_amount(truth)[:, 0], confidence)}
         if truth is not None and restored.kernel is not None and restored.kernel.shape == truth.shape:
-            scores["kernel_error"] = kernel_error(restored.kernel.float(), truth, batch.get("confidence"))
+            scores["kernel_error"] = kernel_error(restored.kernel.float(), truth, confidence)
+    groups = batch.get("group", batch["name"])
     return [
-        {"method": method, "name": name, "noise_level": float(level)}
-        | {key: values[i].item() for key, values in scores.items()}
-        for i, (name, level) in enumerate(zip(batch["name"], batch["noise_level"], strict=True))
+        {"method": method, "name": name, "group": group, "noise_level": float(level)}
+        | {key: values[i].item() for key, values in (blur | scores).items()}
+        for i, (name, group, level) in enumerate(zip(batch["name"], groups, batch["noise_level"], strict=True))
     ]
 
 
@@ -41,5 +49,5 @@ def gather(rows: list[T]) -> list[T]:
 
 def mean_scores(rows: list[Row]) -> dict[str, float]:
     """Mean over images of every score in the rows."""
-    names = [key for key in rows[0] if key not in ("method", "name", "noise_level")]
+    names = [key for key in rows[0] if key not in ("method", *IMAGE)]
     return {name: sum(row[name] for row in rows) / len(rows) for name in names}

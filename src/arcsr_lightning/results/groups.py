@@ -1,0 +1,88 @@
+"""Which runs are one training with several seeds, and what it is called in a table."""
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+from arcsr_lightning.errors import InputError
+from arcsr_lightning.results.images import Seeds, check_same_images
+from arcsr_lightning.results.runs import FINISHED, Run
+from arcsr_lightning.runs.settings import differences
+
+
+class Group(NamedTuple):
+    """The runs that differ in their seed alone, whatever became of them."""
+
+    label: str
+    runs: list[Run]
+
+    @property
+    def method(self) -> str:
+        return self.runs[0].method
+
+    @property
+    def finished(self) -> list[Run]:
+        return [run for run in self.runs if run.state == FINISHED]
+
+
+def group_seeds(runs: Sequence[Run]) -> list[list[Run]]:
+    """The runs with those that differ in nothing but their seed together.
+
+    Raises:
+        InputError: two runs do not even differ in that.
+    """
+    found: list[list[Run]] = []
+    for run in runs:
+        group = next((group for group in found if same_but_for_seed(run, group[0])), None)
+        if group is None:
+            found.append([run])
+            continue
+        for other in group:
+            if other.seed == run.seed:
+                raise InputError(
+                    f"{other.folder.name} and {run.folder.name} are the same training, seed={run.seed}: remove one"
+                )
+        group.append(run)
+    return found
+
+
+def same_but_for_seed(run: Run, other: Run) -> bool:
+    """Whether two runs, by what was typed and by what was composed of it, are one training with two seeds."""
+    same = without_seed(run.overrides) == without_seed(other.overrides) and run.method == other.method
+    return same and set(differences(other.config, run.config)) <= {"seed"}
+
+
+def without_seed(overrides: Sequence[str]) -> frozenset[str]:
+    """The overrides but for the seed."""
+    return frozenset(override for override in overrides if not override.startswith("seed="))
+
+
+def label_groups(found: Sequence[list[Run]]) -> list[Group]:
+    """The groups under the names of their methods; several of one method with what distinguishes them too."""
+    names = [(runs[0].method, distinguishing_overrides(runs, found)) for runs in found]
+    result = []
+    for (method, own), runs in zip(names, found, strict=True):
+        unique = own if names.count((method, own)) == 1 else runs[0].folder.name
+        result.append(Group(f"{method}, {unique}" if unique else method, runs))
+    return result
+
+
+def distinguishing_overrides(runs: Sequence[Run], found: Sequence[list[Run]]) -> str:
+    """What was typed for a group, but not for all others of its method."""
+    common = frozenset.intersection(
+        *(without_seed(other[0].overrides) for other in found if other[0].method == runs[0].method)
+    )
+    own = without_seed(runs[0].overrides) - common
+    return " ".join(override for override in runs[0].overrides if override in own)
+
+
+def images_of_seeds(group: Group) -> Seeds:
+    """The scores of single images of every finished run.
+
+    Raises:
+        InputError: they were not scored on the same images.
+    """
+    first, *others = group.finished
+    for other in others:
+        ours, theirs = first.images[group.method], other.images[group.method]
+        check_same_images(first.folder.name, ours, other.folder.name, theirs)
+    return {run.seed: run.images[group.method] for run in group.finished}
