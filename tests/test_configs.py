@@ -34,7 +34,13 @@ def groups() -> list[tuple[str, str]]:
 def overrides_of(group: str, option: str) -> list[str]:
     one = ("gopro", "reds", "table1", "table2")
     one += tuple(f"arcsr_{data}{measured}" for data in ("gopro", "reds") for measured in ("", "_measured"))
-    roots = dict.fromkeys(one, ROOTS[:1]) | {"folder": ROOTS, "mixed": MIXED, "arcsr_small": MIXED, "pairs": PAIRS}
+    roots = dict.fromkeys(one, ROOTS[:1]) | {
+        "folder": ROOTS,
+        "mixed": MIXED,
+        "arcsr_small": MIXED,
+        "table1_small": MIXED,
+        "pairs": PAIRS,
+    }
     extra = ["degradation.blur.path=somewhere"] if (group, option) == ("degradation", "file") else []
     data = [] if group in ("data", "experiment") else ["data=sample"]
     return [f"{group}={option}", *data, *roots.get(option, []), *extra]

@@ -10,7 +10,12 @@ from arcsr_lightning.prepare import prepare
 from arcsr_lightning.train import train
 
 EXPERIMENTS = sorted(path.stem for path in (CONF_DIR / "experiment").glob("*.yaml"))
-MEASURED = {"arcsr_gopro_measured": "gopro", "arcsr_reds_measured": "reds", "arcsr_small": "mixed"}
+MEASURED = {
+    "arcsr_gopro_measured": "gopro",
+    "arcsr_reds_measured": "reds",
+    "arcsr_small": "mixed",
+    "table1_small": "mixed",
+}
 SYNTHETIC = ("quickstart", "table1_cpu", "table2_cpu")
 SIZES = ("arcsr.estimator_width=4", "arcsr.estimator_levels=2", "arcsr.width=4", "arcsr.blocks=1", "print_config=false")
 
