@@ -58,7 +58,7 @@ class Restorer(nn.Module):
 
     def forward(self, lr: Tensor, kernel: Tensor | None) -> Tensor:
         features = self.head(lr - local_mean(lr))
-        # In the layout, and under autocast the dtype, that each of the convolutions needs: once and not in each of them.
+        # In the layout, and under autocast the dtype, that the convolutions need: once, and not in each of them.
         guide = None if kernel is None else normalise_kernel(kernel, self.normalisation).to(features.dtype).contiguous()
         for kg_block, attention in zip(self.kg_blocks, self.attentions, strict=True):
             features = attention(kg_block(features, guide))
