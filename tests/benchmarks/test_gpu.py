@@ -11,8 +11,9 @@ from benchmarks.cases import BOTH, FORWARD, Case, measure
 @pytest.mark.parametrize("layout", gpu.LAYOUTS)
 @pytest.mark.parametrize(("precision", "most"), [("float32", 1e-6), ("TF32", 1e-6), ("bfloat16", 2**-7)])
 def test_errors_are_those_of_rounding(layout, precision, most):
-    both = (*gpu.guided_errors(1, 5, 4, 3, 6, 7, precision, layout), *gpu.deformed_errors(3, 5, precision))
-    assert all(0 < error() < most for error in both)
+    ours, unfolded = gpu.guided_errors(1, 5, 4, 3, 6, 7, precision, layout)
+    deformed, _ = gpu.deformed_errors(3, 5, precision)
+    assert all(0 < error() < most for error in (ours, unfolded, deformed))
 
 
 def test_an_operator_that_is_wrong_has_an_error():
