@@ -31,7 +31,7 @@ table2: $(VENV)/run  ## The paper's comparison of methods; ARGS="experiment=tabl
 results: $(VENV)/run  ## Tables and plot of a study: ARGS="table1"
 	$(BIN)/arcsr-results $(ARGS)
 
-bench: $(VENV)/run  ## Measure speed and memory against counterparts, in minutes: ARGS="--quick", "--full", "--only PATTERN"
+bench: $(VENV)/run  ## Measure speed and memory against counterparts, in minutes: ARGS="--quick", "--full", "--only PATTERN", "--device cuda"
 	$(BIN)/python -m benchmarks $(ARGS)
 
 docs: $(VENV)/dev  ## Build the documentation as a site, build/site/index.html; a dead link is an error

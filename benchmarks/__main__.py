@@ -6,15 +6,21 @@ import re
 from pathlib import Path
 from time import perf_counter
 
+import torch
 from rich.console import Console
 
-from benchmarks import report
+from benchmarks import gpu, report
 from benchmarks.cases import Case, measure, smallest, suite
 
 
 def main() -> None:
     arguments = parse()
-    cases = smallest() if arguments.quick else suite(arguments.full)
+    if arguments.device == "cpu":
+        cases = smallest() if arguments.quick else suite(arguments.full)
+    elif torch.cuda.is_available() or arguments.list:
+        cases = gpu.suite(arguments.quick)
+    else:
+        raise SystemExit("error: --device cuda: torch finds no GPU here")
     cases = [case for case in cases if arguments.only is None or arguments.only.search(case.name)]
     if not cases:
         raise SystemExit("error: --only matches no case; --list shows their names")
@@ -22,7 +28,8 @@ def main() -> None:
         Console().print("\n".join(case.name for case in cases), soft_wrap=True, highlight=False)
     else:
         whole = not (arguments.quick or arguments.only)
-        folder = arguments.output or Path("experiments/benchmarks" if whole else "logs/benchmarks")
+        place = Path("experiments/benchmarks") if whole else Path("logs/benchmarks")
+        folder = arguments.output or (place if arguments.device == "cpu" else place / "gpu")
         bench(cases, folder)
 
 
@@ -31,6 +38,7 @@ def parse() -> argparse.Namespace:
     extent = parser.add_mutually_exclusive_group()
     extent.add_argument("--quick", action="store_true", help="the smallest case only: seconds, and no evidence")
     extent.add_argument("--full", action="store_true", help="every size of the goals: half an hour")
+    parser.add_argument("--device", choices=("cpu", "cuda"), default="cpu", help="cuda: errors, and cuDNN's time")
     parser.add_argument(
         "--only", type=pattern, metavar="PATTERN", help="cases in whose names this is, a regular expression"
     )

@@ -25,7 +25,7 @@ from arcsr_lightning.operators import (
 from arcsr_lightning.rivals.manet import MANet, MutualAffineEstimator
 from arcsr_lightning.rivals.rrdb import RRDBSFT
 from arcsr_lightning.scores.cost import macs
-from benchmarks.memory import Build, peaks
+from benchmarks.memory import Build, peak_on_gpu, peaks
 from benchmarks.timing import Function, Samples, interleave, torch_threads
 
 FORWARD, BOTH = "forward", "forward + backward"
@@ -48,13 +48,15 @@ class Case(NamedTuple):
 
     subject: what is measured; cases of one subject, measure, counterpart and goal make one line of the summary.
     size: where.
-    measure: "time" (seconds), "memory" (bytes at the peak) or "GMACs".
+    measure: "time" (seconds), "memory" (bytes at the peak), "GMACs" or "error" (relative).
     against: the name of the counterpart.
-    build: makes (ours, theirs), on the same inputs; for "GMACs" they return the figures, otherwise they are measured.
+    build: makes (ours, theirs), on the same inputs; for "GMACs" and "error" they return the figures, otherwise they are
+        measured.
     goal: None where the issue is silent.
     threads: of torch.
     least_pairs: of timings; fewer than three only where a pair takes half a minute.
     x: what the cost should be proportional to, in a series that shows growth.
+    device: where ``build`` makes its tensors.
     """
 
     subject: str
@@ -66,6 +68,7 @@ class Case(NamedTuple):
     threads: int = 1
     least_pairs: int = 3
     x: int | None = None
+    device: str = "cpu"
 
     @property
     def name(self) -> str:
@@ -74,10 +77,15 @@ class Case(NamedTuple):
 
 def measure(case: Case) -> Samples:
     """What ``case.build()`` gives, measured."""
-    if case.measure == "memory":
+    if case.measure == "memory" and case.device == "cpu":
         return peaks(case.build, case.threads)
-    with torch_threads(case.threads):
+    with torch_threads(case.threads), torch.device(case.device):
         ours, theirs = case.build()
+        if case.measure == "memory":
+            return Samples([peak_on_gpu(ours)], [peak_on_gpu(theirs)])
+        if case.device != "cpu" and case.measure == "time":  # compilers and the choice of algorithms take long once
+            for function in (ours, theirs):
+                function()
         if case.measure == "time":
             return interleave(ours, theirs, case.least_pairs)
         return Samples([ours()], [theirs()])

@@ -51,6 +51,17 @@ def peak(function: Function) -> int:
     return most
 
 
+def peak_on_gpu(function: Function) -> int:
+    """The most bytes that ``function``, its result included, holds at a time on the GPU, after a first call."""
+    function()
+    torch.cuda.synchronize()
+    torch.cuda.reset_peak_memory_stats()
+    before = torch.cuda.memory_allocated()
+    function()
+    torch.cuda.synchronize()
+    return torch.cuda.max_memory_allocated() - before
+
+
 def main() -> None:
     build, threads = pickle.load(sys.stdin.buffer)
     torch.set_num_threads(threads)

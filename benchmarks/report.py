@@ -29,7 +29,9 @@ Time: ours and theirs called in turns in one process, on the same inputs, float3
 the pair's ratio, and its 10th and 90th percentile. Forward: without gradients. Forward + backward: gradients for x,
 weight and bias, ours for the kernel or the offsets too. Memory: the most that torch's allocator holds at a time during
 forward + backward beyond the inputs, results included, in a process of its own; it repeats to the byte. GMACs:
-multiply-accumulates of convolutions and matrix products. Reached: by the median."""
+multiply-accumulates of convolutions and matrix products. Error: of result and gradients, the largest, against float64.
+On a GPU the sizes say precision and layout, and a time is that of 20 calls, or of one training step. Reached: by the
+median."""
 
 
 def row_of(case: Case, samples: Samples) -> Row:
@@ -54,7 +56,7 @@ def row_of(case: Case, samples: Samples) -> Row:
         "theirs": float(np.median(samples.theirs)),
         "x": case.x,
         "torch": torch.__version__,
-        "cpu": processor(),
+        "processor": processor() if case.device == "cpu" else torch.cuda.get_device_name(),
     }
 
 
@@ -95,7 +97,7 @@ def markdown(rows: Sequence[Row], planned: int) -> str:
     parts = ["# Benchmarks"]
     if len(rows) < planned:
         parts.append(f"**Unfinished: {len(rows)} of {planned} cases.**")
-    parts += [f"torch {rows[0]['torch']}, {rows[0]['cpu']}.\n{METHOD}", "## Goals", summary(rows)]
+    parts += [f"torch {rows[0]['torch']}, {rows[0]['processor']}.\n{METHOD}", "## Goals", summary(rows)]
     if series_of(rows):
         parts.append("![growth](growth.png)")
     parts += ["## Every comparison", markdown_table(comparison_cells(rows))]
@@ -149,8 +151,8 @@ def comparison_cells(rows: Sequence[Row]) -> list[list[str]]:
 def row_cells(row: Row) -> list[str]:
     spread = f"{row['low']:.2f}-{row['high']:.2f}" if row["pairs"] > 1 else "-"
     measure = row["measure"]
-    if measure == "GMACs":
-        measure += f": {row['ours']:.1f} / {row['theirs']:.1f}"
+    if measure in ("GMACs", "error"):
+        measure += f": {row['ours']:.3g} / {row['theirs']:.3g}"
     where = (row["subject"], row["size"], row["threads"], measure, row["against"])
     what = (f"{row['ratio']:.2f}", spread, row["pairs"], row["goal"] or "-", row["reached"] or "-")
     return [str(cell) for cell in (*where, *what)]

@@ -3,6 +3,7 @@
 from pathlib import Path
 
 import pytest
+import torch
 from hydra.utils import instantiate
 from omegaconf import DictConfig, OmegaConf
 
@@ -167,3 +168,28 @@ def test_every_data_set_can_be_prepared(data):
 
 def test_configuration_lies_beside_the_package():
     assert Path(CONF_DIR, "train.yaml").is_file()
+
+
+@pytest.mark.parametrize(("typed", "on_gpu"), [((), False), (("trainer=gpu",), True), (("trainer=ddp",), True)])
+def test_a_gpu_gets_what_keeps_it_busy(typed, on_gpu, monkeypatch):
+    monkeypatch.setattr("os.sched_getaffinity", lambda process: range(32))
+    folder = compose(["data=folder", *ROOTS, *typed])
+    workers = {(): 4, ("trainer=gpu",): 12, ("trainer=ddp",): 32 // 4}[typed]
+    assert (folder.data.num_workers, folder.data.degrade_on) == (workers, "device" if on_gpu else "worker")
+    assert (folder.channels_last, folder.matmul_precision) == (on_gpu, "high" if on_gpu else "highest")
+    assert folder.optimizer.fused == (True if on_gpu else None)
+    pairs = compose(["data=gopro", ROOTS[0], *typed, "precision=16-mixed"])
+    assert (pairs.data.num_workers, pairs.data.get("degrade_on")) == (workers, None)
+    assert pairs.optimizer.fused is None  # it would refuse to clip gradients
+    assert compose([*typed], "evaluate").channels_last == on_gpu
+    assert compose(["data=gopro", ROOTS[0]], "prepare").data.num_workers == 4
+
+
+def test_the_precision_of_products_is_that_of_the_configuration(tmp_path):
+    given = ["data=sample", "trainer=cpu", f"paths.output_dir={tmp_path}"]
+    try:
+        build_trainer(compose([*given, "matmul_precision=medium"]))
+        assert torch.get_float32_matmul_precision() == "medium"
+    finally:
+        build_trainer(compose(given))
+    assert torch.get_float32_matmul_precision() == "highest"

@@ -3,6 +3,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import nn
+from torch.utils._python_dispatch import TorchDispatchMode
 
 from arcsr_lightning.blocks import (
     ChannelAttention,
@@ -143,3 +144,28 @@ def test_bicubic_is_the_resizer():
 def test_impossible_networks_are_refused(build, message):
     with pytest.raises(ValueError, match=message):
         build()
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("autocast", [False, True])
+def test_compiles_to_one_graph(autocast):
+    torch.compiler.reset()
+    network, lr = small(), torch.rand(1, 3, 8, 8)
+    compiled = torch.compile(network, backend="eager", fullgraph=True)
+    with torch.autocast("cpu", torch.bfloat16, enabled=autocast):
+        torch.testing.assert_close(compiled(lr).sr, network(lr).sr)
+
+
+def test_the_guide_is_cast_once_for_all_convolutions():
+    class Casts(TorchDispatchMode):
+        count = 0
+
+        def __torch_dispatch__(self, func, types, args=(), kwargs=None):
+            of_guide = func is torch.ops.aten._to_copy.default and args[0].shape == (1, 9, 8, 8)
+            self.count += of_guide and kwargs.get("dtype") == torch.bfloat16
+            return func(*args, **(kwargs or {}))
+
+    network = Restorer(2, 3, width=4, blocks=2)
+    with torch.autocast("cpu", torch.bfloat16), torch.no_grad(), Casts() as casts:
+        network(torch.rand(1, 3, 8, 8), torch.rand(1, 9, 8, 8))
+    assert casts.count == 1

@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from torch.utils._python_dispatch import TorchDispatchMode
 
 import arcsr_lightning
 from arcsr_lightning.operators import kernel_guided_conv2d_reference
@@ -96,11 +97,38 @@ def interpret():
     found["compiled"] = [torch.equal(a, b) for a, b in zip(results(compiled, inputs), eager, strict=True)]
     x, kernel, weight, grad_out = inputs
     checks = ("test_schema", "test_faketensor")
-    torch.library.opcheck(module._convolve, (x, kernel, weight), test_utils=checks)
-    torch.library.opcheck(module._weight_gradient, (grad_out, x, kernel, weight), test_utils=checks)
+    torch.library.opcheck(module._opaque_convolve, (x, kernel, weight), test_utils=checks)
+    laid_out = weight.contiguous(memory_format=torch.channels_last)
+    for one in (weight, laid_out):
+        torch.library.opcheck(module._opaque_weight_gradient, (grad_out, x, kernel, one), test_utils=checks)
     for needs in ((True, True), (True, False), (False, True)):
-        torch.library.opcheck(module._pixel_gradients, (grad_out, x, kernel, weight, *needs), test_utils=checks)
+        torch.library.opcheck(module._opaque_pixel_gradients, (grad_out, x, kernel, weight, *needs), test_utils=checks)
+
+    gradient = module._weight_gradient(grad_out, x, kernel, laid_out)
+    found["laid out"] = [torch.equal(gradient, every[3]), gradient.stride() == laid_out.stride() != weight.stride()]
+    with CustomOperators() as called:
+        results(operator, inputs)
+    found["custom operators in eager mode"] = called.names
+
+    tuned = (module._taps_kernel, module._weight_gradient_kernel)
+    for kernel_, blocks in zip(tuned, (4, 8), strict=True):  # of several the fastest is taken, which needs a GPU
+        kernel_.configs = [triton.Config({"BLOCK_P": blocks}), triton.Config({"BLOCK_P": 16})]
+    torch.use_deterministic_algorithms(True)
+    found["deterministic"] = errors(inputs)
+    found["timed"] = sum(len(kernel_.cache) for kernel_ in tuned)
     return found
+
+
+class CustomOperators(TorchDispatchMode):
+    """The names of those of this package that are called."""
+
+    def __init__(self):
+        super().__init__()
+        self.names = []
+
+    def __torch_dispatch__(self, func, types, args=(), kwargs=None):
+        self.names += [func.name()] if func.namespace == "arcsr_lightning" else []
+        return func(*args, **(kwargs or {}))
 
 
 def build():
@@ -168,6 +196,47 @@ def test_one_gradient_alone_equals_that_of_all(interpreted, name):
 
 def test_compiles_without_a_graph_break(interpreted):
     assert all(interpreted["compiled"])
+
+
+def test_a_gradient_is_laid_out_as_its_weight(interpreted):
+    assert all(interpreted["laid out"])
+
+
+def test_without_a_compiler_no_custom_operator_is_called(interpreted):
+    assert interpreted["custom operators in eager mode"] == []
+
+
+def test_where_bits_have_to_repeat_no_timing_chooses_the_blocks(interpreted):
+    assert all(error < TOLERANCE[torch.float32] for error in interpreted["deterministic"].values())
+    assert interpreted["timed"] == 0
+
+
+def fails(device):
+    raise RuntimeError("Failed to find C compiler.\nPlease specify")
+
+
+@pytest.mark.parametrize(
+    ("capability", "launch", "works", "said"),
+    [
+        ((9, 0), lambda device: None, True, []),
+        ((7, 5), lambda device: None, False, []),
+        (
+            (9, 0),
+            fails,
+            False,
+            ["Triton does not work here (Failed to find C compiler.): PyTorch computes kernel-guided convolutions"],
+        ),
+    ],
+)
+def test_pytorch_does_the_work_where_triton_cannot(capability, launch, works, said, monkeypatch, caplog):
+    from arcsr_lightning.operators import kernel_guided_conv_triton as module
+
+    monkeypatch.setattr(torch.cuda, "get_device_capability", lambda device: capability)
+    monkeypatch.setattr(module, "_try", launch)
+    module._works.cache_clear()
+    assert [module._supports(0), module._supports(0)] == [works, works]
+    assert [message.partition(", slower")[0] for message in caplog.messages] == said  # once
+    module._works.cache_clear()
 
 
 def test_builds_for_a_gpu_and_uses_its_tensor_cores(tmp_path):

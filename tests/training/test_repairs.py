@@ -5,10 +5,10 @@ import sys
 import pytest
 import pytorch_lightning as pl
 import torch
-from pytorch_lightning.callbacks import EMAWeightAveraging
 from torch.utils.data import DataLoader
 
 from arcsr_lightning import train
+from arcsr_lightning.training.averaging import MovingAverage
 from arcsr_lightning.training.repairs import FinishWeightAveraging, KeepMetrics
 from tests.training.interruptions import SETTINGS, metrics
 
@@ -79,13 +79,13 @@ def test_lightning_gives_metrics_back_by_itself(go_on_after_the_last_step):
 
 @pytest.mark.xfail(reason="Lightning forgets the average then; when it does not, FinishWeightAveraging can go")
 def test_lightning_ends_with_averaged_weights_by_itself(go_on_after_the_last_step):
-    (_, whole), (_, resumed) = go_on_after_the_last_step(EMAWeightAveraging)
+    (_, whole), (_, resumed) = go_on_after_the_last_step(MovingAverage)
     assert torch.equal(resumed.weight, whole.weight)
 
 
 def test_the_repairs_do_both(go_on_after_the_last_step):
     (whole, averaged), (resumed, finished) = go_on_after_the_last_step(
-        KeepMetrics, EMAWeightAveraging, FinishWeightAveraging
+        KeepMetrics, MovingAverage, FinishWeightAveraging
     )
     assert resumed.callback_metrics == whole.callback_metrics
     assert "train/weight" in resumed.callback_metrics

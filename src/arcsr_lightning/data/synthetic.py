@@ -24,6 +24,7 @@ from arcsr_lightning.data.streams import sample_generator
 from arcsr_lightning.degradation import Degradation, KernelField, add_noise, lr_field
 from arcsr_lightning.errors import InputError
 from arcsr_lightning.integers import ceil_div
+from arcsr_lightning.precision import exact_float32
 
 if TYPE_CHECKING:
     from arcsr_lightning.data.augment import Augmentation
@@ -126,6 +127,7 @@ class SyntheticTraining(Dataset[Sample]):
             drawn["noise_key"] = add_noise(torch.zeros_like(noise), noise_level, rng)
         return drawn
 
+    @exact_float32()
     def degrade(self, batch: Sample) -> Sample:
         """The samples of a batch of what was drawn for them."""
         batch = dict(batch)

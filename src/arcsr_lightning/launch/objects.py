@@ -165,7 +165,11 @@ def check_data_part(path: Any) -> None:
 
 
 def build_trainer(cfg: DictConfig) -> pl.Trainer:
-    """The trainer with the plugins, loggers and callbacks that are not switched off."""
+    """The trainer with the plugins, loggers and callbacks that are not switched off.
+
+    How exactly this process multiplies float32 is set with it (``matmul_precision``), as Lightning leaves it alone.
+    """
+    torch.set_float32_matmul_precision(cfg.matmul_precision)
     callbacks, loggers, plugins = (
         [instantiate(node) for node in (nodes or {}).values() if node and "_target_" in node]
         for nodes in (cfg.get("callbacks"), cfg.get("logger"), cfg.trainer.get("plugins"))

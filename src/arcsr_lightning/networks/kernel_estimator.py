@@ -77,7 +77,8 @@ class KernelEstimator(nn.Module):
 
     def encode(self, features: Tensor, cues: Tensor | None = None) -> list[Tensor]:
         """Outputs of the encoder levels, finest first; ``cues`` are added to the input of the deepest."""
-        inputs, outputs = features, list[Tensor]()
+        outputs: list[Tensor] = []
+        inputs = features
         for number, level in enumerate(self.encoder):
             if number:
                 inputs = self.downs[number - 1](outputs[-1])  # half the size, twice the channels

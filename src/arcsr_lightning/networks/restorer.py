@@ -57,8 +57,9 @@ class Restorer(nn.Module):
         nearly_zero_(self.tail)
 
     def forward(self, lr: Tensor, kernel: Tensor | None) -> Tensor:
-        guide = None if kernel is None else normalise_kernel(kernel, self.normalisation)
         features = self.head(lr - local_mean(lr))
+        # In the layout, and under autocast the dtype, that the convolutions need: once, and not in each of them.
+        guide = None if kernel is None else normalise_kernel(kernel, self.normalisation).to(features.dtype).contiguous()
         for kg_block, attention in zip(self.kg_blocks, self.attentions, strict=True):
             features = attention(kg_block(features, guide))
         detail = self.tail(self.upsample(features))  # (B, 3, sH, sW)

@@ -46,7 +46,8 @@ def kernel_guided_conv2d(x: Tensor, kernel: Tensor, weight: Tensor, bias: Tensor
         ValueError: ks is even, or the shapes do not fit together.
     """
     _check_shapes(x, kernel, weight, bias)
-    if torch.amp.is_autocast_available(x.device.type) and torch.is_autocast_enabled(x.device.type):
+    # Others may have no autocast, and to ask torch.amp whether they do breaks the graph of torch 2.11's compiler.
+    if x.device.type in ("cpu", "cuda") and torch.is_autocast_enabled(x.device.type):
         dtype = torch.get_autocast_dtype(x.device.type)
         bias = bias if bias is None else bias.to(dtype)
         with torch.autocast(x.device.type, enabled=False):

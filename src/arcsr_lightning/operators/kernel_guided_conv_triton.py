@@ -2,11 +2,14 @@
 
 Importing this module needs Triton. Sums are float32, and the factors of the kernel scale these sums, not inputs of half
 precision; only the gradient of the weight, a sum over pixels, rounds x times a factor to the dtype of x, as unfolding
-does. Nothing is added atomically: the same blocks give the same bits.
+does. Nothing is added atomically: the same blocks give the same bits. Which blocks, timings decide, unless
+torch.use_deterministic_algorithms has been called.
 """
 # ruff: noqa: N803, N806 - Triton's constants are written in capitals
 
+import logging
 import os
+from functools import cache, partial
 from typing import Any
 
 import torch
@@ -15,6 +18,8 @@ import triton.language as tl
 from torch import Tensor
 from torch.autograd.function import FunctionCtx, once_differentiable
 from triton import Config
+
+log = logging.getLogger(__name__)
 
 BLOCK = 64  # channels of one tile, at most
 PROGRAMS = 1024  # to split the gradient for the weight into: several for each multiprocessor of a large GPU
@@ -28,7 +33,31 @@ def takes(x: Tensor) -> bool:
 
 @torch.compiler.assume_constant_result
 def _supports(device: int) -> bool:
-    return torch.cuda.get_device_capability(device) >= (8, 0)  # Triton on older ones lacks bfloat16
+    return _works(device)
+
+
+@cache
+def _works(device: int) -> bool:
+    if torch.cuda.get_device_capability(device) < (8, 0):  # Triton on these lacks bfloat16
+        return False
+    try:
+        _try(device)
+    except Exception as error:  # of Triton, of the compiler that it calls, or of the driver
+        reason = (str(error).strip() or repr(error)).splitlines()[0]
+        log.warning("Triton does not work here (%s): PyTorch computes kernel-guided convolutions, slower", reason)
+        return False
+    return True
+
+
+def _try(device: int) -> None:
+    """Compile and launch a kernel, for which Triton needs a C compiler and Python's headers."""
+    with torch.cuda.device(device):
+        _nothing[(1,)](torch.empty(1, device="cuda"))
+
+
+@triton.jit
+def _nothing(pointer):
+    tl.store(pointer, 0.0)
 
 
 def kernel_guided_conv2d_triton(x: Tensor, kernel: Tensor, weight: Tensor) -> Tensor:
@@ -45,25 +74,24 @@ class _KernelGuidedConv2d(torch.autograd.Function):
     @staticmethod
     def forward(ctx: FunctionCtx, x: Tensor, kernel: Tensor, weight: Tensor) -> Tensor:
         ctx.save_for_backward(x, kernel, weight)
-        return _convolve(x, kernel, weight)
+        return (_opaque_convolve if torch.compiler.is_compiling() else _convolve)(x, kernel, weight)
 
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, grad_out: Tensor) -> tuple[Tensor | None, Tensor | None, Tensor | None]:
         x, kernel, weight = ctx.saved_tensors
+        compiling = torch.compiler.is_compiling()
+        pixel_gradients: Any = _opaque_pixel_gradients if compiling else _pixel_gradients
+        weight_gradient: Any = _opaque_weight_gradient if compiling else _weight_gradient
         needs_x, needs_kernel, needs_weight = ctx.needs_input_grad
         grad_x = grad_kernel = grad_weight = None
         if needs_x or needs_kernel:
-            grad_x, grad_kernel = _pixel_gradients(grad_out, x, kernel, weight, needs_x, needs_kernel)
+            grad_x, grad_kernel = pixel_gradients(grad_out, x, kernel, weight, needs_x, needs_kernel)
         if needs_weight:
-            grad_weight = _weight_gradient(grad_out, x, kernel, weight)
+            grad_weight = weight_gradient(grad_out, x, kernel, weight)
         return grad_x if needs_x else None, grad_kernel if needs_kernel else None, grad_weight
 
 
-# Custom operators, so that torch.compile takes them as they are and does not look inside.
-
-
-@torch.library.custom_op("arcsr_lightning::kernel_guided_conv2d", mutates_args=())
 def _convolve(x: Tensor, kernel: Tensor, weight: Tensor) -> Tensor:
     source, matrices = _channels_last(x), weight.permute(2, 3, 0, 1).contiguous()  # (B, H, W, C), (ks, ks, O, C)
     out = source.new_empty(*source.shape[:3], weight.shape[0])
@@ -71,12 +99,6 @@ def _convolve(x: Tensor, kernel: Tensor, weight: Tensor) -> Tensor:
     return out.permute(0, 3, 1, 2)
 
 
-@_convolve.register_fake
-def _(x: Tensor, kernel: Tensor, weight: Tensor) -> Tensor:
-    return x.new_empty(x.shape[0], *x.shape[2:], weight.shape[0]).permute(0, 3, 1, 2)
-
-
-@torch.library.custom_op("arcsr_lightning::kernel_guided_conv2d_pixel_gradients", mutates_args=())
 def _pixel_gradients(
     grad_out: Tensor, x: Tensor, kernel: Tensor, weight: Tensor, needs_x: bool, needs_kernel: bool
 ) -> tuple[Tensor, Tensor]:
@@ -94,16 +116,6 @@ def _pixel_gradients(
     )
 
 
-@_pixel_gradients.register_fake
-def _(
-    grad_out: Tensor, x: Tensor, kernel: Tensor, weight: Tensor, needs_x: bool, needs_kernel: bool
-) -> tuple[Tensor, Tensor]:
-    grad_x = x.new_empty(x.shape[0], *x.shape[2:], x.shape[1]).permute(0, 3, 1, 2)
-    grad_kernel = torch.empty(kernel.shape, dtype=kernel.dtype, device=kernel.device)
-    return grad_x if needs_x else x.new_empty(0), grad_kernel if needs_kernel else kernel.new_empty(0)
-
-
-@torch.library.custom_op("arcsr_lightning::kernel_guided_conv2d_weight_gradient", mutates_args=())
 def _weight_gradient(grad_out: Tensor, x: Tensor, kernel: Tensor, weight: Tensor) -> Tensor:
     out_channels, channels, ks, _ = weight.shape
     batch, _, height, width = x.shape
@@ -115,7 +127,7 @@ def _weight_gradient(grad_out: Tensor, x: Tensor, kernel: Tensor, weight: Tensor
     splits = max(1, min(PROGRAMS // (ks * ks * tiles), most))
     sums = torch.empty(splits, ks, ks, channels, out_channels, dtype=torch.float32, device=x.device)
     with torch.cuda.device_of(x):
-        _weight_gradient_kernel[(ks * ks, splits, tiles)](
+        _chosen(_weight_gradient_kernel, (ks * ks, splits, tiles))(
             features,
             kernel.contiguous(),
             source,
@@ -130,12 +142,37 @@ def _weight_gradient(grad_out: Tensor, x: Tensor, kernel: Tensor, weight: Tensor
             BLOCK_C=block_c,
             BLOCK_O=block_o,
         )
-    return sums.sum(0).permute(3, 2, 0, 1).to(weight.dtype).contiguous()
+    # In the layout of the weight, as whoever adds gradients up copies those of another one.
+    return torch.empty_like(weight).copy_(sums.sum(0).permute(3, 2, 0, 1))
 
 
-@_weight_gradient.register_fake
+# For torch.compile: operators that it takes as they are. By themselves these cost more than the launch of a kernel.
+_opaque_convolve = torch.library.custom_op("arcsr_lightning::kernel_guided_conv2d", _convolve, mutates_args=())
+_opaque_pixel_gradients = torch.library.custom_op(
+    "arcsr_lightning::kernel_guided_conv2d_pixel_gradients", _pixel_gradients, mutates_args=()
+)
+_opaque_weight_gradient = torch.library.custom_op(
+    "arcsr_lightning::kernel_guided_conv2d_weight_gradient", _weight_gradient, mutates_args=()
+)
+
+
+@_opaque_convolve.register_fake
+def _(x: Tensor, kernel: Tensor, weight: Tensor) -> Tensor:
+    return x.new_empty(x.shape[0], *x.shape[2:], weight.shape[0]).permute(0, 3, 1, 2)
+
+
+@_opaque_pixel_gradients.register_fake
+def _(
+    grad_out: Tensor, x: Tensor, kernel: Tensor, weight: Tensor, needs_x: bool, needs_kernel: bool
+) -> tuple[Tensor, Tensor]:
+    grad_x = x.new_empty(x.shape[0], *x.shape[2:], x.shape[1]).permute(0, 3, 1, 2)
+    grad_kernel = torch.empty(kernel.shape, dtype=kernel.dtype, device=kernel.device)
+    return grad_x if needs_x else x.new_empty(0), grad_kernel if needs_kernel else kernel.new_empty(0)
+
+
+@_opaque_weight_gradient.register_fake
 def _(grad_out: Tensor, x: Tensor, kernel: Tensor, weight: Tensor) -> Tensor:
-    return torch.empty(weight.shape, dtype=weight.dtype, device=weight.device)
+    return torch.empty_like(weight)
 
 
 def _launch_taps(
@@ -157,7 +194,7 @@ def _launch_taps(
         return triton.cdiv(pixels, chosen["BLOCK_P"]), triton.cdiv(outer, block_n) if grad_kernel is None else 1
 
     with torch.cuda.device_of(source):
-        _taps_kernel[grid](
+        _chosen(_taps_kernel, grid)(
             source,
             kernel,
             matrices,
@@ -175,6 +212,13 @@ def _launch_taps(
             BLOCK_K=block_k,
             BLOCK_N=block_n,
         )
+
+
+def _chosen(tuned: Any, grid: Any) -> Any:
+    """A kernel on a grid of programs, with the blocks that are fastest, or the first where bits have to repeat."""
+    if torch.are_deterministic_algorithms_enabled():
+        return partial(tuned.fn[grid], **tuned.configs[0].all_kwargs())
+    return tuned[grid]
 
 
 def _channels_last(x: Tensor) -> Tensor:

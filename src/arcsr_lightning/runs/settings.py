@@ -41,11 +41,12 @@ DECISIVE = (
 )
 
 
-# Where the data lie and how they are read changes no sample; what they are tested on changes no training.
+# Where the data lie, how they are read and how many launches a step takes changes no sample and no step; what they are
+# tested on changes no training.
 HARMLESS = (
     *("root", "val_root", "test_root", "folder", "path"),
     *("train_hr", "train_lr", "val_hr", "val_lr", "test_hr", "test_lr", "hr_folder", "lr_folder"),
-    *("store", "num_workers", "cache", "degrade_on", "test"),
+    *("store", "num_workers", "cache", "degrade_on", "fused", "test"),
 )
 
 

@@ -8,6 +8,7 @@ from torch import Tensor
 from torchmetrics.functional.image import peak_signal_noise_ratio, structural_similarity_index_measure
 
 from arcsr_lightning.degradation import confident_mean, round_to_8bit
+from arcsr_lightning.precision import exact_float32
 from arcsr_lightning.scores.protocol import SSIM_SIGMA, SSIM_WINDOW
 
 LUMA = (65.481, 128.553, 24.966)  # BT.601, studio range, as MATLAB's rgb2ycbcr
@@ -26,6 +27,7 @@ def psnr(x: Tensor, y: Tensor) -> Tensor:
     return peak_signal_noise_ratio(x, y, data_range=1.0, dim=(1, 2, 3), reduction="none")
 
 
+@exact_float32()
 def ssim(x: Tensor, y: Tensor) -> Tensor:
     """SSIM of each image on the valid window, data range 1: (B, C, H, W) twice -> (B,).
 
@@ -144,6 +146,7 @@ def field_correlation(estimate: Sequence[Tensor], truth: Sequence[Tensor]) -> fl
     return float((x * y).sum() / norm) if norm > 0 else 0.0
 
 
+@exact_float32()
 def _covariance(kernel: Tensor) -> tuple[Tensor, Tensor, Tensor]:
     """var_y, var_x, cov_yx of every kernel about its centroid, in taps squared: (B, ks*ks, H, W) -> 3 of (B, H, W)."""
     size = math.isqrt(kernel.shape[1])

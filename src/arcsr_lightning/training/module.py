@@ -1,5 +1,6 @@
 """The training loop's view of a network: loss, scores, optimiser."""
 
+import math
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
@@ -69,6 +70,7 @@ class SRModule(pl.LightningModule):
         self.method = method
         self.known_kernels = known_kernels
         self.bicubic = Bicubic(network.scale)
+        self.noted: Tensor | None = None  # step and loss
         self.val_rows: list[Row] = []
         self.test_rows: list[Row] = []
         self.kernel_rows: list[KernelRow] = []
@@ -96,16 +98,36 @@ class SRModule(pl.LightningModule):
             torch.stack([term.detach().float() for term in terms.values()]), reduce_op="mean"
         )
         logged = dict(zip(terms, means.unbind(), strict=True))
-        if not torch.isfinite(logged["loss"]):
-            raise FloatingPointError(
-                f"the loss is {logged['loss'].item()} at step {self.global_step}; checkpoints already written are "
-                "kept: lower optimizer.lr, set trainer.gradient_clip_val, or use precision=32-true"
-            )
+        self.note_loss(logged["loss"])
+        if (self.global_step + 1) % self.trainer.log_every_n_steps == 0:
+            self.require_finite_loss()
         for name, term in logged.items():
-            self.log(f"train/{name}", term, prog_bar=name == "loss", batch_size=len(batch["lr"]))
+            self.log(f"train/{name}", term, batch_size=len(batch["lr"]))
         return terms["loss"]
 
+    def note_loss(self, loss: Tensor) -> None:
+        """Keep step and loss, as the device has them: those of the latest step, or of the first that is not finite."""
+        noted = torch.stack([torch.full_like(loss, self.global_step), loss])
+        self.noted = noted if self.noted is None else torch.where(self.noted[1].isfinite(), noted, self.noted)
+
+    def require_finite_loss(self) -> None:
+        """Look at the losses noted so far, which waits for the device: where Lightning logs, and before all is saved.
+
+        Raises:
+            FloatingPointError: one was not finite.
+        """
+        step, loss = (0, 0.0) if self.noted is None else self.noted.tolist()
+        if not math.isfinite(loss):
+            raise FloatingPointError(
+                f"the loss is {loss} at step {step:.0f}; checkpoints already written are kept: lower optimizer.lr, set "
+                "trainer.gradient_clip_val, or use precision=32-true"
+            )
+
+    def on_train_end(self) -> None:
+        self.require_finite_loss()
+
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        self.require_finite_loss()
         # The step that spoils the weights has a finite loss still: do not let its checkpoint replace a good one.
         if not all(torch.isfinite(parameter).all() for parameter in self.parameters()):
             raise FloatingPointError(

@@ -62,7 +62,7 @@ class ValidationLog(pl.Callback):
     def on_train_batch_end(
         self, trainer: pl.Trainer, module: SRModule, outputs: Any, batch: dict[str, Any], batch_idx: int
     ) -> None:
-        self.losses += trainer.callback_metrics["train/loss"]  # the mean of all ranks
+        self.losses += module.noted[1]  # the mean of all ranks; Lightning's metrics would wait for the device
         self.batches += 1
 
     def on_validation_end(self, trainer: pl.Trainer, module: SRModule) -> None:
@@ -80,13 +80,24 @@ class ValidationLog(pl.Callback):
 
 
 class Progress(RichProgressBar):
-    """Lightning's progress bar for a training that is one pass of steps, not a number of epochs."""
+    """Lightning's progress bar for a training that is one pass of steps, not a number of epochs.
+
+    Its figures are those of the latest step that is logged: to read them waits for the device, and so does Lightning
+    after every step for a metric that is logged with ``prog_bar``.
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.figures: dict[str, Any] = {}
 
     def _get_train_description(self, current_epoch: int) -> str:
         return "Training  "  # as long as "Validation": no flicker
 
-    def get_metrics(self, trainer: pl.Trainer, module: pl.LightningModule) -> dict[str, Any]:
-        return {name: value for name, value in super().get_metrics(trainer, module).items() if name != "v_num"}
+    def get_metrics(self, trainer: pl.Trainer, module: SRModule) -> dict[str, Any]:
+        if not trainer.training or is_logged(trainer, 0):
+            loss = {} if module.noted is None else {"train/loss": module.noted[1].item()}
+            self.figures = loss | super().get_metrics(trainer, module)
+        return {name: value for name, value in self.figures.items() if name != "v_num"}
 
 
 class Throughput(pl.Callback):

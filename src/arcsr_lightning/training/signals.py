@@ -16,6 +16,8 @@ from arcsr_lightning.training.checkpoints import LastCheckpoint
 
 log = logging.getLogger(__name__)
 
+EVERY = 10  # steps at which processes ask each other for signals, which waits for all their devices
+
 
 class SignalListener:
     """Keeps the signals of ``SIGNALS`` that come in, until somebody acts on them.
@@ -62,8 +64,9 @@ class EndOnSignal(Checkpoint):
     128 + signal. A second SIGINT does not wait for the step. In a validation or test nothing needs saving, and the
     process ends after the image at hand.
 
-    On several ranks, one that gets a signal in training is enough; in validations and tests those of rank 0 count. All
-    ranks but the first end with exit code 0, as Lightning kills the first one, too, where another one fails.
+    On several ranks, one that gets a signal in training is enough, and the step is the next tenth; in validations and
+    tests those of rank 0 count. All ranks but the first end with exit code 0, as Lightning kills the first one, too,
+    where another one fails.
 
     Handlers are installed when a training or test starts. Lightning, which installs its own just before that, puts
     back those before both, however it ends.
@@ -91,6 +94,8 @@ class EndOnSignal(Checkpoint):
         if trainer.global_step == self.step:
             return  # gradients are accumulated, and no checkpoint holds them
         self.step = trainer.global_step
+        if trainer.world_size > 1 and self.step % EVERY:
+            return
         if number := agreed_signal(trainer, self.signals.received):
             if last := last_checkpoint(trainer):
                 last.save_step(trainer)
