@@ -63,12 +63,11 @@ def test_only_what_is_missing_changed_or_damaged_is_measured(frames, store):
 )
 def test_a_file_of_something_else_is_named(frames, store, change):
     kernels = KernelStore(store, frames, SCALE, KERNEL_SIZE)
-    file, _ = sorted(kernels.folder.iterdir())
-    with np.load(file) as held:
-        np.savez(file, **(dict(held) | change))
+    for file in kernels.folder.iterdir():
+        with np.load(file) as held:
+            np.savez(file, **(dict(held) | change))
     with pytest.raises(InputError, match=r"npz: damaged; remove it and run arcsr-prepare with data.kernels=measured"):
-        for pair in frames:
-            kernels(pair, 15, 20)
+        kernels(frames[0], 15, 20)
 
 
 @pytest.mark.parametrize("change", [{"window": 5}, {"ridge": 1e-2}, {"pull": 0.0}, {"cell": 8}])

@@ -34,9 +34,8 @@ WIDER = r"stages.one.share|.*region_size|trainer.fast_dev_run|data\.\w+\.paths|d
 simple = st.one_of(
     st.none(), st.booleans(), st.sampled_from(NUMBERS), st.integers(), st.floats(), st.sampled_from(WORDS), st.text()
 )
-anything = st.one_of(
-    simple, st.lists(simple, max_size=3), st.lists(st.lists(simple, max_size=2), max_size=2), st.just({}), st.just({"a": 1})
-)
+lists = st.one_of(st.lists(simple, max_size=3), st.lists(st.lists(simple, max_size=2), max_size=2))
+anything = st.one_of(simple, lists, st.just({}), st.just({"a": 1}))
 
 
 @pytest.fixture(scope="module")

@@ -49,7 +49,7 @@ def taps(ks: int) -> list[tuple[int, int]]:
 
 def sampled(x: Tensor, rows: Tensor, columns: Tensor) -> Tensor:
     """x (B, C, H, W) at the places (B, H, W), bilinearly, zeros beyond the image."""
-    batch, channels, height, width = x.shape
+    _, channels, height, width = x.shape
     out = torch.zeros_like(x)
     for row, column in itertools.product((rows.floor(), rows.floor() + 1), (columns.floor(), columns.floor() + 1)):
         share = (1 - (rows - row).abs()) * (1 - (columns - column).abs())
