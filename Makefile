@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 ARGS ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help train eval predict sweep table1 table2 results bench docs test test-slow test-lower lint format clean
+.PHONY: help train eval predict sweep table1 table2 results bench docs test test-slow test-lower mutants lint format clean
 
 help:  ## Show this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-10s %s\n", $$1, $$2}'
@@ -47,6 +47,9 @@ test-slow: $(VENV)/dev  ## Run the slow tests only
 
 test-lower: $(VENV)-lower/dev  ## Run the tests with the oldest versions that pyproject.toml allows
 	$(VENV)-lower/bin/python -m pytest $(ARGS)
+
+mutants: $(VENV)/dev  ## Plant small bugs, and list those that no test notices; ARGS="--count 300 --seed 1"
+	OMP_NUM_THREADS=1 $(BIN)/python tests/mutants.py $(ARGS)
 
 lint: $(VENV)/dev  ## Check style, formatting and types
 	$(BIN)/ruff check . && $(BIN)/ruff format --check . && $(BIN)/mypy

@@ -58,6 +58,13 @@ def test_attention_is_one_number_per_channel():
     torch.testing.assert_close(ratio, ratio.mean(dim=(2, 3), keepdim=True).expand_as(ratio))
 
 
+def test_a_fresh_attention_is_near_one():
+    torch.manual_seed(0)
+    x = torch.randn(2, 64, 16, 16)
+    factors = ChannelAttention(64)(x) / x
+    assert (factors - 1).abs().max() < 0.5
+
+
 @pytest.mark.parametrize("convolution", [KGConv, ConcatConv, PlainConv])
 def test_even_kernels_are_refused(convolution):
     with pytest.raises(ValueError, match="kernel_size must be odd"):

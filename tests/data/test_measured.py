@@ -51,6 +51,25 @@ def test_only_what_is_missing_changed_or_damaged_is_measured(frames, store):
         assert held["kernel"].dtype == np.float16
 
 
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"kernel": np.zeros((9, 4), np.float16)},
+        {"kernel": np.zeros((4, 4, 5), np.float16)},
+        {"kernel": np.zeros((9, 4, 5), ">f2")},
+        {"confidence": np.zeros((1, 3, 5), np.uint8)},
+        {"confidence": b"damaged"},
+    ],
+)
+def test_a_file_of_something_else_is_named(frames, store, change):
+    kernels = KernelStore(store, frames, SCALE, KERNEL_SIZE)
+    for file in kernels.folder.iterdir():
+        with np.load(file) as held:
+            np.savez(file, **(dict(held) | change))
+    with pytest.raises(InputError, match=r"npz: damaged; remove it and run arcsr-prepare with data.kernels=measured"):
+        kernels(frames[0], 15, 20)
+
+
 @pytest.mark.parametrize("change", [{"window": 5}, {"ridge": 1e-2}, {"pull": 0.0}, {"cell": 8}])
 def test_kernels_of_another_fit_are_measured_anew(frames, store, change):
     other = FIT._replace(**change)

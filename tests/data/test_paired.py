@@ -1,5 +1,6 @@
 """Samples of real pairs."""
 
+from itertools import combinations
 from pathlib import Path
 
 import numpy as np
@@ -74,6 +75,27 @@ def test_paired_second_crop_of_large_frames_is_downsampled_as_the_first_with_noi
         noise = (after["lr_key"] - before["lr_key"]) * 255  # of 192 values: their deviation is known to 5 %
         assert noise.std().item() == pytest.approx(after["noise_level"], rel=0.2)
         assert not torch.equal(after["lr"], after["lr_key"])
+
+
+def test_noise_of_paired_crops_has_the_level_that_the_sample_states(frames):
+    clean, noisy = (PairedTraining(frames, 4, 48, levels, 1, quarter_turns()) for levels in (NOISELESS, (5.0, 15.0)))
+    stated = []
+    for number in range(40):
+        before, after = clean[number], noisy[number]
+        stated.append(after["noise_level"])
+        noise = (after["lr"] - before["lr"]) * 255  # of 432 values: their deviation is known to 3.5 %
+        assert noise.std().item() == pytest.approx(stated[-1], rel=0.15)
+    assert 5 <= min(stated) < 6.5 and 13.5 < max(stated) <= 15
+    assert np.mean(stated) == pytest.approx(10, abs=1.5)
+
+
+def test_noise_of_evaluation_frames_depends_on_seed_and_number(frames):
+    def noise(number, seed):
+        return PairedEvaluation(frames, 4, 10.0, seed)[number]["lr"] - PairedEvaluation(frames, 4, 0.0)[number]["lr"]
+
+    patterns = [noise(number, seed) for number in (0, 1) for seed in (0, 1)]
+    assert all(not torch.allclose(one, other, atol=1e-3) for one, other in combinations(patterns, 2))
+    assert all(pattern.std().item() * 255 == pytest.approx(10, rel=0.1) for pattern in patterns)
 
 
 def test_paired_evaluation_gives_whole_frames(frames, small_frames):

@@ -224,6 +224,7 @@ def test_synthetic_evaluation_gives_whole_images_with_their_kernels(photo_files,
     assert sample["kernel"].shape == (25, 11, 10)
     blurred = apply_blended_kernels(sample["hr"][None], sample["basis"][None], sample["masks"][None])
     torch.testing.assert_close(sample["lr"], downsample(blurred, 4)[0])
+    torch.testing.assert_close(sample["kernel"][None], lr_field(sample["basis"][None], sample["masks"][None], 4, 5))
 
 
 def test_draws_of_one_photograph_have_different_fields(photo_files):

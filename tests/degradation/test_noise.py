@@ -30,4 +30,5 @@ def test_8_bit_levels_are_kept_and_the_rest_goes_to_the_nearest():
     levels = torch.arange(256) / 255
     assert torch.equal(round_to_8bit(levels), levels)
     assert torch.equal(round_to_8bit(levels + 0.4 / 255), levels)
+    assert torch.equal(round_to_8bit(levels - 0.4 / 255), levels)
     assert round_to_8bit(torch.tensor([-0.3, 1.7])).tolist() == [0, 1]

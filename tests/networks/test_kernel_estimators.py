@@ -99,6 +99,16 @@ def test_a_fresh_cue_estimator_says_uniform():
     torch.testing.assert_close(field, torch.full((1, 9, 8, 8), 1 / 9), rtol=0, atol=1e-2)
 
 
+@pytest.mark.parametrize("make", [KernelEstimator, CueEstimator])
+def test_kernels_are_float32_where_features_are_not(make):
+    """Probabilities of half precision sum to one within a hundredth, and the image takes that for brightness."""
+    estimator = lively(make(5, width=8))
+    with torch.autocast("cpu", dtype=torch.bfloat16), torch.no_grad():
+        field = estimator(torch.rand(1, 3, 8, 12))
+    assert field.dtype == torch.float32
+    torch.testing.assert_close(field.sum(dim=1), torch.ones(1, 8, 12), rtol=0, atol=1e-5)
+
+
 def test_an_even_kernel_is_refused():
     with pytest.raises(ValueError, match="kernel_size must be odd"):
         CueEstimator(kernel_size=4)

@@ -167,6 +167,17 @@ def test_autocast_computes_in_bfloat16_and_returns_float32_gradients(either_way)
         assert (gradient - exact).norm() < 0.02 * exact.norm()
 
 
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
+def test_half_precision_rounds_nothing_but_the_result(either_way, dtype):
+    with torch.no_grad():
+        inputs = [x.to(dtype) for x in random_inputs(1, 32, 6, 7, 9, 7)]
+        expected = kernel_guided_conv2d_reference(*(x.double() for x in inputs))
+        out = kernel_guided_conv2d(*inputs)
+    assert out.dtype == dtype
+    half_a_step = torch.finfo(dtype).eps / 2
+    torch.testing.assert_close(out.double(), expected, rtol=1.01 * half_a_step, atol=1e-4)
+
+
 def test_no_grad_gives_the_same_numbers_and_no_graph(either_way):
     inputs = random_inputs(1, 2, 2, 3, 4, 4)
     with torch.no_grad():

@@ -31,6 +31,35 @@ def test_what_decides_the_training_is_compared(configure, tmp_path):
     assert changes(configure, tmp_path, "scheduler=multistep")["scheduler.T_max"] == (4, None)
 
 
+def test_all_that_decides_what_is_learnt_is_compared(configure, tmp_path):
+    changed = {
+        "scale": 2,
+        "kernel_size": 5,
+        "seed": 1,
+        "known_kernels": True,
+        "data.train.patch_size": 64,
+        "data.train.noise_level": [1, 2],
+        "data.noise_levels": [3],
+        "degradation.blur.max_length": 3,
+        "model.restorer.blocks": 2,
+        "loss.kernel_weight": 0.125,
+        "optimizer.betas": [0.5, 0.999],
+        "scheduler.T_max": 7,
+        "callbacks.ema.decay": 0.5,
+        "trainer.max_steps": 8,
+        "trainer.val_check_interval": 1,
+        "trainer.precision": "bf16-mixed",
+        "trainer.accumulate_grad_batches": 2,
+        "trainer.gradient_clip_val": 0.5,
+        "trainer.overfit_batches": 1,
+        "trainer.limit_train_batches": 3,
+        "trainer.limit_val_batches": 1,
+    }
+    overrides = [f"++{key}={str(value).replace(' ', '')}" for key, value in changed.items()]
+    found = changes(configure, tmp_path, *overrides)
+    assert {key: found[key][1] for key in changed if key in found} == changed
+
+
 def test_what_cannot_change_the_result_is_not(configure, tmp_path):
     elsewhere = ("data.root=other", "data.num_workers=3", "trainer.devices=2", "logger=none", "task_name=b", "tags=[c]")
     assert changes(configure, tmp_path, *elsewhere, "trainer.max_time=00:00:10:00", "panel_images=1") == {}

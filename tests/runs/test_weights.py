@@ -5,6 +5,7 @@ import os
 import pickle
 import re
 import sys
+import zipfile
 from pathlib import Path
 
 import pytest
@@ -500,6 +501,15 @@ def test_a_cut_checkpoint_is_named_wherever_it_is_cut(trained, tmp_path):
             InputError, match=f"^{re.escape(str(path))}: not a checkpoint of this package, or a damaged"
         ):
             read_saved(path)
+
+
+def test_a_pickle_that_torch_does_not_foresee_is_one_line(trained, tmp_path):
+    with zipfile.ZipFile(trained / "checkpoints/last.ckpt") as whole, zipfile.ZipFile(tmp_path / "a.ckpt", "w") as file:
+        for name in whole.namelist():
+            refers_to_a_number = b"\x80\x02K\x05Q."
+            file.writestr(name, refers_to_a_number if name.endswith("data.pkl") else whole.read(name))
+    with pytest.raises(InputError, match="not a checkpoint of this package, or a damaged one"):
+        read_saved(tmp_path / "a.ckpt")
 
 
 @pytest.mark.parametrize("name", ["a.ckpt", "a.SAFETENSORS", "a"])

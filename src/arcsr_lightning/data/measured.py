@@ -6,7 +6,6 @@ not at all, so that a run that was killed can be taken up.
 """
 
 import hashlib
-import zipfile
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -43,6 +42,7 @@ class KernelStore:
         if not store:
             raise InputError("data.kernels=measured: name the store that holds them, data.store=PATH")
         self.folder = kernel_folder(store, scale, kernel_size)
+        self.taps = kernel_size**2
         self.cell = fit.cell
         for pair in pairs:
             if not _is_current(_file(self.folder, pair), pair, fit):
@@ -54,9 +54,12 @@ class KernelStore:
 
     def __call__(self, pair: Pair, height: int, width: int) -> tuple[Tensor, Tensor]:
         """Kernels (ks*ks, height, width) and confidence (1, height, width) of an LR image of that size."""
-        with np.load(_file(self.folder, pair)) as file:
-            kernel = torch.from_numpy(file["kernel"].astype(np.float32))[None]
-            confidence = torch.from_numpy(file["confidence"].astype(np.float32) / 255)[None]
+        path = _file(self.folder, pair)
+        arrays = _arrays(path)
+        if arrays is None or not _is_field(arrays, self.taps):
+            raise InputError(f"{path}: damaged; remove it and run arcsr-prepare with data.kernels=measured again")
+        kernel = torch.from_numpy(arrays["kernel"].astype(np.float32))[None]
+        confidence = torch.from_numpy(arrays["confidence"].astype(np.float32) / 255)[None]
         kernel = kernel / kernel.sum(1, keepdim=True)  # as half precision leaves a little
         pixels = cells_to_pixels(Measured(kernel, confidence), height, width, self.cell)
         return pixels.kernel[0], pixels.confidence[0]
@@ -135,10 +138,23 @@ def _source(pair: Pair) -> np.ndarray:
     return np.array([number for stat in stats for number in (stat.st_size, stat.st_mtime_ns)])
 
 
-def _is_current(file: Path, pair: Pair, fit: Fit) -> bool:
+def _arrays(file: Path, *names: str) -> dict[str, np.ndarray] | None:
+    """The arrays of a file of kernels, all or those named; None where they cannot be read."""
     try:
         with np.load(file) as held:
-            same = np.array_equal(held["source"], _source(pair)) and np.array_equal(held["fit"], fit)
-            return {"kernel", "confidence"} <= set(held) and same
-    except (OSError, ValueError, KeyError, zipfile.BadZipFile):
-        return False
+            return {name: np.asarray(held[name]) for name in names or held}
+    except Exception:  # archives, compression and arrays each fail in their own ways on a damaged file
+        return None
+
+
+def _is_field(arrays: dict[str, np.ndarray], taps: int) -> bool:
+    """Whether they are kernels of so many taps for cells, and the confidence in each."""
+    kernel, confidence = (arrays.get(name, np.zeros(0)) for name in ("kernel", "confidence"))
+    fits = kernel.ndim == 3 and kernel.size and kernel.shape[0] == taps and confidence.shape == (1, *kernel.shape[1:])
+    return bool(fits) and kernel.dtype == np.float16 and confidence.dtype == np.uint8
+
+
+def _is_current(file: Path, pair: Pair, fit: Fit) -> bool:
+    """Whether a file holds the kernels of a pair as it is, so fitted; the kernels themselves are not read."""
+    arrays = _arrays(file, "source", "fit")
+    return arrays is not None and np.array_equal(arrays["source"], _source(pair)) and np.array_equal(arrays["fit"], fit)

@@ -41,7 +41,7 @@ def choice(*options: str | int) -> Kind:
     """One of some words or numbers."""
     *first, last = map(str, options)
     words = f"{', '.join(first)} or {last}" if first else last
-    return Kind(words, lambda value: not isinstance(value, bool) and value in options)
+    return Kind(words, lambda value: any(type(value) is type(option) and value == option for option in options))
 
 
 def optional(kind: Kind) -> Kind:
@@ -83,7 +83,7 @@ ODD = Kind("an odd whole number, so that a kernel has a centre", lambda value: w
 SWITCH = Kind("true or false", lambda value: isinstance(value, bool))
 TEXT = text("text", r".*\S.*")
 PATH = text("a path (quoted where it looks like a number)", r"[^\0]*[^\s\0][^\0]*")
-FOLDER_NAME = text("the name of one folder", r"(?!\.)[^/\\\0\n]{1,200}")
+FOLDER_NAME = text("the name of one folder", r"(?![.\s])[^/\\\0\n]{0,199}[^/\\\0\s]")
 CLASS_PATH = text("a class path such as mylab.nets.Net", r"[^\W\d]\w*(\.[^\W\d]\w*)+")
 METRIC = text("the name of a metric, such as val/psnr", r"(train|val|test)/\S+")
 DURATION = text("a time as DD:HH:MM:SS", r"\d+:\d\d?:\d\d?:\d\d?")

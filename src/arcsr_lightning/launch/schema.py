@@ -101,6 +101,7 @@ AUGMENT = {
     "": optional(OPTIONS),
     ".transforms": optional(OPTIONS),
     ".transforms.*": optional(OPTIONS),
+    ".transforms.*._target_": CLASS_PATH,
     ".transforms.*.p": SHARE,
     ".transforms.*.*": ANYTHING,  # of albumentations
 }
@@ -402,11 +403,12 @@ def expression(pattern: str) -> str:
 
 
 def shown(value: Any) -> str:
-    """A value as one would type it, and short."""
+    """A value as one would type it, short and in one line."""
     if isinstance(value, DictConfig):
         return "{...}"
     if isinstance(value, list):
         return f"[{','.join(map(shown, value))}]"
     words = {None: "null", True: "true", False: "false", "": "(nothing)"}
     text = words[value] if value is None or isinstance(value, bool) or value == "" else str(value)
+    text = "".join(letter if letter.isprintable() else repr(letter)[1:-1] for letter in text)
     return text if len(text) <= 80 else f"{text[:77]}..."

@@ -4,7 +4,6 @@ import json
 import logging
 import os
 import pickle
-import zipfile
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -178,17 +177,7 @@ def read_checkpoint(path: Path) -> Saved:
     except pickle.UnpicklingError as error:  # torch's words would recommend to load whatever is in it
         line = "not a checkpoint of this package, or a damaged one (more than tensors and plain data, or less)"
         raise InputError(f"{path}: {line}") from error
-    except (
-        OSError,
-        zipfile.BadZipFile,
-        RuntimeError,
-        EOFError,
-        AttributeError,
-        LookupError,
-        TypeError,
-        ValueError,
-        RecursionError,
-    ) as error:
+    except Exception as error:  # archives, pickles and torch each fail in their own ways on a damaged file
         raise InputError(f"{path}: not a checkpoint of this package, or a damaged one ({first_line(error)})") from error
     return Saved(weights, config, resumable)
 
