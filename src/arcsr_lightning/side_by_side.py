@@ -71,7 +71,8 @@ def draw_figure(
         caption = caption_of(section, reason)
         png, html = (Path(folder, f"{stem}.{suffix}") for suffix in ("png", "html"))
         save_figure(comparison_picture(scenes, caption), png)
-        write_text(html, comparison_page(scenes, f"{study.name}: {section.title}, ×{section.scale}", caption))
+        right = section.reference if section.reference not in (None, "bicubic") else scenes[0].cells[2].title
+        write_text(html, comparison_page(scenes, f"{study.name}: {section.title}, ×{section.scale}", caption, right))
         paths += [png, html]
     return paths
 
@@ -102,8 +103,9 @@ def telling_images(section: Section, level: float) -> tuple[list[str], str]:
     Each of another sequence or photograph where there are so many.
     """
     images = section.runs[0].images["bicubic"][level]
-    rivals = [entry.scores[level].gains for entry in section.entries if entry.method != "bicubic" and entry.scores]
-    rivals = [gains for gains in rivals if gains] or [section.entries[0].scores[level].gains]
+    fair = [entry for entry in section.entries if entry.scores and entry.card.get("comparable", True)]
+    gained = [entry.scores[level].gains for entry in fair if entry.method != "bicubic"]
+    rivals = [gains for gains in gained if gains] or [section.entries[0].scores[level].gains]
     count = max(1, min(3, CROPS // (len(section.entries) + 2)))
     if not rivals[0]:
         return sorted(images)[:count], "The first images by name"

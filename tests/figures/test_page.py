@@ -58,7 +58,7 @@ def scene(kernels=True):
 
 def test_all_methods_are_there_each_with_its_pixels_and_its_score():
     one = scene()
-    page = Page(comparison_page([one], "study <1>", "a caption & more"))
+    page = Page(comparison_page([one], "study <1>", "a caption & more", "a<b>&'\""))
     part = grown_part(one, 160, 240)
     assert list(page.images["crop"]) == [cell.title for cell in one.cells]
     for cell in one.cells:
@@ -69,10 +69,11 @@ def test_all_methods_are_there_each_with_its_pixels_and_its_score():
     (strip,) = page.images["kernels"].values()
     np.testing.assert_array_equal(strip, one.kernels(one.cells[2]))
     assert len(page.marks) == 3
+    assert dict(page.tags)["body"]["data-right"] == "a<b>&'\""
 
 
 def test_nothing_is_loaded_from_anywhere():
-    text = comparison_page([scene(), scene(kernels=False)], "study", "a caption")
+    text = comparison_page([scene(), scene(kernels=False)], "study", "a caption", "bicubic")
     for tag, attributes in Page(text).tags:
         assert tag != "link" and not (tag == "script" and attributes)
         assert all(value.startswith("data:") for key, value in attributes.items() if key in ("src", "href"))
@@ -87,7 +88,7 @@ def test_the_page_shows_more_around_the_part_of_the_picture():
     assert [side.stop - side.start for side in grown_part(one, 10, 10)] == [80, 120]
     down, across = grown_part(one, 160, 240)
     (y, x), *_ = one.pixels
-    first = Page(comparison_page([one], "study", "")).marks[0]
+    first = Page(comparison_page([one], "study", "", "bicubic")).marks[0]
     left, top = (float(number) for number in re.findall(r"([\d.]+)%", first))
     assert abs(left / 100 * 240 + across.start - (4 * x + 2)) < 0.05
     assert abs(top / 100 * 160 + down.start - (4 * y + 2)) < 0.05

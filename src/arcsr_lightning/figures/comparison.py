@@ -90,7 +90,7 @@ def comparison_picture(scenes: Sequence[Scene], caption: str) -> Figure:
         caption: below the picture.
     """
     # Inches. At 150 dots each pixel of the default window is drawn as 2 x 2.
-    column, gap, left, below, between, line = 1.6, 0.08, 0.3, 0.38, 0.12, 0.15
+    column, gap, left, below, between, line = 1.6, 0.08, 0.3, 0.38, 0.2, 0.15
     shown = [lines_of(scene.cells) for scene in scenes]
     width = left + max(len(line) for lines in shown for line in lines) * (column + gap)
     heights = [column * _length(scene.part[0]) / _length(scene.part[1]) for scene in scenes]
@@ -100,7 +100,7 @@ def comparison_picture(scenes: Sequence[Scene], caption: str) -> Figure:
     ]
     text = wrap(caption, int(15 * width))
     foot = 0.1 + line * len(text)
-    bodies = [sum(high + below + strip for strip in own) for high, own in zip(heights, strips, strict=True)]
+    bodies = [sum(high + below + strip + gap for strip in own) - gap for high, own in zip(heights, strips, strict=True)]
     height = 0.06 + sum(bodies) + between * (len(scenes) - 1) + foot
     figure = Figure(figsize=(width, height))
 
@@ -125,8 +125,8 @@ def comparison_picture(scenes: Sequence[Scene], caption: str) -> Figure:
                 kernels = scene.kernels(cell)
                 if kernels is not None:
                     show_picture(place(x, top + high + below, column, _aspect(kernels) * column), kernels)
-            top += high + below + strip
-        top += between
+            top += high + below + strip + gap
+        top += between - gap
     figure.text(0.5, foot / 2 / height, "\n".join(text), ha="center", va="center", fontsize=8, color="0.35")
     return figure
 

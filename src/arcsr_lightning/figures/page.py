@@ -13,13 +13,16 @@ from arcsr_lightning.figures.comparison import Cell, Scene
 TEMPLATE = Path(__file__).with_name("page.html")
 
 
-def comparison_page(scenes: Sequence[Scene], title: str, caption: str, window: tuple[int, int] = (160, 240)) -> str:
+def comparison_page(
+    scenes: Sequence[Scene], title: str, caption: str, right: str, window: tuple[int, int] = (160, 240)
+) -> str:
     """The page: for every image a slider, and below it what there is to compare.
 
     Args:
         scenes: the images.
         title: of the page.
         caption: below it.
+        right: the method that is shown at first, bicubic upscaling to the left of it.
         window: (rows, columns) of the part that is shown in HR pixels, at most: around that of the picture.
 
     Returns:
@@ -27,7 +30,8 @@ def comparison_page(scenes: Sequence[Scene], title: str, caption: str, window: t
     """
     figures = "\n".join(scene_text(scene, grown_part(scene, *window)) for scene in scenes)
     text = TEMPLATE.read_text(encoding="utf-8")
-    for name, value in {"TITLE": escape(title), "CAPTION": escape(caption), "SCENES": figures}.items():
+    filled = {"TITLE": escape(title), "CAPTION": escape(caption), "RIGHT": escape(right), "SCENES": figures}
+    for name, value in filled.items():
         text = text.replace(f"<!--{name}-->", value)
     return text
 
