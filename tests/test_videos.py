@@ -1,5 +1,6 @@
 """Videos: what is kept of them, what a kill costs, and what is said of those that are damaged."""
 
+import os
 import signal
 import subprocess
 import sys
@@ -273,18 +274,21 @@ def stop_after(count):
     return restoration
 
 
-def test_another_job_is_refused_and_removes_nothing_unless_it_is_told_to(clip, tmp_path):
-    target = tmp_path / "restored.mp4"
+def test_another_job_is_refused_and_removes_nothing_unless_it_is_told_to(tmp_path):
+    source, target = write_clip(tmp_path / "clip.mp4"), tmp_path / "restored.mp4"
     with pytest.raises(StoppedError):
-        restore(clip, target, restoration=stop_after(SEGMENT + 2))
+        restore(source, target, restoration=stop_after(SEGMENT + 2))
     segment = tmp_path / "restored.mp4.segments" / "restored" / "000000.mp4"
     held = segment.read_bytes()
     other = {"weights": "b"}
     with pytest.raises(InputError, match=r"restored.mp4.segments holds what a command with another weights began"):
-        restore(clip, target, job=other)
+        restore(source, target, job=other)
     assert segment.read_bytes() == held
+    os.utime(source, (1, 1))
+    with pytest.raises(InputError, match=r"a command with another source began"):
+        restore(source, target)
     with pytest.raises(StoppedError):
-        restore(clip, target, job=other, restoration=stop_after(1), start_anew=True)
+        restore(source, target, job=other, restoration=stop_after(1), start_anew=True)
     assert not segment.exists()
 
 

@@ -17,6 +17,7 @@ from arcsr_lightning.data.images import to_uint8, to_uint16
 from arcsr_lightning.data.video import (
     BT709,
     LIMITED_RANGE,
+    MADE_BY,
     SEGMENT,
     UNSPECIFIED,
     DamagedError,
@@ -74,7 +75,7 @@ def restore_video(
     """
     look = look_of(source)
     check_target(target, source, look, scale)
-    job = {"source": [source.stat().st_size, source.stat().st_mtime_ns], **job}
+    job = {"source": [source.stat().st_size, source.stat().st_mtime_ns], "encoder": MADE_BY, **job}
     folder = target.with_name(f"{target.name}.segments")
     with alone_in(folder):
         claim(folder, job, start_anew)

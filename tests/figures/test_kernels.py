@@ -100,3 +100,9 @@ def test_colours_of_a_field_are_hue_by_direction_and_brightness_by_extent():
     assert colours[1][0] == 0 and max(colours[1]) == 255  # 90 degrees: opposite on the circle of hues
     assert colours[2] == [pytest.approx(255 * (8 / 48) ** 0.5, abs=1), 0, 0]  # a line of 3 among those of 7
     assert len(set(colours[3])) == 1
+
+
+def test_colours_of_a_field_do_not_depend_on_its_strips():
+    field = torch.rand(9, 21, 5, generator=torch.Generator().manual_seed(0)).softmax(0)
+    by_row = [kernel_colours(field[:, row : row + 1]) for row in range(21)]
+    np.testing.assert_array_equal(kernel_colours(field), np.concatenate(by_row))

@@ -30,6 +30,7 @@ SEGMENT = 24  # frames: the most that a kill costs
 # As good as lossless to the eye. Without B-frames, frames are stored in the order in which they are shown, so that
 # segments can be joined packet by packet; a short lookahead takes little memory.
 ENCODER = {"crf": "14", "preset": "medium", "bf": "0", "rc-lookahead": "8"}
+MADE_BY = f"{ENCODER}, PyAV {av.__version__}"  # segments of another kind cannot be joined to those of this
 MATRICES = (1, 4, 5, 6, 7, 9)  # from RGB to YUV: those that are known how to compute
 BT601, BT709 = 6, 1
 HD = 720  # lines, from which on BT.709 is meant where a file does not say
@@ -110,7 +111,7 @@ def look_of(path: Path) -> Look:
             matrix=matrix_of(first),
             primaries=int(first.color_primaries),
             transfer=int(first.color_trc),
-            color_range=FULL_RANGE if first.color_range == FULL_RANGE else LIMITED_RANGE,
+            color_range=range_of(first),
         )
 
 
@@ -119,6 +120,12 @@ def matrix_of(frame: VideoFrame) -> int:
     if frame.colorspace in MATRICES:
         return int(frame.colorspace)
     return BT709 if frame.height >= HD else BT601
+
+
+def range_of(frame: VideoFrame) -> int:
+    """Whether black and white of a frame are 0 and 255; what does not say is limited, but for the pixels of JPEG."""
+    full = frame.color_range == FULL_RANGE or frame.format.name.startswith("yuvj")
+    return FULL_RANGE if full else LIMITED_RANGE
 
 
 def frames_of(path: Path, look: Look, start: int = 0) -> Iterator[Frame]:
@@ -243,12 +250,24 @@ class Segments:
     def add(self, number: int, pixels: np.ndarray, frame: Frame) -> None:
         """Write ``pixels`` (H, W, 3), RGB uint8 or uint16, as frame ``number``, shown when ``frame`` was."""
         if self.current is None:
-            stack = ExitStack()
-            aside = stack.enter_context(write_aside(self.path(number // SEGMENT)))
-            self.current = stack, stack.enter_context(encoder(aside, self.look, *pixels.shape[:2]))
+            with ExitStack() as stack:
+                aside = stack.enter_context(write_aside(self.path(number // SEGMENT)))
+                encode = stack.enter_context(encoder(aside, self.look, *pixels.shape[:2]))
+                self.current = stack.pop_all(), encode
         self.current[1](pixels, frame)
         if number % SEGMENT == SEGMENT - 1:
-            self.__exit__(None, None, None)
+            self.end_segment()
+
+    def end_segment(
+        self,
+        kind: type[BaseException] | None = None,
+        error: BaseException | None = None,
+        trace: TracebackType | None = None,
+    ) -> None:
+        """Have the segment in its place, or after an error nothing of it."""
+        if self.current is not None:
+            (stack, _), self.current = self.current, None
+            stack.__exit__(kind, error, trace)
 
     def __enter__(self) -> Self:
         return self
@@ -256,9 +275,7 @@ class Segments:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        if self.current is not None:
-            stack, self.current = self.current[0], None
-            stack.__exit__(kind, error, trace)
+        self.end_segment(kind, error, trace)
 
 
 @contextmanager

@@ -12,6 +12,7 @@ from arcsr_lightning.data.images import to_uint8
 from arcsr_lightning.figures.style import TEXT, show_picture, square_cells
 
 _CELL = 48  # the least side of one kernel in a grid, in pixels of the picture
+_STRIP = 8  # rows of a field at a time, which the caches of a CPU hold
 
 
 def grid_pixels(height: int, width: int, rows: int, cols: int) -> tuple[np.ndarray, np.ndarray]:
@@ -83,11 +84,14 @@ def kernel_colours(kernel: Tensor) -> np.ndarray:
     Returns:
         RGB, uint8, (H, W, 3).
     """
-    extent, angle, directedness = kernel_moments(kernel)
     longest = max(1.0, (kernel.shape[0] - 1) / 12) ** 0.5  # root mean square radius of ks points in a line
-    hue = torch.from_numpy(matplotlib.colormaps["hsv"](angle.cpu().numpy() / 180)[..., :3]).to(extent)
-    colour = 1 + directedness.clamp(0, 1)[..., None] * (hue - 1)  # (H, W, 3)
-    return (255 * colour * (extent / longest).clamp(0, 1)[..., None]).round().byte().cpu().numpy()
+    strips = []
+    for strip in kernel.split(_STRIP, dim=1):
+        extent, angle, directedness = kernel_moments(strip)
+        hue = torch.from_numpy(matplotlib.colormaps["hsv"](angle.cpu().numpy() / 180)[..., :3]).to(extent)
+        colour = 1 + directedness.clamp(0, 1)[..., None] * (hue - 1)  # (rows, W, 3)
+        strips.append(255 * colour * (extent / longest).clamp(0, 1)[..., None])
+    return torch.cat(strips).round().byte().cpu().numpy()
 
 
 def kernel_field_picture(kernel: Tensor, image: Tensor, caption: str = "", truth: Tensor | None = None) -> Figure:

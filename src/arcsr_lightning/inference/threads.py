@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from typing import TypeVar
+from typing import Any, TypeVar
 
 T = TypeVar("T")
 
@@ -12,7 +12,8 @@ def ahead(items: Iterable[T]) -> Iterator[T]:
 
     No more than one is made ahead. What it raises is raised in the place of the item.
     """
-    source, end = iter(items), object()
+    source = iter(items)
+    end: Any = object()
     with ThreadPoolExecutor(1, "ahead") as reader:
         coming = reader.submit(next, source, end)
         while (item := coming.result()) is not end:
