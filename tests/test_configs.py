@@ -56,6 +56,11 @@ def test_every_option_composes_and_resolves(group, option, monkeypatch):
     assert not [name for name in leaves if kind_of("train", name) is None]  # launch/schema.py has a line for each
 
 
+@pytest.mark.parametrize("option", options("data"))
+def test_weights_can_be_scored_on_every_data_set(option):
+    assert compose(overrides_of("data", option), "evaluate").scale is None  # that of the weights
+
+
 @pytest.mark.parametrize("group", ["model", "model/estimator", "model/restorer", "ablation"])
 def test_every_model_is_built_and_holds_only_our_parts(group):
     for option in options(group):

@@ -297,7 +297,7 @@ TRAINING = {"seed": SEED}  # so that it can be repeated
 EVALUATION = {
     **{"weights": PATH, "method": optional(TEXT), "scale": optional(SCALE), "kernel_size": optional(ODD)},
     **{"data.train": optional(PARTS), "data.val": optional(PARTS), "data.test": PARTS},
-    **{"data.*.scale": optional(SCALE), "data.*.kernel_size": optional(ODD)},
+    **{"data.*.scale": optional(SCALE), "data.*.*.scale": optional(SCALE), "data.*.kernel_size": optional(ODD)},
 }
 PREDICTION = {
     "input": PATH,
