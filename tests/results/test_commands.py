@@ -95,8 +95,9 @@ def test_a_sweep_over_methods_and_seeds_ends_in_its_table(photos, run, tables, c
     text = (sweep / "results.md").read_text()
     assert "dasr.queue_size must be a multiple of data.batch_size" in typed.err
     assert "results.md" in typed.err
-    scores, costs, training = ({line[0]: line[1:] for line in table[2:]} for table in tables(text))
+    scores, blur, costs, training = ({line[0]: line[1:] for line in table[2:]} for table in tables(text))
     assert list(scores) == ["bicubic", "dasr", "arcsr"]
+    assert list(blur) == ["10"]  # the noise level: three photographs, of three blurs
     assert scores["dasr"] == ["0 of 2", *["failed"] * 3]
     assert scores["arcsr"][0] == "2" and " ± " in scores["arcsr"][1]
     assert scores["bicubic"][3].count(", ") == 1  # an interval

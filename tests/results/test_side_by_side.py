@@ -77,6 +77,17 @@ def test_every_method_restores_the_same_lr_and_scores_as_recorded(study):
     assert first.kernel.shape == truth.kernel.shape and bicubic.kernel is None and lr.psnr is truth.psnr is None
 
 
+def test_a_study_on_two_data_sets_has_a_figure_of_each(study):
+    folder = shutil.copytree(study / "arcsr", study / "elsewhere")
+    for name in ("metrics.json", ".hydra/config.yaml"):
+        text = (folder / name).read_text()
+        (folder / name).write_text(
+            text.replace('"name": "folder"', '"name": "other"').replace("name: folder", "name: other")
+        )
+    names = [path.name for path in draw_figure(study, ["photo0"])]
+    assert names == [f"figure_{data}_paper.{suffix}" for data in ("folder", "other") for suffix in ("png", "html")]
+
+
 def test_images_and_noise_may_be_chosen(study):
     _, html = draw_figure(study, ["photo2", "photo0"], 10.0)
     titles = [line for line in html.read_text().splitlines() if line.startswith("<h2>")]
