@@ -173,6 +173,18 @@ def test_a_skip_brings_a_fresh_network_to_bicubic_upscaling(method):
     assert added.abs().mean() < 0.01  # UDKE's data steps change the image by that much
 
 
+@pytest.mark.parametrize("method", TRAINED)
+def test_a_network_laid_out_channels_last_has_the_same_gradients(method):
+    lr = torch.rand(2, 3, 8, 8, generator=torch.Generator().manual_seed(0))
+    gradients = []
+    for layout in (torch.contiguous_format, torch.channels_last):  # the second is what trainer=gpu sets
+        network = fresh(method).to(memory_format=layout)
+        network(lr.contiguous(memory_format=layout)).sr.square().mean().backward()
+        gradients.append({name: one.grad for name, one in network.named_parameters() if one.grad is not None})
+    assert gradients[0]
+    torch.testing.assert_close(*gradients, rtol=1e-3, atol=1e-5)
+
+
 @pytest.mark.parametrize("method", OWN_SKIP)
 def test_a_method_with_a_skip_of_its_own_is_left_as_it_is(method):
     plain, asked = fresh(method), fresh(method, "skip=bicubic")

@@ -35,7 +35,7 @@ def test_a_step_that_is_not_logged_waits_for_nothing(configure, tmp_path, monkey
         "trainer.enable_progress_bar=true",
     )
     with Waits() as waits:
-        train(configure(tmp_path, *settings, *bar, "+optimizer.fused=true", "callbacks.last.every_n_train_steps=8"))
+        train(configure(tmp_path, *settings, *bar, "optimizer.fused=true", "callbacks.last.every_n_train_steps=8"))
     during = set(waits.steps) - {None}
     assert during <= {2, 3, 6, 7}, during  # 3 and 7 are logged, from their start on; 6 is saved, before a validation
     assert 3 in during  # the measure sees what it should
