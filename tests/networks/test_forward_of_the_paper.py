@@ -294,6 +294,8 @@ def lively(network: nn.Module) -> nn.Module:
             elif isinstance(module, nn.BatchNorm2d):
                 fill(module.running_mean, 0.1)
                 module.running_var.copy_(0.1 + torch.rand(module.running_var.shape, generator=generator))
+                for parameter in module.parameters():  # it has none; if it had, they would count
+                    fill(parameter, 1)
     return network.eval()
 
 
