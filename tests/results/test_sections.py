@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from arcsr_lightning.errors import InputError
+from arcsr_lightning.results.markdown import interval_cell
 from arcsr_lightning.results.runs import read_study
 from arcsr_lightning.results.sections import study_sections
 from arcsr_lightning.results.statistics import clustered_bootstrap
@@ -158,3 +159,10 @@ def test_seeds_scored_on_other_images_cannot_be_merged(job, tmp_path):
     path.write_text(path.read_text().replace("image3", "another"))
     with pytest.raises(InputError, match="model-arcsr.*seed-0 and .*seed-1 differ in the test images"):
         study_sections(read_study(tmp_path))
+
+
+def test_a_difference_has_an_interval_where_there_is_more_than_one_group_or_seed():
+    gains = np.array([[0.1, 0.5]])
+    assert interval_cell(clustered_bootstrap(gains, ["clip", "clip"], np.random.default_rng(0))) == "+0.30"
+    assert interval_cell(clustered_bootstrap(gains, ["a", "b"], np.random.default_rng(0))) == "+0.30 [+0.10, +0.50]"
+    assert interval_cell(None) == "-"

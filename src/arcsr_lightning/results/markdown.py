@@ -242,7 +242,11 @@ def spread_cell(value: Spread | None, form: str) -> str:
 
 
 def interval_cell(value: Interval | None) -> str:
-    return f"{value.mean:+.2f} [{value.low:+.2f}, {value.high:+.2f}]" if value else NONE
+    """A difference with its interval, which one group of images under one seed does not have."""
+    if value is None:
+        return NONE
+    interval = f" [{value.low:+.2f}, {value.high:+.2f}]" if value.high - value.low > 1e-9 else ""
+    return f"{value.mean:+.2f}{interval}"
 
 
 def unfinished_lines(study: Study) -> list[str]:
