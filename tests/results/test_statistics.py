@@ -86,10 +86,3 @@ def test_a_generator_gives_the_same_interval_again_and_many_images_fit_into_memo
     first, second = (one_seed(scores) for _ in range(2))
     assert first == second
     assert first.high - first.low == pytest.approx(2 * norm.ppf(0.975) / math.sqrt(3000), rel=0.05)
-
-
-def test_scores_of_single_precision_are_subtracted_exactly():
-    rng = np.random.default_rng(0)
-    scores, reference = (30 + rng.random(20, np.float32) for _ in range(2))
-    exact = paired_bootstrap(scores.astype(float), reference.astype(float), np.random.default_rng(1))
-    assert paired_bootstrap(scores, reference, np.random.default_rng(1)) == exact
