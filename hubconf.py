@@ -7,7 +7,7 @@ from torch import nn
 
 sys.path.insert(0, str(Path(__file__).parent / "src"))  # torch.hub installs nothing
 
-from arcsr_lightning import load_model  # noqa: E402, F401  # an entry of its own, for other weights
+from arcsr_lightning import load_model  # an entry of its own, for other weights
 
 dependencies = ["torch", "safetensors"]
 

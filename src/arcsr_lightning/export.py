@@ -1,7 +1,6 @@
 """``arcsr-export``: a network as a program for other runtimes, ONNX or torch.export, for images of any size."""
 
 import json
-import logging
 import os
 from importlib.util import find_spec
 from pathlib import Path
