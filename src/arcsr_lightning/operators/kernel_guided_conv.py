@@ -30,8 +30,9 @@ def kernel_guided_conv2d(x: Tensor, kernel: Tensor, weight: Tensor, bias: Tensor
 
     Never holds the C * ks * ks * H * W products: they are made piece by piece, and once more in backward. On a CPU a
     library does that which is compiled at first use (operators.native), on CUDA Triton kernels where Triton is
-    installed, and elsewhere PyTorch, in strips of lines. ``torch.export`` sees kernel_guided_conv2d_plain. First derivatives only. Under autocast the inputs are cast to
-    its dtype, which the result has too; outside of Triton half precision is computed in float32.
+    installed, and elsewhere PyTorch, in strips of lines. ``torch.export`` sees kernel_guided_conv2d_plain.
+    First derivatives only. Under autocast the inputs are cast to its dtype, which the result has too; outside of Triton
+    half precision is computed in float32.
 
     Args:
         x: (B, C, H, W), any range.
