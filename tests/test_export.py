@@ -22,7 +22,14 @@ TINY = {
     "arcsr": ["arcsr.estimator_width=4", "arcsr.estimator_levels=2", "arcsr.width=4", "arcsr.blocks=1"],
     "rrdb": ["rrdb.width=8", "rrdb.growth=4", "rrdb.blocks=1"],
     "dasr": ["dasr.width=8", "dasr.groups=1", "dasr.blocks=1", "dasr.queue_size=4"],
-    "manet": ["manet.estimator_width=4", "manet.width=4", "manet.growth=4", "manet.blocks=1", "manet.kernel_size=5"],
+    "manet": [
+        "manet.estimator_width=4",
+        "manet.width=4",
+        "manet.growth=4",
+        "manet.blocks=1",
+        "manet.kernel_size=5",
+        "manet.code=5",
+    ],
     "redegnet": ["redegnet.sr_width=4", "redegnet.sr_growth=4", "redegnet.sr_blocks=1"],
     "rdn": ["rdn.width=4", "rdn.growth=3", "rdn.blocks=2", "rdn.layers=2"],
     "ikc": ["ikc.width=4", "ikc.blocks=1", "ikc.code=5", "ikc.iterations=2"],
@@ -74,7 +81,7 @@ def arcsr():
 
 @pytest.fixture(scope="module")
 def weights_file(arcsr, tmp_path_factory):
-    network, saved, _ = arcsr
+    _, saved, _ = arcsr
     path = tmp_path_factory.mktemp("weights") / "model.safetensors"
     weights.export(saved, path)
     return path
