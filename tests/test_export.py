@@ -11,10 +11,10 @@ import torch
 from torch import nn
 
 from arcsr_lightning import CONF_DIR, compose, export
-from arcsr_lightning.blocks import DMConv
+from arcsr_lightning.blocks import DMConv, OrdinaryConv
 from arcsr_lightning.export import Program, program_of, save_onnx, save_torch
 from arcsr_lightning.launch import as_plain_data, build_network
-from arcsr_lightning.networks import Restoration
+from arcsr_lightning.networks import KernelEstimator, Restoration
 from arcsr_lightning.runs import weights
 from arcsr_lightning.runs.weights import Saved
 
@@ -74,8 +74,8 @@ def assert_equal(run, path: Path, network: nn.Module) -> None:
 
 @pytest.fixture(scope="module")
 def arcsr():
-    """With kernels from the cues: everything of ArcSR but the deformed convolutions, which take longest to follow."""
-    network, saved = tiny("arcsr", "model/estimator=cues")
+    """With one kernel for all pixels: everything of ArcSR but the U-Net, which takes longest to follow."""
+    network, saved = tiny("arcsr", "model/estimator=constant")
     return network, saved, program_of(network)
 
 
@@ -111,18 +111,38 @@ def test_onnx_gives_what_the_network_gives(arcsr, tmp_path):
     assert json.loads(session.get_modelmeta().custom_metadata_map["config"]) == saved.config
 
 
-def test_deformed_convolutions_are_standard_operators(tmp_path):
-    class Deformed(nn.Module):
-        def __init__(self):
-            super().__init__()
-            self.head, self.convolution, self.scale = nn.Conv2d(3, 8, 1), DMConv(8, 1), 1
+class Deformed(nn.Module):
+    """A deformed convolution with offsets of pixels, also out of the image."""
 
-        def forward(self, lr):
-            return Restoration(self.convolution(self.head(lr)))
+    scale = 1
 
+    def __init__(self):
+        super().__init__()
+        self.head, self.convolution = nn.Conv2d(3, 8, 1), DMConv(8, 1)
+        nn.init.normal_(self.convolution.offset[-1].weight, std=3)
+
+    def forward(self, lr):
+        return Restoration(self.convolution(self.head(lr)))
+
+
+class Estimated(nn.Module):
+    """The U-Net, which pads images to multiples, without deformed convolutions."""
+
+    scale = 1
+
+    def __init__(self):
+        super().__init__()
+        self.estimator = KernelEstimator(3, 4, levels=3, convolution=OrdinaryConv)
+        nn.init.normal_(self.estimator.tail.weight)
+
+    def forward(self, lr):
+        return Restoration(lr, self.estimator(lr))
+
+
+@pytest.mark.parametrize("part", [Deformed, Estimated])
+def test_parts_are_standard_operators(part, tmp_path):
     torch.manual_seed(0)
-    network = Deformed().eval()
-    nn.init.normal_(network.convolution.offset[-1].weight, std=3)  # pixels, also out of the image
+    network = part().eval()
     program = program_of(network)
     for run, save, name in ((run_onnx, save_onnx, "net.onnx"), (run_torch, save_torch, "net.pt2")):
         save(program, Saved({}, {}), tmp_path / name)
