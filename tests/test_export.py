@@ -34,7 +34,7 @@ TINY = {
     "rdn": ["rdn.width=4", "rdn.growth=3", "rdn.blocks=2", "rdn.layers=2"],
     "ikc": ["ikc.width=4", "ikc.blocks=1", "ikc.code=5", "ikc.iterations=2"],
 }
-SIZES = [(40, 52), (33, 47), (9, 10)]  # multiples of everything, of nothing, and smaller than the margins
+SIZES = [(40, 52), (33, 47), (3, 5)]  # multiples of everything, of nothing, and smaller than the margins
 DOCS = Path(__file__).parents[1] / "docs" / "export.md"
 
 

@@ -1,6 +1,7 @@
 """``arcsr-export``: a network as a program for other runtimes, ONNX or torch.export, for images of any size."""
 
 import json
+import logging
 import os
 from importlib.util import find_spec
 from pathlib import Path
@@ -118,6 +119,7 @@ def save_onnx(program: ExportedProgram, saved: Saved, path: Path) -> None:
 
 @launch.command("export")
 def main(cfg: DictConfig) -> None:
+    logging.getLogger("torch.onnx").setLevel(logging.ERROR)  # it misses torchvision, which nothing here needs
     print(export(cfg))  # noqa: T201
 
 
