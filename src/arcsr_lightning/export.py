@@ -20,12 +20,12 @@ from arcsr_lightning.rivals.udke import UDKE
 from arcsr_lightning.runs.weights import Saved, build_saved, find_weights, read_saved
 
 ENDINGS = {"torch": ".pt2", "onnx": ".onnx"}  # of the files, by format
-OPSET = 20  # of ONNX: the first whose GridSample is as it is now
+OPSET = 18  # of ONNX: what torch.onnx writes without converting it
 NEEDED = ("onnx", "onnxscript")  # by torch.onnx, the extra [export]
 SIZE = (41, 53)  # LR pixels of the example that torch.export follows; odd, so that no size is taken for another
 FIXED = {  # networks that cannot be exported, and why
     CMOS: "its attention cuts the image into windows, whose number changes which steps are taken",
-    NAFNet: "the windows of its attention become smaller than its setting where the image is",
+    NAFNet: "its attention averages over windows that shrink with images smaller than they",
     UDKE: "it solves for the kernel in as many steps as the size of the image asks for",
 }
 
