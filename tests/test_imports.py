@@ -17,8 +17,8 @@ ROOMS = (  # folders and single files: each may import those before it
     *("errors", "integers", "precision", "files", "processes", "parts"),
     *PAPER,
     "rivals",
-    *("inference", "data", "figures", "videos", "scores", "runs", "training", "results", "launch"),
-    *("prepare", "predict", "evaluate", "train", "side_by_side", "compare"),
+    *("inference", "data", "figures", "videos", "scores", "runs", "hub", "training", "results", "launch"),
+    *("prepare", "predict", "export", "evaluate", "train", "side_by_side", "compare"),
 )
 SHARED = {"cmos": {"rrdb"}, "ikc": {"rrdb"}, "manet": {"rrdb"}}  # the rivals that build on another's trunk
 FILES = sorted(ROOT.rglob("*.py"))

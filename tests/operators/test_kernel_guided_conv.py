@@ -12,6 +12,7 @@ from torch.utils._pytree import tree_leaves
 from arcsr_lightning.operators import (
     kernel_guided_conv,
     kernel_guided_conv2d,
+    kernel_guided_conv2d_plain,
     kernel_guided_conv2d_reference,
     native,
 )
@@ -80,7 +81,9 @@ def strips(*inputs):
         return kernel_guided_conv2d(*inputs)
 
 
-@pytest.mark.parametrize("operator", [kernel_guided_conv2d, strips, kernel_guided_conv2d_reference])
+@pytest.mark.parametrize(
+    "operator", [kernel_guided_conv2d, strips, kernel_guided_conv2d_plain, kernel_guided_conv2d_reference]
+)
 @settings(max_examples=15, deadline=None)
 @given(shape=shapes)
 def test_equals_the_sum_written_out_pixel_by_pixel(operator, shape):
@@ -250,7 +253,7 @@ def test_a_compiled_module_gives_the_same_result_and_gradients(either_way):
     torch.testing.assert_close(torch.autograd.grad(compiled(x, kernel).sum(), inputs), expected)
 
 
-@pytest.mark.parametrize("operator", [kernel_guided_conv2d, kernel_guided_conv2d_reference])
+@pytest.mark.parametrize("operator", [kernel_guided_conv2d, kernel_guided_conv2d_plain, kernel_guided_conv2d_reference])
 @pytest.mark.parametrize(
     ("position", "shape", "message"),
     [

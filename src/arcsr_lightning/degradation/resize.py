@@ -52,6 +52,7 @@ def _mirror_pad(x: Tensor, margin: int) -> Tensor:
     """Half-sample symmetric extension (the edge pixel repeats), periodic, hence for images of any size."""
     for dim in (-2, -1):
         size = x.shape[dim]
-        index = torch.arange(-margin, size + margin, device=x.device) % (2 * size)
+        index = torch.arange(-margin, size + margin, device=x.device)
+        index = index % torch.full_like(index, 2 * size)  # ONNX has no remainder of a tensor and a size
         x = x.index_select(dim, torch.minimum(index, 2 * size - 1 - index))
     return x

@@ -311,6 +311,12 @@ PREDICTION = {
     "precision": choice(32, "bf16"),
     "device": choice("auto", "cpu", "cuda"),
 }
+EXPORTATION = {
+    "weights": optional(PATH),
+    "output": PATH,
+    "format": choice("onnx", "torch"),
+    "overwrite": SWITCH,
+}
 PREPARATION = {
     **{"num_workers": optional(SIZE), "verify": SWITCH, "degradation": optional(PARTS)},
     **{"data.*.degradation": optional(PARTS), "data.*.seed": optional(SEED)},
@@ -320,6 +326,7 @@ TABLES: dict[str, tuple[dict[str, Kind], ...]] = {
     "train": (TRAINING, RUN, CARD, DATA, DEGRADATION, TRAINER, AROUND, LEARNING, NETWORKS, IN_SECTIONS, EVERYWHERE),
     "evaluate": (EVALUATION, RUN, DATA, DEGRADATION, TRAINER, AROUND, EVERYWHERE),
     "predict": (PREDICTION, RUN),
+    "export": (EXPORTATION, RUN),
     "prepare": (PREPARATION, RUN, DATA, EVERYWHERE),
 }
 
@@ -328,7 +335,7 @@ def check_settings(command: str, cfg: DictConfig) -> None:
     """Refuse the first setting that is not what it may be; those that are written out before those that refer to one.
 
     Args:
-        command: ``train``, ``evaluate``, ``predict`` or ``prepare``.
+        command: ``train``, ``evaluate``, ``predict``, ``export`` or ``prepare``.
         cfg: its configuration, as composed; Hydra's own part is not looked at.
 
     Raises:

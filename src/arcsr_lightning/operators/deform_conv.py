@@ -33,8 +33,8 @@ def deform_conv2d(
     zeros outside the image. Offsets of zero give conv2d. The number of weight groups is C / weight.shape[1]; that of
     offset groups follows from the channels of offset.
     On a CPU, with one group of either kind, a library computes it that is compiled at first use (operators.native); on
-    CUDA torchvision's operator, where torchvision is installed and loads; deform_conv2d_plain otherwise. First
-    derivatives only. Half precision is computed in float32, and offsets with it.
+    CUDA torchvision's operator, where torchvision is installed and loads; deform_conv2d_plain otherwise, and
+    for ``torch.export``. First derivatives only. Half precision is computed in float32, and offsets with it.
 
     Args:
         x: (B, C, H, W), any range.

@@ -30,8 +30,9 @@ def kernel_guided_conv2d(x: Tensor, kernel: Tensor, weight: Tensor, bias: Tensor
 
     Never holds the C * ks * ks * H * W products: they are made piece by piece, and once more in backward. On a CPU a
     library does that which is compiled at first use (operators.native), on CUDA Triton kernels where Triton is
-    installed, and elsewhere PyTorch, in strips of lines. First derivatives only. Under autocast the inputs are cast to
-    its dtype, which the result has too; outside of Triton half precision is computed in float32.
+    installed, and elsewhere PyTorch, in strips of lines. ``torch.export`` sees kernel_guided_conv2d_plain.
+    First derivatives only. Under autocast the inputs are cast to its dtype, which the result has too; outside of Triton
+    half precision is computed in float32.
 
     Args:
         x: (B, C, H, W), any range.
@@ -46,6 +47,8 @@ def kernel_guided_conv2d(x: Tensor, kernel: Tensor, weight: Tensor, bias: Tensor
         ValueError: ks is even, or the shapes do not fit together.
     """
     _check_shapes(x, kernel, weight, bias)
+    if torch.compiler.is_exporting():  # a program for machines that have none of this
+        return kernel_guided_conv2d_plain(x, kernel, weight, bias)
     # Others may have no autocast, and to ask torch.amp whether they do breaks the graph of torch 2.11's compiler.
     if x.device.type in ("cpu", "cuda") and torch.is_autocast_enabled(x.device.type):
         dtype = torch.get_autocast_dtype(x.device.type)
@@ -68,6 +71,24 @@ def kernel_guided_conv2d_reference(x: Tensor, kernel: Tensor, weight: Tensor, bi
     patches = F.unfold(x, weight.shape[-1], padding=weight.shape[-1] // 2)  # (B, C*ks*ks, H*W)
     guided = patches.unflatten(1, (channels, -1)) * kernel.flatten(2).unsqueeze(1)  # (B, C, ks*ks, H*W)
     out = (weight.flatten(1) @ guided.flatten(1, 2)).view(batch, -1, height, width)  # (B, O, H, W)
+    return out if bias is None else out + bias[:, None, None]
+
+
+def kernel_guided_conv2d_plain(x: Tensor, kernel: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
+    """Compute kernel_guided_conv2d in plain torch: a product and a 1x1 convolution for each row of taps. Same contract.
+
+    What ``torch.export`` sees, as standard operators that every runtime has.
+    """
+    _check_shapes(x, kernel, weight, bias)
+    (height, width), size = x.shape[-2:], weight.shape[-1]
+    padded = F.pad(x, [size // 2] * 4)
+    out = weight.new_zeros(())
+    for i in range(size):
+        row = padded[..., i : i + height, :]
+        shifted = torch.stack([row[..., j : j + width] for j in range(size)], dim=1)  # (B, ks, C, H, W)
+        guided = shifted * kernel[:, i * size : (i + 1) * size, None]
+        matrix = weight[:, :, i].mT.flatten(1)  # (O, ks*C)
+        out = out + F.conv2d(guided.flatten(1, 2), matrix[..., None, None])  # (B, O, H, W)
     return out if bias is None else out + bias[:, None, None]
 
 

@@ -25,6 +25,8 @@ TRAINING = {"loops", "optimizer_states", "lr_schedulers", "global_step", "epoch"
 NEEDED = ("model", "method", "scale", "kernel_size")  # of a configuration, to rebuild its network and to describe it
 SHIPPED = Path(__file__).parents[1] / "weights"  # the folder of those that come with the package, docs/weights.md
 DEFAULT = "arcsr_small"
+HUB = "hf:"  # what a repository of the Hugging Face Hub begins with
+FILE = "model.safetensors"  # of a run, and of such a repository
 DEPTH, WIDTH = 64, 10_000  # more levels of a configuration, or entries in one of them, are no run's
 
 
@@ -39,8 +41,9 @@ class Saved(NamedTuple):
 def load_model(path: str | Path) -> nn.Module:
     """The network of a checkpoint or a ``.safetensors`` export, in eval mode, on the CPU.
 
-    ``arcsr_small`` is the network that comes with the package (docs/weights.md), unless a file has that name. EMA
-    weights where there are any: a run that keeps them saves them as the checkpoint's weights.
+    ``arcsr_small`` is the network that comes with the package (docs/weights.md), unless a file has that name, and
+    ``hf:owner/name`` that of a repository of the Hugging Face Hub, which is downloaded once. EMA weights where there
+    are any: a run that keeps them saves them as the checkpoint's weights.
 
     Raises:
         InputError: the file is missing, is no checkpoint, or names parts from outside this package and the modules in
@@ -80,7 +83,7 @@ def find_weights(weights: str | None, log_dir: str | Path) -> Path:
     """
     if weights not in (None, "latest"):
         return file_of(weights)
-    exports = [path for path in Path(log_dir).glob("**/model.safetensors") if (path.parent / "finished.json").is_file()]
+    exports = [path for path in Path(log_dir).glob(f"**/{FILE}") if (path.parent / "finished.json").is_file()]
     for path in sorted(exports, key=lambda path: path.stat().st_mtime, reverse=True):
         if DEBUG not in (read_saved(path).config.get("tags") or ()):
             log.info("weights=latest: %s", path)
@@ -101,6 +104,8 @@ def shipped() -> dict[str, Path]:
 
 def file_of(weights: str | Path) -> Path:
     """The file that is meant: this one or, where there is none, that of the shipped weights of this name."""
+    if str(weights).startswith(HUB):
+        return download(str(weights).removeprefix(HUB))
     path = Path(weights)
     return path if path.exists() else shipped().get(str(weights), path)
 
@@ -124,6 +129,23 @@ def read_saved(path: str | Path) -> Saved:
     if not isinstance(saved.config, dict) or any(key not in saved.config for key in NEEDED):
         raise InputError(f"{path}: not a checkpoint of this package (its configuration lacks {', '.join(NEEDED)})")
     return saved
+
+
+def download(repository: str) -> Path:
+    """The weights in a repository of the Hugging Face Hub, ``owner/name``; those of before where they are the newest.
+
+    Raises:
+        InputError: huggingface_hub is not installed, or there is nothing to be had.
+    """
+    try:
+        from huggingface_hub import hf_hub_download  # an extra
+    except ModuleNotFoundError as error:
+        raise InputError(f'{HUB}{repository} needs huggingface_hub: pip install "arcsr-lightning[hub]"') from error
+    try:
+        return Path(hf_hub_download(repository, FILE))
+    except (OSError, ValueError) as error:  # whatever happens on the way, and names that are none
+        line = f"no {FILE} to be had from the Hugging Face Hub ({first_line(error)})"
+        raise InputError(f"{HUB}{repository}: {line}; the name is owner/name") from error
 
 
 def is_safetensors(path: Path) -> bool:
