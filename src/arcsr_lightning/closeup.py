@@ -23,7 +23,7 @@ from arcsr_lightning.data.images import (
     to_uint8,
 )
 from arcsr_lightning.data.layouts import sample_photos
-from arcsr_lightning.degradation import Degradation, MotionField, add_noise
+from arcsr_lightning.degradation import Degradation, MotionField, add_noise, upsample
 from arcsr_lightning.errors import InputError
 from arcsr_lightning.figures.kernels import kernel_colours, kernel_grid_picture
 from arcsr_lightning.figures.pixel import pixel_picture, streak_of, words_of
@@ -99,7 +99,7 @@ def examine(job: Job, on_tile: Callable[[int, int], None]) -> Closeup:
     restored = restore(network, lr[None], job.tile, job.overlap, on_tile=on_tile)
     sr, field = finite(restored, job.source)
     kernel, offset = (None if part is None else part[0].half().numpy() for part in network.split(field))
-    bicubic = F.interpolate(lr[None], scale_factor=network.scale, mode="bicubic")[0].clamp(0, 1)
+    bicubic = upsample(lr[None], network.scale)[0].clamp(0, 1)
     save_picture(job.folder / "bicubic.png", Picture(bicubic))
     save_picture(result, replace_pixels(picture, sr[0].clamp(0, 1)))
     return Closeup(to_uint8(lr), to_uint8(sr[0]), kernel, offset, job.folder / "bicubic.png", result)

@@ -133,6 +133,7 @@ def gradio_keeps_to_itself(folder: Path) -> None:
     """Set, before gradio is imported, where it leaves files, and that it asks and tells nobody anything."""
     os.environ["GRADIO_TEMP_DIR"] = str(folder)
     os.environ["GRADIO_ANALYTICS_ENABLED"] = "False"
+    logging.getLogger("httpx").setLevel(logging.WARNING)  # it would name every request of the page to itself
     os.environ["HF_HUB_OFFLINE"] = os.environ["HF_HUB_DISABLE_TELEMETRY"] = "1"
 
 

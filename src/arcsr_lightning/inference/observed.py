@@ -10,7 +10,8 @@ from arcsr_lightning.networks.restoration import Restoration
 class Observed(nn.Module):
     """A network whose offsets come with its kernels, so that tiles are joined in both alike.
 
-    Those of the last DMconv, which works on the finest level of the estimator: they count LR pixels.
+    Those of the last DMconv, which works on the finest level of the estimator: they count LR pixels. Not for an
+    ensemble, whose turns are those of kernels.
 
     Args:
         network: any method; without DMconvs, or without kernels, what it restores is as it is.
