@@ -137,4 +137,4 @@ def test_the_built_in_pictures_are_small_and_blurred(tmp_path):
 def test_what_is_clicked_is_no_larger_than_a_screen():
     wide = np.zeros((30, 3000, 3), np.uint8)
     assert shown(wide).shape == (12, 1200, 3)
-    assert shown(wide[:, :50]) .shape == (30, 50, 3)
+    assert shown(wide[:, :50]).shape == (30, 50, 3)

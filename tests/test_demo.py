@@ -93,9 +93,12 @@ def page(weights, tmp_path_factory):
     (folder / "tmp").mkdir()
     environment = os.environ | {"TMPDIR": str(folder / "tmp")}
     command = [sys.executable, "-m", "arcsr_lightning.demo", f"weights={weights}", "max_megabytes=0.5"]
-    with (folder / "err.txt").open("w") as errors, subprocess.Popen(
-        command, cwd=folder, env=environment, stdout=subprocess.PIPE, stderr=errors, text=True
-    ) as process:
+    with (
+        (folder / "err.txt").open("w") as errors,
+        subprocess.Popen(
+            command, cwd=folder, env=environment, stdout=subprocess.PIPE, stderr=errors, text=True
+        ) as process,
+    ):
         try:
             line = process.stdout.readline()
             assert line, (folder / "err.txt").read_text()

@@ -43,7 +43,7 @@ log = logging.getLogger(__name__)
 
 HOUR = 3600  # seconds after which what was uploaded or shown may be removed
 FAULT = "this is a fault of arcsr-lightning; what happened stands in the log of the page"
-LEGEND = "Direction: hue (red: horizontal, cyan: vertical; white: none). Extent: brightness"
+LEGEND = "Hue: direction (red: horizontal, cyan: vertical). Brightness: extent"
 INTRODUCTION = """# ArcSR: one blur kernel for every pixel
 Choose a picture, press **Restore**, then **click anywhere** in what appears: the kernel of that pixel is shown."""
 CSS = """
@@ -215,7 +215,7 @@ def build_page(
         key = gr.State(None, time_to_live=HOUR)
         gr.Markdown(INTRODUCTION)
         with gr.Row():
-            with gr.Column(scale=1, min_width=280):
+            with gr.Column(scale=2, min_width=320):
                 upload = gr.File(label="Drop a picture (low resolution)", type="filepath", height=130, elem_id="upload")
                 example = gr.Dropdown(list(examples), value=next(iter(examples)), label="... or an example")
                 noise = gr.Checkbox(label=f"add noise first (σ = {cfg.noise_level:g} of 255)")
@@ -226,18 +226,22 @@ def build_page(
                 status = gr.Markdown(elem_id="status")
                 download = gr.DownloadButton("Download the restored picture", interactive=False, elem_id="download")
                 said = gr.Markdown(elem_id="answer-text")
-                drawn = gr.Image(label="The pixel", interactive=False, format="png", elem_id="answer", buttons=[])
-            with gr.Column(scale=2):
+                drawn = still(gr, "answer")
+            with gr.Column(scale=3):
                 with gr.Tabs():
                     with gr.Tab("Click for a kernel"):
-                        picture = still(gr, "Restored: click anywhere", "picture")
+                        picture = still(gr, "picture")
                     with gr.Tab("Bicubic | restored"):
                         slider = gr.ImageSlider(
                             label="Bicubic | restored", interactive=False, elem_id="slider", max_height=720
                         )
                 with gr.Row():
-                    kernels = still(gr, "Kernels, each to its own maximum", "kernels")
-                    directions = still(gr, LEGEND, "directions")
+                    with gr.Column():
+                        gr.Markdown("Kernels, each to its own maximum")
+                        kernels = still(gr, "kernels")
+                    with gr.Column():
+                        gr.Markdown(LEGEND)
+                        directions = still(gr, "directions")
         outputs = [status, slider, picture, kernels, directions, download, key, said, drawn]
         go.click(restore_picture, [upload, example, noise, tile, chosen], outputs, concurrency_id="network")
         upload.upload(lambda: None, None, example, queue=False)
@@ -247,9 +251,9 @@ def build_page(
     return page.queue(max_size=cfg.waiting, default_concurrency_limit=1)
 
 
-def still(gr: Any, label: str, name: str) -> Any:
+def still(gr: Any, name: str) -> Any:
     """A picture that is only shown, and clicked."""
-    return gr.Image(label=label, interactive=False, format="png", elem_id=name, buttons=["fullscreen"])
+    return gr.Image(show_label=False, interactive=False, format="png", elem_id=name, buttons=["fullscreen"])
 
 
 def array_of(figure: Figure) -> np.ndarray:

@@ -118,7 +118,7 @@ class Worker:
                     report(*value)
             except (EOFError, OSError) as error:
                 self.process.join()
-                raise InputError("the process that did this was ended, perhaps for want of memory; try again") from error
+                raise InputError("the process at work was ended, perhaps for want of memory; try again") from error
         if kind == "error":
             raise value
         return value

@@ -54,7 +54,7 @@ def test_a_cell_of_the_mosaic_is_answered_with_the_kernel_that_it_shows():
     kernel = torch.zeros(9, *field)
     kernel[5, rows[2], columns[3]] = 1  # the only kernel that is seen
     picture = kernel_grid_picture(kernel, *cells)
-    lit = np.argwhere((np.abs(picture.astype(int) - [252, 255, 164]).max(-1) <= 1))
+    lit = np.argwhere(np.abs(picture.astype(int) - [252, 255, 164]).max(-1) <= 1)
     y, x = lit.mean(0).astype(int)
     assert cell_at((int(x), int(y)), picture.shape[:2], field, cells) == (rows[2], columns[3])
 
@@ -77,9 +77,7 @@ def test_the_picture_shows_what_is_around_a_pixel_its_kernel_and_where_a_dmconv_
     y, x = pixel
     top, left = max(0, 4 * (y - AROUND)), max(0, 4 * (x - AROUND))
     image = around.images[0]
-    np.testing.assert_array_equal(
-        image.get_array(), restored[top : 4 * (y + AROUND + 1), left : 4 * (x + AROUND + 1)]
-    )
+    np.testing.assert_array_equal(image.get_array(), restored[top : 4 * (y + AROUND + 1), left : 4 * (x + AROUND + 1)])
     square = np.array(around.lines[0].get_data())
     np.testing.assert_allclose(square.min(1), [4 * x - 0.5, 4 * y - 0.5])
     np.testing.assert_allclose(np.ptp(square, axis=1), [4, 4])

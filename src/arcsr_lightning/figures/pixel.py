@@ -109,8 +109,8 @@ def pixel_picture(
     show_picture(
         around, part, "restored; the square is the pixel", extent=(left - 0.5, right - 0.5, bottom - 0.5, top - 0.5)
     )
-    square = np.array([(0, 0), (1, 0), (1, 1), (0, 1), (0, 0)])
-    around.plot(*(scale * (square + (x, y)) - 0.5).T, color="crimson", linewidth=1.8)
+    square = np.array([(0, 0), (1, 0), (1, 1), (0, 1), (0, 0)]) + np.array([x, y])
+    around.plot(*(scale * square - 0.5).T, color="crimson", linewidth=1.8)
     around.set_title(f"pixel ({y}, {x})", **TEXT)
     draw_kernel(middle, kernel)
     for axis in rest:
