@@ -62,12 +62,19 @@ def test_an_error_is_a_sentence_without_the_places_of_files_and_a_fault_says_no_
     assert "ZeroDivisionError" in caplog.text
 
 
-def test_without_the_extra_it_says_what_to_install(run, capsys, tmp_path, monkeypatch, weights):
+def test_without_the_extra_it_says_what_to_install(run, capsys, tmp_path, monkeypatch):
+    class Without:
+        def find_spec(self, name, path=None, target=None):
+            if name == "gradio":
+                raise ModuleNotFoundError("No module named 'gradio'")
+
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setitem(sys.modules, "gradio", None)
+    for name in [name for name in sys.modules if name.split(".")[0] == "gradio"]:
+        monkeypatch.delitem(sys.modules, name)
+    monkeypatch.setattr(sys, "meta_path", [Without(), *sys.meta_path])
     monkeypatch.setattr(demo, "Worker", lambda *_: SimpleNamespace(start=lambda: None, stop=lambda: None))
     with pytest.raises(SystemExit) as ended:
-        run(demo, f"weights={weights}")
+        run(demo)
     assert ended.value.code == 1
     last = capsys.readouterr().err.splitlines()[-1]
     assert last == 'error: arcsr-demo needs more packages; pip install "arcsr-lightning[demo]"'

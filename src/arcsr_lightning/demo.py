@@ -116,25 +116,28 @@ def serve(cfg: DictConfig, opened: Callable[[str], None]) -> None:
         worker = Worker(examine, partial(shutil.rmtree, name, ignore_errors=True))
         worker.start()  # imports while this process does
         try:
-            gradio_keeps_to_itself(folder / "gradio")
+            gr = gradio_to_itself(folder / "gradio")
             weights = weights_of(cfg)
             (folder / "examples").mkdir()
             scale = load_model(next(iter(weights.values()))).scale
             examples = examples_of(cfg, folder / "examples", scale)
-            page = build_page(cfg, weights, examples, worker, folder / "results")
-            opened(launch_page(page, cfg))
+            page = build_page(gr, cfg, weights, examples, worker, folder / "results")
+            opened(launch_page(gr, page, cfg))
             wait_for_the_end()
             page.close(verbose=False)
         finally:
             worker.stop()
 
 
-def gradio_keeps_to_itself(folder: Path) -> None:
-    """Set, before gradio is imported, where it leaves files, and that it asks and tells nobody anything."""
+def gradio_to_itself(folder: Path) -> Any:
+    """Import gradio, which reads then where it leaves files, and that it asks and tells nobody anything."""
     os.environ["GRADIO_TEMP_DIR"] = str(folder)
     os.environ["GRADIO_ANALYTICS_ENABLED"] = "False"
     logging.getLogger("httpx").setLevel(logging.WARNING)  # it would name every request of the page to itself
     os.environ["HF_HUB_OFFLINE"] = os.environ["HF_HUB_DISABLE_TELEMETRY"] = "1"
+    import gradio  # needs the extra [demo]
+
+    return gradio
 
 
 def wait_for_the_end() -> None:
@@ -149,19 +152,18 @@ def wait_for_the_end() -> None:
 
 
 def build_page(
-    cfg: DictConfig, weights: dict[str, str], examples: dict[str, Path], worker: Worker, results: Path
+    gr: Any, cfg: DictConfig, weights: dict[str, str], examples: dict[str, Path], worker: Worker, results: Path
 ) -> Any:
     """The page and what its parts do when they are used.
 
     Args:
+        gr: gradio.
         cfg: conf/demo.yaml.
         weights: files by the name to choose one by.
         examples: LR pictures by the name to choose one by.
         worker: runs ``examine``.
         results: the folder that restored pictures are written below.
     """
-    import gradio as gr  # needs the extra [demo]
-
     shelf = Shelf(cfg.keep)
     device = str(pick_device(cfg.device))
     limits = Limits(cfg.max_megabytes, cfg.max_pixels)
@@ -278,14 +280,12 @@ def sentence_for_errors(work: Callable[[], dict[Any, Any]], status: Any, source:
     return {status: f"⚠ {line[0].upper()}{line[1:]}."}
 
 
-def launch_page(page: Any, cfg: DictConfig) -> str:
+def launch_page(gr: Any, page: Any, cfg: DictConfig) -> str:
     """Open the page for browsers; returns its address.
 
     Raises:
         InputError: no such address is free.
     """
-    import gradio as gr
-
     fonts = ["system-ui", "sans-serif"]
     try:
         _, url, _ = page.launch(
