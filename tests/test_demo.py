@@ -56,9 +56,9 @@ def test_an_error_is_a_sentence_without_the_places_of_files_and_a_fault_says_no_
     def refuse():
         raise InputError(f"{path} is damaged; replace it")
 
-    assert sentence_for_errors(refuse, "status", path) == {"status": "⚠ A.png is damaged; replace it."}
+    assert sentence_for_errors(refuse, "status", path) == {"status": "⚠ a.png is damaged; replace it."}
     (said,) = sentence_for_errors(lambda: 1 // 0, "status").values()
-    assert said == "⚠ This is a fault of arcsr-lightning; what happened stands in the log of the page."
+    assert said == "⚠ this is a fault of arcsr-lightning; what happened stands in the log of the page."
     assert "ZeroDivisionError" in caplog.text
 
 
@@ -190,7 +190,7 @@ def test_bad_files_are_answered_with_a_sentence_and_the_page_goes_on(browser, se
     upload(browser, tmp_path / "bad.png")
     see("#upload", "bad")
     see("#restore").click()
-    see("#status", "Bad.png is truncated, damaged or not an image; replace or remove it.")
+    see("#status", "bad.png is truncated, damaged or not an image; replace or remove it.")
     browser.refresh()
     see("#restore").click()  # the first example
     see("#status", "Restored: 128x128 to 512x512.")

@@ -179,7 +179,11 @@ def build_page(
             level = cfg.noise_level if noise else 0
             job = Job(source, weights[chosen], level, int(tile), cfg.overlap, device, limits, folder)
             progress(0, desc="restoring")
-            closeup = worker.ask(job, lambda done, total: progress((done, total), desc="restoring", unit="tiles"))
+            try:
+                closeup = worker.ask(job, lambda done, total: progress((done, total), desc="restoring", unit="tiles"))
+            except Exception:
+                shutil.rmtree(folder)
+                raise
             height, width, _ = closeup.lr.shape
             none = "" if closeup.kernel is not None else " This network estimates no kernels."
             return {
@@ -277,7 +281,7 @@ def sentence_for_errors(work: Callable[[], dict[Any, Any]], status: Any, source:
     except Exception:
         log.exception("error: %s", FAULT)
         line = FAULT
-    return {status: f"⚠ {line[0].upper()}{line[1:]}."}
+    return {status: f"⚠ {line}."}
 
 
 def launch_page(gr: Any, page: Any, cfg: DictConfig) -> str:
