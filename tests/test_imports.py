@@ -18,7 +18,7 @@ ROOMS = (  # folders and single files: each may import those before it
     *PAPER,
     "rivals",
     *("inference", "data", "figures", "videos", "scores", "runs", "hub", "training", "results", "launch"),
-    *("prepare", "predict", "export", "evaluate", "train", "side_by_side", "compare"),
+    *("prepare", "predict", "export", "closeup", "demo", "evaluate", "train", "side_by_side", "compare"),
 )
 SHARED = {"cmos": {"rrdb"}, "ikc": {"rrdb"}, "manet": {"rrdb"}}  # the rivals that build on another's trunk
 FILES = sorted(ROOT.rglob("*.py"))

@@ -4,7 +4,7 @@ import re
 
 import pytest
 
-from arcsr_lightning import CONF_DIR, compose, evaluate, export, predict, prepare, train
+from arcsr_lightning import CONF_DIR, compose, demo, evaluate, export, predict, prepare, train
 from arcsr_lightning.launch.suggestions import config_groups
 
 COMMANDS = {
@@ -12,6 +12,7 @@ COMMANDS = {
     "arcsr-eval": evaluate,
     "arcsr-predict": predict,
     "arcsr-export": export,
+    "arcsr-demo": demo,
     "arcsr-prepare": prepare,
 }
 
@@ -38,7 +39,7 @@ def test_what_it_names_is_there(shown):
     _, config_name, text = shown
     for group, options in re.findall(r"^  ([a-z_]+) +((?:\w+, )*\w+)(?: \(.*)?$", text.partition("Set with")[0], re.M):
         assert options.split(", ") == sorted(path.stem for path in (CONF_DIR / group).glob("*.yaml"))
-    data = ["data=folder"] if config_name not in ("predict", "export") else []
+    data = ["data=folder"] if config_name not in ("predict", "export", "demo") else []
     cfg = compose(data, config_name)
     settings = text.partition("Set with")[2].partition("\n\n")[0].partition("\n")[2]
     for setting in re.findall(r"(?:^|  )([a-z_]+(?:\.[a-z_]+)*)(?==|  |$)", settings, re.MULTILINE):

@@ -39,6 +39,7 @@ def composed():
         "train": compose([*data, "stages={one:{share:1}}"]),
         "evaluate": compose(data, "evaluate"),
         "predict": compose(["input=a.png", "output=b.png"], "predict"),
+        "demo": compose([], "demo"),
         "prepare": compose(["data=folder", "data.root=a", "data.val_root=b"], "prepare"),
     }
 
@@ -90,6 +91,8 @@ def test_a_kind_takes_any_value_or_refuses_it(value):
         ("predict", "input=5", "a path (quoted where it looks like a number)"),
         ("predict", "input=null", "a path"),
         ("predict", "device=tpu", "auto, cpu or cuda"),
+        ("demo", "port=70000", "a whole number from 1 to 65535, or null"),
+        ("demo", "weights=[]", "a path (quoted where it looks like a number), or a list of 1 or more"),
         ("evaluate", "weights=null", "a path"),
         ("evaluate", "scale=5", "2, 3 or 4, or null"),
         ("prepare", "num_workers=0", "a whole number of 1 or more, or null"),
@@ -157,6 +160,7 @@ def test_the_setting_that_others_refer_to_is_blamed(refusal):
 
 
 def test_a_tile_holds_twice_its_overlap(refusal):
+    assert refusal("demo", "tile=32") == refusal("predict", "tile=32")
     assert refusal("predict", "tile=32") == "overlap=32: must be at most half of tile=32; set overlap=16"
 
 

@@ -36,6 +36,8 @@ def turn_field(field: Tensor, symmetry: Symmetry) -> Tensor:
     Returns:
         (..., k*k, H, W), or (..., k*k, W, H) after an odd number of quarter turns.
     """
+    if symmetry == SYMMETRIES[0]:
+        return field
     size = math.isqrt(field.shape[-3])
     taps_last = turn(field, symmetry).unflatten(-3, (size, size)).movedim((-2, -1), (-4, -3))  # (..., H, W, k, k)
     return turn(taps_last, symmetry).movedim((-4, -3), (-2, -1)).flatten(-4, -3)

@@ -4,12 +4,13 @@ import matplotlib
 import numpy as np
 import torch
 import torch.nn.functional as F
+from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from torch import Tensor
 
 from arcsr_lightning.data.images import to_uint8
 from arcsr_lightning.figures.kernels import grid_pixels
-from arcsr_lightning.figures.style import TEXT, show_picture, square_cells
+from arcsr_lightning.figures.style import MARK, TEXT, show_picture, square_cells
 
 
 def offset_moments(offset: Tensor) -> tuple[Tensor, Tensor, Tensor]:
@@ -64,6 +65,29 @@ def offsets_picture(offset: Tensor, image: Tensor, caption: str = "") -> Figure:
     axes["bar"].axis("off")
     figure.supxlabel(caption, fontsize=8, color="0.35")
     return figure
+
+
+def draw_taps(axis: Axes, picture: np.ndarray, offset: Tensor, pixel: tuple[int, int]) -> None:
+    """Draw where a 3x3 deformable convolution reads at one pixel: rings are the regular positions, arrows lead to those
+    that are read.
+
+    Args:
+        axis: to draw on.
+        picture: RGB uint8, (H, W, 3).
+        offset: (2*3*3,), (dy, dx) for each tap.
+        pixel: (y, x).
+    """
+    y, x = pixel
+    regular = np.array([(y + dy, x + dx) for dy in (-1, 0, 1) for dx in (-1, 0, 1)])
+    shift = offset.detach().float().reshape(9, 2).cpu().numpy()
+    read = regular + shift
+    show_picture(axis, picture, f"shifts up to {np.linalg.norm(shift, axis=1).max():.2f} px")
+    axis.scatter(regular[:, 1], regular[:, 0], s=40, facecolors="none", edgecolors="white", linewidths=1)
+    arrows = {"angles": "xy", "scale_units": "xy", "scale": 1, "width": 0.014, "color": MARK}
+    axis.quiver(regular[:, 1], regular[:, 0], shift[:, 1], shift[:, 0], **arrows)
+    axis.scatter(read[:, 1], read[:, 0], s=14, color=MARK)
+    axis.set_xlim(x - 2.5, x + 2.5)
+    axis.set_ylim(y + 2.5, y - 2.5)
 
 
 def _direction_colours(down: np.ndarray, right: np.ndarray, limit: float) -> np.ndarray:

@@ -11,7 +11,8 @@ from torch import Tensor
 from arcsr_lightning.data.images import to_uint8
 from arcsr_lightning.degradation import KernelField, dense_field
 from arcsr_lightning.figures.kernels import grid_pixels, kernel_grid_picture
-from arcsr_lightning.figures.style import BADGE, MARK, TEXT, show_picture, square_cells
+from arcsr_lightning.figures.offsets import draw_taps
+from arcsr_lightning.figures.style import BADGE, TEXT, show_picture, square_cells
 from arcsr_lightning.operators import kernel_guided_conv2d
 
 
@@ -131,23 +132,13 @@ def sampling_picture(
     """
     figure = Figure(figsize=(2.3 * (len(pixels) + 1.5), 2.3 * len(offsets) + 0.8), layout="constrained")
     axes = figure.subplots(len(offsets), len(pixels) + 1, squeeze=False, width_ratios=[1.5] + [1] * len(pixels))
-    taps = np.array([(y, x) for y in (-1, 0, 1) for x in (-1, 0, 1)])
     picture = to_uint8(image.clamp(0, 1))
     for (name, field), (overview, *row_axes) in zip(offsets.items(), axes, strict=True):
         show_picture(overview, picture)
         overview.set_ylabel(name, **TEXT)
         for number, (axis, (y, x)) in enumerate(zip(row_axes, pixels, strict=True), start=1):
             overview.text(x, y, str(number), color="white", ha="center", va="center", **BADGE)
-            regular = taps + np.array([y, x])  # (9, 2) as (y, x)
-            shift = field[:, y, x].detach().reshape(9, 2).cpu().numpy()
-            read = regular + shift
-            show_picture(axis, picture, f"shifts up to {np.linalg.norm(shift, axis=1).max():.2f} px")
-            axis.scatter(regular[:, 1], regular[:, 0], s=40, facecolors="none", edgecolors="white", linewidths=1)
-            arrows = {"angles": "xy", "scale_units": "xy", "scale": 1, "width": 0.014, "color": MARK}
-            axis.quiver(regular[:, 1], regular[:, 0], shift[:, 1], shift[:, 0], **arrows)
-            axis.scatter(read[:, 1], read[:, 0], s=14, color=MARK)
-            axis.set_xlim(x - 2.5, x + 2.5)
-            axis.set_ylim(y + 2.5, y - 2.5)
+            draw_taps(axis, picture, field[:, y, x], (y, x))
     for number, (axis, (y, x)) in enumerate(zip(axes[0, 1:], pixels, strict=True), start=1):
         axis.set_title(f"pixel {number}: ({y}, {x})", **TEXT)
     figure.supxlabel(caption, fontsize=8, color="0.35")

@@ -1,8 +1,9 @@
 """Running a network on images of any size, in bounded memory, while files are read and written."""
 
 from arcsr_lightning.inference.memory import free_memory, largest_tile
+from arcsr_lightning.inference.observed import Observed
 from arcsr_lightning.inference.passes import run_network
 from arcsr_lightning.inference.threads import ahead, behind
 from arcsr_lightning.inference.tiles import restore
 
-__all__ = ["ahead", "behind", "free_memory", "largest_tile", "restore", "run_network"]
+__all__ = ["Observed", "ahead", "behind", "free_memory", "largest_tile", "restore", "run_network"]

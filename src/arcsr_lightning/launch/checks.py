@@ -29,7 +29,7 @@ def check(config_name: str, cfg: DictConfig, typed: Sequence[str], in_sweep: boo
     """Refuse a setting that is not what it may be, and what was typed for a training and would change nothing.
 
     Args:
-        config_name: ``train``, ``evaluate``, ``predict``, ``export`` or ``prepare``.
+        config_name: ``train``, ``evaluate``, ``predict``, ``export``, ``demo`` or ``prepare``.
         cfg: its configuration, as composed.
         typed: the overrides that made it so.
         in_sweep: they are those of all jobs of a sweep.

@@ -37,7 +37,7 @@ def compose(overrides: list[str] | None = None, config_name: str = "train") -> D
 
     Args:
         overrides: as typed on the command line, e.g. ``["experiment=quickstart", "seed=1"]``.
-        config_name: ``train``, ``evaluate``, ``predict``, ``export`` or ``prepare``.
+        config_name: ``train``, ``evaluate``, ``predict``, ``export``, ``demo`` or ``prepare``.
 
     There is no run folder outside a command: ``paths.output_dir`` is ``<logs>/<task_name>/interactive`` then.
     """

@@ -23,6 +23,7 @@ REFUSALS = (ValueError, TypeError, LookupError)  # how functions that know no se
 EXTRAS = {  # words of the error where packages are missing, what was typed then, and the extra that brings them
     "Could not find 'hydra/launcher/submitit_slurm'": ("cluster=slurm", "cluster"),
     "Could not find 'hydra/sweeper/optuna'": ("hparams_search=optuna", "sweep"),
+    "No module named 'gradio'": ("arcsr-demo", "demo"),
     "No module named 'av'": ("a video", "video"),
     "Neither `tensorboard` nor `tensorboardX`": ("logger=tensorboard", "tensorboard"),
 }

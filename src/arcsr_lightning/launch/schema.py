@@ -317,6 +317,20 @@ EXPORTATION = {
     "format": choice("onnx", "torch"),
     "overwrite": SWITCH,
 }
+DEMONSTRATION = {
+    **{name: PREDICTION[name] for name in ("overlap", "device")},
+    "weights": optional(either(PATH, list_of(PATH, least=1))),
+    "frames": optional(PATH),
+    "noise_level": WEIGHT,
+    "tile": whole(2),
+    "host": TEXT,
+    "port": optional(whole(1, 65535)),
+    "open": SWITCH,
+    "max_megabytes": number(above=0),
+    "max_pixels": SIZE,
+    "keep": SIZE,
+    "waiting": SIZE,
+}
 PREPARATION = {
     **{"num_workers": optional(SIZE), "verify": SWITCH, "degradation": optional(PARTS)},
     **{"data.*.degradation": optional(PARTS), "data.*.seed": optional(SEED)},
@@ -327,6 +341,7 @@ TABLES: dict[str, tuple[dict[str, Kind], ...]] = {
     "evaluate": (EVALUATION, RUN, DATA, DEGRADATION, TRAINER, AROUND, EVERYWHERE),
     "predict": (PREDICTION, RUN),
     "export": (EXPORTATION, RUN),
+    "demo": (DEMONSTRATION, RUN),
     "prepare": (PREPARATION, RUN, DATA, EVERYWHERE),
 }
 
@@ -335,7 +350,7 @@ def check_settings(command: str, cfg: DictConfig) -> None:
     """Refuse the first setting that is not what it may be; those that are written out before those that refer to one.
 
     Args:
-        command: ``train``, ``evaluate``, ``predict``, ``export`` or ``prepare``.
+        command: ``train``, ``evaluate``, ``predict``, ``export``, ``demo`` or ``prepare``.
         cfg: its configuration, as composed; Hydra's own part is not looked at.
 
     Raises:
@@ -346,7 +361,7 @@ def check_settings(command: str, cfg: DictConfig) -> None:
             kind = kind_of(command, name)
             if is_written == written and kind is not None and not kind.fits(value):
                 raise InputError(f"{name}={shown(value)}: must be {kind.words}")
-    if command == "predict" and isinstance(cfg.tile, int) and cfg.overlap > cfg.tile // 2:
+    if command in ("predict", "demo") and isinstance(cfg.tile, int) and cfg.overlap > cfg.tile // 2:
         raise InputError(f"overlap={cfg.overlap}: must be at most half of tile={cfg.tile}; set overlap={cfg.tile // 2}")
     if command == "train" and lacks_kernels(cfg):
         raise InputError("model.estimator=null: this restorer needs kernels; model/restorer=plain does without")
