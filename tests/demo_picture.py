@@ -36,7 +36,7 @@ def take(browser: webdriver.Chrome, url: str, picture: Path, right: float, down:
     offset = (round((right - 0.5) * image.size["width"]), round((down - 0.5) * image.size["height"]))
     ActionChains(browser).move_to_element_with_offset(image, *offset).click().perform()
     see("#answer-text", "Kernel of")
-    see("#answer img")
+    until(lambda _: see("#answer img").size["width"] > 100)
     time.sleep(3)  # until progress bars have faded
     browser.save_screenshot(str(output.with_suffix(".taken.png")))
 
