@@ -190,7 +190,7 @@ def test_a_process_that_fails_prints_its_line_and_no_traceback(here):
     done = subprocess.run(command, capture_output=True, text=True, stdin=subprocess.DEVNULL)
     assert done.returncode == 1
     assert done.stderr.splitlines() == [
-        "error: nowhere.ckpt: no such file; give a checkpoint (.ckpt) or an export (.safetensors)"
+        "error: nowhere.ckpt: no such file; give a checkpoint (.ckpt), an export (.safetensors) or a name (arcsr_small)"
     ]
 
 

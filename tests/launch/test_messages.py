@@ -62,7 +62,7 @@ def test_the_settings_are_those_of_the_configuration_that_was_typed(line):
 
 def test_a_name_like_no_other_is_answered_with_what_there_is(line):
     assert line(train, "optimizer.quux=1").endswith(
-        "optimizer.quux: no such setting; optimizer has _partial_, _target_, betas, lr"
+        "optimizer.quux: no such setting; optimizer has _partial_, _target_, betas, fused, lr"
     )
     assert "--help shows what there is" in line(train, "quux=1")
 

@@ -63,6 +63,13 @@ NEEDS_KERNELS = {  # and what does without
 METHODS = sorted(path.stem for path in CONF_DIR.glob("model/*.yaml"))
 PUBLISHED = sorted(path.stem for path in CONF_DIR.glob("stages/published/*.yaml"))  # with stages of their own there
 TRAINED = [method for method in METHODS if method != "bicubic"]
+
+
+def some(value, *fast):
+    """A value of a test that is run by default for the ``fast`` ones alone."""
+    return value if value in fast else pytest.param(value, marks=pytest.mark.slow)
+
+
 COMMON = [
     "kernel_size=3",
     "scale=4",
@@ -193,7 +200,9 @@ def test_a_method_with_a_skip_of_its_own_is_left_as_it_is(method):
         assert torch.equal(one, other)
 
 
-@pytest.mark.parametrize("method", [method for method in TRAINED if method not in OWN_SKIP])
+@pytest.mark.parametrize(
+    "method", [some(method, "rrdb", "manet", "redegnet") for method in TRAINED if method not in OWN_SKIP]
+)
 def test_a_skip_is_trained_with_kept_with_the_weights_and_said(method, photos, synthetic, run, tmp_path):
     common = [*COMMON, *synthetic, f"model={method}", *sizes(method), "skip=bicubic"]
     run(train, *common, f"trainer.max_steps={steps(method)}")
@@ -233,7 +242,7 @@ def test_a_method_without_need_of_kernels_learns_from_real_frames(method, real, 
 
 @pytest.mark.parametrize("protocol", ["paper", "published"])
 @pytest.mark.parametrize("method", ["manet", "cmos", "ikc"])
-@pytest.mark.parametrize("data", ["gopro", "reds", "pairs"])
+@pytest.mark.parametrize("data", [some(data, "gopro") for data in ("gopro", "reds", "pairs")])
 def test_a_method_that_needs_kernels_learns_from_measured_ones(data, method, protocol, request, run, tmp_path):
     """A window of 9 HR pixels holds kernels of 3 LR pixels."""
     frames = [*place_of(data, request), "kernel_size=3", "data.kernels=measured", f"data.store={tmp_path}/store"]

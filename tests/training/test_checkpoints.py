@@ -23,7 +23,7 @@ def moments(number):
 
 
 @pytest.mark.parametrize(
-    "part", [*moments(3), *(pytest.param(*each.values, id=each.id, marks=pytest.mark.slow) for each in moments(20))]
+    "part", [*moments(2), *(pytest.param(*each.values, id=each.id, marks=pytest.mark.slow) for each in moments(20))]
 )
 def test_a_run_killed_at_any_moment_ends_as_if_it_had_not_been(start, whole, tmp_path, part):
     uninterrupted, startup, duration = whole

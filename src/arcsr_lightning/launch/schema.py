@@ -333,7 +333,8 @@ DEMONSTRATION = {
 }
 PREPARATION = {
     **{"num_workers": optional(SIZE), "verify": SWITCH, "degradation": optional(PARTS)},
-    **{"data.*.degradation": optional(PARTS), "data.*.seed": optional(SEED)},
+    **{"data.*.degradation": optional(PARTS), "data.*.degradation.blur": optional(PARTS)},
+    "data.*.seed": optional(SEED),
     **{"data.train": optional(PARTS), "data.val": optional(PARTS)},
 }
 TABLES: dict[str, tuple[dict[str, Kind], ...]] = {
