@@ -24,9 +24,9 @@ from arcsr_lightning.files import markdown_table
 SPLITS = {"gopro": ("train", "test"), "reds": ("train", "val")}
 SEQUENCE = 25  # frames
 LOOKS = list(product((1, -1), (1, -1), permutations(range(3))))  # upside down, mirrored, order of colours
-LOCAL = ("size=small", "trainer=cpu", "test=false", "trainer.log_every_n_steps=1")
-ALONE = (*LOCAL, "trainer.max_steps=2", "trainer.limit_val_batches=0")
-SHARDED = (*LOCAL, "trainer=ddp_cpu", "trainer.max_steps=1", "trainer.val_check_interval=1")
+SMALL = ("size=small", "test=false", "trainer.log_every_n_steps=1")
+ALONE = (*SMALL, "trainer=cpu", "trainer.max_steps=2", "trainer.limit_val_batches=0")
+SHARDED = (*SMALL, "trainer=ddp_cpu", "trainer.max_steps=1", "trainer.val_check_interval=1")
 VALIDATED = 4  # frames of each process and noise level
 LEAST = 8 * VALIDATED  # pairs, of which a quarter is for two processes to validate on
 
@@ -116,8 +116,9 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("folder", type=Path, help="to fill; must not exist")
     parser.add_argument("--of", type=Path, nargs="+", required=True, help="folders of GoPro's or REDS' layout")
-    parser.add_argument("--frames", type=int, default=400, help="pairs of each data set; default 400")
+    parser.add_argument("--frames", type=int, default=400, help="pairs of each; default 400")
     parser.add_argument("--batch", type=int, default=16, help="of a training step; default 16, the experiments'")
+    parser.add_argument("--data", nargs="+", choices=SPLITS, default=list(SPLITS), help="default both")
     chosen = parser.parse_args()
     pairs = pairs_in(chosen.of)
     if not pairs or chosen.frames < LEAST:
@@ -125,7 +126,7 @@ def main() -> None:
     folder = chosen.folder.absolute()
     folder.mkdir(parents=True)
     lines = []
-    for data in SPLITS:
+    for data in chosen.data:
         build(folder / data, data, pairs, chosen.frames)
         for what, spent, result in measure(folder, data, chosen.batch):
             lines.append((data, what, f"{spent.seconds:.0f}", f"{spent.memory:.2f}", result))
