@@ -165,7 +165,7 @@ def test_scale_and_kernel_size_are_one_key_everywhere():
     assert cfg.model.estimator.kernel_size == cfg.model.restorer.kernel_size == cfg.data.train.kernel_size == 13
 
 
-@pytest.mark.parametrize("data", ["gopro", "reds", "folder", "pairs"])
+@pytest.mark.parametrize("data", ["gopro", "reds", "folder", "pairs", "mixed"])
 def test_every_data_set_can_be_prepared(data):
     cfg = as_plain_data(compose([*overrides_of("data", data)], "prepare"))
     assert cfg["data"]["store"] == f"stores/{data}"
@@ -188,6 +188,13 @@ def test_a_gpu_gets_what_keeps_it_busy(typed, on_gpu, monkeypatch):
     assert pairs.optimizer.fused is None  # it would refuse to clip gradients
     assert compose([*typed], "evaluate").channels_last == on_gpu
     assert compose(["data=gopro", ROOTS[0]], "prepare").data.num_workers == 4
+
+
+def test_there_are_no_more_data_workers_than_cores(monkeypatch):
+    monkeypatch.setattr("os.sched_getaffinity", lambda process: range(2))
+    settings = ["data=gopro", ROOTS[0]]
+    assert compose(settings).data.num_workers == 2
+    assert compose([*settings, "trainer=ddp_cpu"]).data.num_workers == 1  # of each of the two processes
 
 
 def test_the_precision_of_products_is_that_of_the_configuration(tmp_path):

@@ -56,11 +56,12 @@ def on_gpu(there: Any, elsewhere: Any, *, _root_: DictConfig) -> Any:
 
 
 def data_workers(elsewhere: int, *, _root_: DictConfig) -> int:
-    """The data workers of a process: with a GPU as many as there are cores for, up to what keeps one busy."""
+    """The data workers of a process, as many as there are cores for: with a GPU up to what keeps one busy."""
     devices = OmegaConf.select(_root_, "trainer.devices")
     processes = per_node(devices) if isinstance(devices, ListConfig) or str(devices).isdigit() else 1
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    return on_gpu(max(1, min(MOST_WORKERS, cores // processes)), elsewhere, _root_=_root_)
+    most = on_gpu(MOST_WORKERS, elsewhere, _root_=_root_)
+    return max(1, min(most, cores // processes))
 
 
 def fused(*, _root_: DictConfig) -> bool | None:
