@@ -37,7 +37,7 @@ bench: $(VENV)/run  ## Measure speed and memory against counterparts, in minutes
 docs: $(VENV)/dev  ## Build the documentation as a site, build/site/index.html; a dead link is an error
 	rm -rf build/docs && mkdir -p build/docs
 	cp -r README.md CONTRIBUTING.md CHANGELOG.md CITATION.cff docs experiments notebooks conf src tests build/docs
-	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --quiet
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build  # --quiet would hush what strict counts
 
 test: $(VENV)/dev  ## Run the test suite
 	$(BIN)/python -m pytest --numprocesses 2 --dist loadfile $(ARGS)
