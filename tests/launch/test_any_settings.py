@@ -17,6 +17,8 @@ COMPOSED = {
     "train": ["data=sample", "size=tiny", "model=arcsr", "kernel_size=7", "stages={one:{share:1}}"],
     "evaluate": ["data=sample"],
     "predict": ["input=a.png", "output=b.png", "weights=w.ckpt"],
+    "export": ["weights=w.ckpt", "output=b.onnx"],
+    "demo": [],
     "prepare": ["data=folder", "data.root=a", "data.val_root=b"],
 }
 WORDS = ("", " ", "abc", "no", "off", "yes", "null", "1", "nan", "true", "[1]", "../x", "a\0b", "é\n")

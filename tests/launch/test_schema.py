@@ -39,6 +39,7 @@ def composed():
         "train": compose([*data, "stages={one:{share:1}}"]),
         "evaluate": compose(data, "evaluate"),
         "predict": compose(["input=a.png", "output=b.png"], "predict"),
+        "export": compose(["weights=w.ckpt", "output=b.onnx"], "export"),
         "demo": compose([], "demo"),
         "prepare": compose(["data=folder", "data.root=a", "data.val_root=b"], "prepare"),
     }
