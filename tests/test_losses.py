@@ -107,3 +107,29 @@ def test_the_kernel_loss_teaches_the_estimator_alone():
 def test_the_kernel_loss_says_what_to_do_without_kernels():
     with pytest.raises(InputError, match="model=arcsr_staged learns from true kernels.*use model=arcsr, or"):
         KernelLoss()(Guided(), {"lr": uniform(1, 3, 4, 4)})
+
+
+def of_taps(*shape, seed):
+    return torch.softmax(torch.randn(*shape, generator=torch.Generator().manual_seed(seed)), dim=1)
+
+
+def test_known_kernels_are_what_the_network_is_given():
+    given = {}
+
+    def network(lr, **known):
+        given.update(known)
+        return Restoration(torch.zeros(1, 3, 8, 8), None)
+
+    batch = {"lr": torch.zeros(1, 3, 2, 2), "hr": torch.zeros(1, 3, 8, 8), "kernel": of_taps(1, 9, 2, 2, seed=0)}
+    RestorationLoss(known_kernels=True)(network, batch)
+    assert given == {"kernel": batch["kernel"]}
+    RestorationLoss()(lambda lr: network(lr), batch)  # and nothing otherwise
+
+
+def test_the_estimate_is_taught_the_truth_and_not_the_truth_the_estimate():
+    estimate, truth = (of_taps(1, 9, 2, 2, seed=seed) for seed in (1, 2))
+    batch = {"lr": torch.zeros(1, 3, 2, 2), "hr": torch.zeros(1, 3, 8, 8), "kernel": truth}
+    terms = RestorationLoss(kernel_weight=0.5)(lambda lr: Restoration(batch["hr"], estimate), batch)
+    divergence = (truth * (truth / estimate).log()).sum(1).mean()
+    torch.testing.assert_close(terms["kernel"], divergence)
+    torch.testing.assert_close(terms["loss"], 0.5 * divergence)
