@@ -11,6 +11,7 @@ import torch.nn.functional as F
 from matplotlib.figure import Figure
 from torch import Tensor
 
+from arcsr_lightning.data.crops import cut_to_multiple
 from arcsr_lightning.data.images import (
     Picture,
     check_format,
@@ -23,7 +24,7 @@ from arcsr_lightning.data.images import (
     to_uint8,
 )
 from arcsr_lightning.data.layouts import sample_photos
-from arcsr_lightning.degradation import Degradation, MotionField, add_noise, upsample
+from arcsr_lightning.degradation import Degradation, MotionField, add_noise, round_to_8bit, upsample
 from arcsr_lightning.errors import InputError
 from arcsr_lightning.figures.kernels import kernel_colours, kernel_grid_picture
 from arcsr_lightning.figures.pixel import pixel_picture, streak_of, words_of
@@ -131,7 +132,7 @@ def noisy(lr: Tensor, noise_level: float) -> Tensor:
     """An LR picture (3, H, W) in [0, 1] with Gaussian noise, in 8-bit levels and rounded to them; 0: as it is."""
     if not noise_level:
         return lr
-    return add_noise(lr, noise_level, np.random.default_rng(SEED)).clamp(0, 1).mul(255).round() / 255
+    return round_to_8bit(add_noise(lr, noise_level, np.random.default_rng(SEED)))
 
 
 def built_in(folder: Path, scale: int) -> dict[str, Path]:
@@ -139,9 +140,8 @@ def built_in(folder: Path, scale: int) -> dict[str, Path]:
     degradation = Degradation(MotionField(kernel_size=6 * scale + 1, max_length=9.0 * scale, still=0.0, moving=1.0))
     files = {}
     for number, path in enumerate(sample_photos("test")):
-        hr = to_tensor(read_image(path))
-        height, width = (side - side % scale for side in hr.shape[-2:])
-        lr = degradation(hr[:, :height, :width], scale, 0, np.random.default_rng([SEED, number])).lr
+        hr = to_tensor(cut_to_multiple(read_image(path), scale, path))
+        lr = degradation(hr, scale, 0, np.random.default_rng([SEED, number])).lr
         files[f"{path.stem}, blurred here"] = folder / f"{path.stem}.png"
         save_picture(folder / f"{path.stem}.png", Picture(lr.clamp(0, 1)))
     return files
