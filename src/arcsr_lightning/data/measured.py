@@ -52,17 +52,25 @@ class KernelStore:
                     f"kernel_size={kernel_size} data.store={store}"
                 )
 
-    def __call__(self, pair: Pair, height: int, width: int) -> tuple[Tensor, Tensor]:
-        """Kernels (ks*ks, height, width) and confidence (1, height, width) of an LR image of that size."""
+    def __call__(self, pair: Pair, height: int, width: int, top: int = 0, left: int = 0) -> tuple[Tensor, Tensor]:
+        """Kernels (ks*ks, height, width) and confidence (1, height, width) of a part of a pair's LR image."""
         path = _file(self.folder, pair)
         arrays = _arrays(path)
         if arrays is None or not _is_field(arrays, self.taps):
             raise InputError(f"{path}: damaged; remove it and run arcsr-prepare with data.kernels=measured again")
-        kernel = torch.from_numpy(arrays["kernel"].astype(np.float32))[None]
-        confidence = torch.from_numpy(arrays["confidence"].astype(np.float32) / 255)[None]
+        rows, inner_top = self._cells(top, height)
+        columns, inner_left = self._cells(left, width)
+        kernel = torch.from_numpy(arrays["kernel"][:, rows, columns].astype(np.float32))[None]
+        confidence = torch.from_numpy(arrays["confidence"][:, rows, columns].astype(np.float32) / 255)[None]
         kernel = kernel / kernel.sum(1, keepdim=True)  # as half precision leaves a little
-        pixels = cells_to_pixels(Measured(kernel, confidence), height, width, self.cell)
-        return pixels.kernel[0], pixels.confidence[0]
+        cells = Measured(kernel, confidence)
+        pixels = cells_to_pixels(cells, inner_top + height, inner_left + width, self.cell)
+        return pixels.kernel[0, :, inner_top:, inner_left:], pixels.confidence[0, :, inner_top:, inner_left:]
+
+    def _cells(self, start: int, length: int) -> tuple[slice, int]:
+        """The cells that pixels are interpolated from, along one axis, and where in these the pixels start."""
+        first = max(start // self.cell - 1, 0)
+        return slice(first, (start + length - 1) // self.cell + 2), start - first * self.cell
 
 
 def kernel_folder(store: str | Path, scale: int, kernel_size: int) -> Path:

@@ -129,10 +129,7 @@ class PairedTraining(Dataset[Sample]):
         size = self.patch_size // self.scale
         kernel = confidence = None
         if self.kernels:
-            lr_size = (side // self.scale for side in hr.shape[:2])
-            kernel, confidence = (
-                part[:, top : top + size, left : left + size] for part in self.kernels(pair, *lr_size)
-            )
+            kernel, confidence = self.kernels(pair, size, size, top, left)
         if pair.at_lr_size:
             lr = to_tensor(degraded[top : top + size, left : left + size])
         else:

@@ -6,6 +6,7 @@ of a convolution weight: ``out[p] = sum_t kernel[t, p] * x[p + offset(t)]`` with
 """
 
 import math
+from itertools import count
 
 import torch
 import torch.nn.functional as F
@@ -46,6 +47,8 @@ def apply_kernel_field(x: Tensor, kernel: Tensor) -> Tensor:
 def apply_blended_kernels(x: Tensor, kernels: Tensor, masks: Tensor) -> Tensor:
     """Compute ``apply_kernel_field(x, dense_field(kernels, masks))`` as M convolutions, blended by the masks.
 
+    The convolutions are products of spectra: kernels of 25 x 25 pixels cost two to three times as much in the plane.
+
     Args:
         x: (B, C, H, W).
         kernels: (B, M, k, k), odd k.
@@ -54,12 +57,17 @@ def apply_blended_kernels(x: Tensor, kernels: Tensor, masks: Tensor) -> Tensor:
     Returns:
         (B, C, H, W).
     """
+    height, width = x.shape[-2:]
     padded = F.pad(x, [kernels.shape[-1] // 2] * 4, mode="replicate")
-    # One convolution per sample, colours as its batch: three times faster than one grouped convolution.
-    blurred = torch.stack(
-        [F.conv2d(image[:, None], basis[:, None]) for image, basis in zip(padded, kernels, strict=True)]
-    )
-    return (blurred * masks[:, None]).sum(2)  # (B, C, M, H, W) -> (B, C, H, W)
+    size = [_fast_length(side) for side in padded.shape[-2:]]
+    spectra = torch.fft.rfft2(padded, s=size)[:, :, None] * torch.fft.rfft2(kernels, s=size).conj()[:, None]
+    blurred = torch.fft.irfft2(spectra, s=size)[..., :height, :width]  # (B, C, M, H, W); what wraps around lies beyond
+    return (blurred * masks[:, None]).sum(2)
+
+
+def _fast_length(least: int) -> int:
+    """The next number without a prime factor above 5: others take a Fourier transform up to ten times as long."""
+    return next(length for length in count(least) if 30**16 % length == 0)
 
 
 def dense_field(kernels: Tensor, masks: Tensor) -> Tensor:

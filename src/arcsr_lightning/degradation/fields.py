@@ -6,6 +6,7 @@ Each draws the kernel field of one image as M kernels blended by M masks,
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import NamedTuple
 
 import numpy as np
@@ -211,6 +212,7 @@ def random_region(rng: np.random.Generator, part: Part, coverage: float, spacing
     return torch.sigmoid((relief - level) / softness)
 
 
+@lru_cache(maxsize=8)  # the same frame, sample after sample
 def _cubic_weights(length: int, spacing: float) -> Tensor:
     """The bicubic interpolation of values about ``spacing`` pixels apart, as a matrix (values, length)."""
     count = max(4, round(length / spacing) + 1)
