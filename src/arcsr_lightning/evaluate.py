@@ -20,7 +20,7 @@ def evaluate(cfg: DictConfig) -> list[Row]:
     """
     path = find_weights(cfg.weights, cfg.paths.log_dir)
     saved = read_saved(path)
-    for name in ("method", "scale", "kernel_size"):
+    for name in ("method", "scale", "kernel_size", "known_kernels"):
         cfg[name] = saved.config[name] if cfg[name] is None else cfg[name]
     if cfg.scale != saved.config["scale"]:
         raise InputError(f"{path} was trained for scale={saved.config['scale']}, not scale={cfg.scale}")
@@ -38,9 +38,8 @@ def evaluate(cfg: DictConfig) -> list[Row]:
     if module.test_rows and trainer.is_global_zero:
         hardware = hardware_of(trainer.strategy.root_device, trainer.world_size)
         card = method_card(cfg.method, module.network, saved.config)
-        write_report(
-            cfg.paths.output_dir, module.test_rows, module.kernel_rows, card, launch.as_plain_data(cfg), hardware
-        )
+        config = launch.as_plain_data(cfg)
+        write_report(cfg.paths.output_dir, module.test_rows, module.kernel_rows, card, config, hardware, saved.config)
     return module.test_rows
 
 

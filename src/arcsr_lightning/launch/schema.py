@@ -296,6 +296,7 @@ IN_SECTIONS = {f"{section}.**.{name}": kind for section in SECTIONS for name, ki
 TRAINING = {"seed": SEED}  # so that it can be repeated
 EVALUATION = {
     **{"weights": PATH, "method": optional(TEXT), "scale": optional(SCALE), "kernel_size": optional(ODD)},
+    "known_kernels": optional(SWITCH),
     **{"data.train": optional(PARTS), "data.val": optional(PARTS), "data.test": PARTS},
     **{"data.*.scale": optional(SCALE), "data.*.*.scale": optional(SCALE), "data.*.kernel_size": optional(ODD)},
 }

@@ -47,8 +47,15 @@ def group_seeds(runs: Sequence[Run]) -> list[list[Run]]:
 
 def same_but_for_seed(run: Run, other: Run) -> bool:
     """Whether two runs, by what was typed and by what was composed of it, are one training with two seeds."""
-    same = without_seed(run.overrides) == without_seed(other.overrides) and run.method == other.method
-    return same and set(differences(other.config, run.config)) <= {"seed"}
+    same = typed_beside_seeds(run) == typed_beside_seeds(other) and run.method == other.method
+    pairs = ((other.config, run.config), (other.trained, run.trained))
+    return same and all(set(differences(*pair)) <= {"seed"} for pair in pairs)
+
+
+def typed_beside_seeds(run: Run) -> frozenset[str]:
+    """The overrides but for the seed and, of an evaluation, for which weights it is: the seed may be theirs."""
+    weights = (override for override in run.overrides if override.startswith("weights="))
+    return without_seed(run.overrides).difference(weights)
 
 
 def without_seed(overrides: Sequence[str]) -> frozenset[str]:
@@ -69,9 +76,9 @@ def label_groups(found: Sequence[list[Run]]) -> list[Group]:
 def distinguishing_overrides(runs: Sequence[Run], found: Sequence[list[Run]]) -> str:
     """What was typed for a group, but not for all others of its method."""
     common = frozenset.intersection(
-        *(without_seed(other[0].overrides) for other in found if other[0].method == runs[0].method)
+        *(typed_beside_seeds(other[0]) for other in found if other[0].method == runs[0].method)
     )
-    own = without_seed(runs[0].overrides) - common
+    own = typed_beside_seeds(runs[0]) - common
     return " ".join(override for override in runs[0].overrides if override in own)
 
 

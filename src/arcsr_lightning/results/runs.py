@@ -67,6 +67,7 @@ REPORT = {
     },
     "protocol": dict,
     "hardware": {"device": str, "devices": int, "threads": int},
+    "trained?": {"seed?": int},
 }
 RESCORE = "score its weights again with arcsr-eval, or use the version that wrote it"
 RETRAIN = "remove the run's folder and type the sweep again"
@@ -103,8 +104,14 @@ class Run(NamedTuple):
         return self.report["method"].get("protocol") if self.report else self.config.get("protocol")
 
     @property
+    def trained(self) -> dict[str, Any]:
+        """The configuration of the training: of an evaluation, that of the weights."""
+        return self.report.get("trained", self.config) if self.report else self.config
+
+    @property
     def seed(self) -> int | None:
-        return self.config.get("seed")
+        """Of the training."""
+        return self.trained.get("seed")
 
 
 class Study(NamedTuple):

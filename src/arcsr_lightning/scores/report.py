@@ -51,6 +51,7 @@ def write_report(
     method: dict[str, Any],
     config: dict[str, Any],
     hardware: dict[str, Any],
+    trained: dict[str, Any] | None = None,
 ) -> None:
     """Write metrics.json and per_image.csv into ``folder`` and print the table.
 
@@ -61,6 +62,7 @@ def write_report(
         method: what :func:`method_card` says of the method that was tested.
         config: the run's configuration, resolved plain data; stored beside the numbers.
         hardware: what :func:`hardware_of` says of this process.
+        trained: the configuration of the training, where that is another.
     """
     means = summary(rows, config["data"]["name"], kernels)
     report = {
@@ -69,6 +71,7 @@ def write_report(
         "config": config,
         "protocol": protocol(config["scale"]),
         "hardware": hardware,
+        **({} if trained is None else {"trained": trained}),
     }
     write_csv(Path(folder, "per_image.csv"), rows)
     write_text(Path(folder, "metrics.json"), json.dumps(report, indent=2) + "\n")  # last: where it is, all is
