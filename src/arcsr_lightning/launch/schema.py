@@ -272,7 +272,7 @@ SIZES = {
     **dict.fromkeys(("width", "blocks", "levels", "growth", "groups", "code", "split", "stem", "stages"), SIZE),
     **dict.fromkeys(("classes", "cell", "image_size", "widest", "style_layers", "hyper_width"), SIZE),
     **dict.fromkeys(("estimator_width", "estimator_levels", "sr_width", "sr_growth", "sr_blocks"), SIZE),
-    **dict.fromkeys(("queue_size", "code_samples", "code_groups"), SIZE),
+    **dict.fromkeys(("queue_size", "code_samples", "code_groups", "concat_width"), SIZE),
     **dict.fromkeys(("layers", "middle", "iterations"), SIZE),
     **dict.fromkeys(("kernel_size", "lr_kernel_size"), ODD),
     **dict.fromkeys(("signed", "normalise_input"), SWITCH),
