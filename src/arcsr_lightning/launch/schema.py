@@ -358,8 +358,9 @@ def check_settings(command: str, cfg: DictConfig) -> None:
     Raises:
         InputError: names the setting, what it is and what it may be.
     """
+    settings = list(settings_in(cfg))
     for written in (True, False):
-        for name, value, is_written in settings_in(cfg):
+        for name, value, is_written in settings:
             kind = kind_of(command, name)
             if is_written == written and kind is not None and not kind.fits(value):
                 raise InputError(f"{name}={shown(value)}: must be {kind.words}")
