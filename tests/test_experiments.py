@@ -15,6 +15,7 @@ MEASURED = {
     "arcsr_reds_measured": "reds",
     "arcsr_small": "mixed",
     "table1_small": "mixed",
+    "table2_small": "mixed",
 }
 SYNTHETIC = ("quickstart", "table1_cpu", "table2_cpu")
 SIZES = ("arcsr.estimator_width=4", "arcsr.estimator_levels=2", "arcsr.width=4", "arcsr.blocks=1", "print_config=false")
