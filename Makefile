@@ -22,10 +22,10 @@ predict: $(VENV)/run  ## Restore pictures: ARGS="input=PATH output=PATH weights=
 sweep: $(VENV)/run  ## Train every combination: ARGS="ablation=full,no_kernel seed=0,1"
 	$(BIN)/arcsr-train --multirun $(if $(findstring experiment=,$(ARGS)),,experiment=quickstart) $(ARGS)
 
-table1: $(VENV)/run  ## The paper's ablations, or what is missing of them; ARGS="experiment=table1_cpu": small, within the hour
+table1: $(VENV)/run  ## The paper's ablations, or what is missing of them; ARGS="experiment=table1_small data.root=...": small
 	$(BIN)/arcsr-train $(if $(findstring experiment=,$(ARGS)),,experiment=table1) $(ARGS)
 
-table2: $(VENV)/run  ## The paper's comparison of methods; ARGS="experiment=table2_cpu": small, in minutes
+table2: $(VENV)/run  ## The paper's comparison of methods; ARGS="experiment=table2_small data.root=...": small
 	$(BIN)/arcsr-train $(if $(findstring experiment=,$(ARGS)),,experiment=table2) $(ARGS)
 
 results: $(VENV)/run  ## Tables and plot of a study: ARGS="table1"
