@@ -116,7 +116,7 @@ def test_the_table_shows_every_method_and_fits_a_terminal():
     rows = [row("bicubic", score=20.25), row("arcsr_no_dmconv", score=21.5, **kernels)]
     console = Console(width=80)
     with console.capture() as capture:
-        console.print(score_table(summary(rows, "sample", []), border=4))
+        console.print(score_table(summary(rows, "sample", []), 4, {"name": "arcsr_no_dmconv", "latency_s": 0.0625}))
     shown = capture.get()
     assert max(map(len, shown.splitlines())) <= 80
     for text in (
@@ -128,5 +128,6 @@ def test_the_table_shows_every_method_and_fits_a_terminal():
         "0.250",
         "0.93",
         "4 px border",
+        "arcsr_no_dmconv: 0.0625 s an image",
     ):
         assert text in shown
