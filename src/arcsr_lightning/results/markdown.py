@@ -67,7 +67,7 @@ def legend_text(sections: Sequence[Section]) -> str:
         "Σ lr·steps: the learning rate summed over all steps. Of published: the steps as a share of the publication's, "
         "whatever their batches. EMA: the decay of the average of the weights that is scored.",
         f"`{NONE}`: there is none (the reference itself, true kernels unknown, nothing trained, not in the paper, not "
-        "known of the publication).",
+        "known of the publication, not measured).",
         f"Scored by: {protocol}.",
     ]
     return "\n".join(f"- {sentence}" for sentence in sentences)

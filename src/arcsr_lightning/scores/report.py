@@ -189,7 +189,7 @@ def kernel_lines(means: list[dict[str, Any]]) -> list[str]:
 def latency_lines(method: dict[str, Any]) -> list[str]:
     """How long the network took for an image, where that is known."""
     seconds = method["latency_s"]
-    return [] if seconds is None else [f"{method['name']}: {seconds:.3g} s an image, the median"]
+    return [] if seconds is None else [f"{method['name']}: {seconds:.3g} s an image, the network alone, median"]
 
 
 def perceptual_table(means: list[dict[str, Any]], measures: Sequence[Measure]) -> Table:
