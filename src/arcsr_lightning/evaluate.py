@@ -1,11 +1,13 @@
 """``arcsr-eval``: score trained weights, and bicubic upscaling beside them."""
 
 from omegaconf import DictConfig
+from pytorch_lightning.utilities.rank_zero import rank_zero_info
 
 from arcsr_lightning import launch
 from arcsr_lightning.errors import InputError
 from arcsr_lightning.runs.weights import build_saved, find_weights, read_saved
-from arcsr_lightning.scores.report import hardware_of, method_card, write_report
+from arcsr_lightning.scores.perceptual import load_measure
+from arcsr_lightning.scores.report import hardware_of, method_card, missing_lines, write_report
 from arcsr_lightning.scores.rows import Row
 from arcsr_lightning.training.module import SRModule
 
@@ -28,8 +30,15 @@ def evaluate(cfg: DictConfig) -> list[Row]:
     # Test images may come without any to train on; gopro and reds test on what they validate on.
     cfg.data.test, cfg.data.train, cfg.data.val = cfg.data.test, None, None
     launch.record_configuration(cfg)
+    measures = [load_measure(name) for name in cfg.perceptual]
+    for line in missing_lines(measures):
+        rank_zero_info(line)  # before it takes hours, and below the tables
     module = SRModule(
-        build_saved(saved, path), method=cfg.method, known_kernels=cfg.known_kernels, channels_last=cfg.channels_last
+        build_saved(saved, path),
+        method=cfg.method,
+        known_kernels=cfg.known_kernels,
+        measures=measures,
+        channels_last=cfg.channels_last,
     )
     trainer = launch.build_trainer(cfg)
     data = launch.build_data(cfg)
@@ -37,9 +46,17 @@ def evaluate(cfg: DictConfig) -> list[Row]:
         trainer.test(module, data, verbose=False)
     if module.test_rows and trainer.is_global_zero:
         hardware = hardware_of(trainer.strategy.root_device, trainer.world_size)
-        card = method_card(cfg.method, module.network, saved.config)
-        config = launch.as_plain_data(cfg)
-        write_report(cfg.paths.output_dir, module.test_rows, module.kernel_rows, card, config, hardware, saved.config)
+        card = method_card(cfg.method, module.network, saved.config, module.latency)
+        write_report(
+            cfg.paths.output_dir,
+            module.test_rows,
+            module.kernel_rows,
+            card,
+            launch.as_plain_data(cfg),
+            hardware,
+            saved.config,
+            measures,
+        )
     return module.test_rows
 
 

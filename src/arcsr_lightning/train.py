@@ -141,7 +141,7 @@ def score(cfg: DictConfig, bench: Workbench) -> dict[str, float]:
     if module.test_rows and trainer.is_global_zero and not trainer.fast_dev_run:
         hardware = hardware_of(trainer.strategy.root_device, trainer.world_size)
         config = launch.as_plain_data(cfg)
-        card = method_card(cfg.method, module.network, config)
+        card = method_card(cfg.method, module.network, config, module.latency)
         write_report(cfg.paths.output_dir, module.test_rows, module.kernel_rows, card, config, hardware)
     return scalars(trainer)
 

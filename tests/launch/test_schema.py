@@ -96,6 +96,7 @@ def test_a_kind_takes_any_value_or_refuses_it(value):
         ("demo", "weights=[]", "a path (quoted where it looks like a number), or a list of 1 or more"),
         ("evaluate", "weights=null", "a path"),
         ("evaluate", "scale=5", "2, 3 or 4, or null"),
+        ("evaluate", "perceptual=[lpip]", "a list, all different, each lpips, dists or arniqa"),
         ("prepare", "num_workers=0", "a whole number of 1 or more, or null"),
         ("prepare", "verify=off", "true or false"),
         ("train", "test=yes", "true or false"),

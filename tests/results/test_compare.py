@@ -62,9 +62,9 @@ def test_scores_stand_beside_the_papers_with_spread_and_difference(study, tables
 
 def test_what_it_cost_is_said(study, tables):
     _, costs, _, _, failed, _ = map(lines, tables(compare(study).read_text()))
-    assert costs["arcsr"] == ["15.90 M", "31.60", *"----", "11.5 ± 0.7 (cpu, threads 2)"]
-    assert costs["bicubic"] == ["0.00 M", "0.00", *"-----"]
-    assert failed["dasr"] == ["failed"] * 7
+    assert costs["arcsr"] == ["15.90 M", "31.60", *"----", "11.5 ± 0.7", "-", "cpu, threads 2"]
+    assert costs["bicubic"] == ["0.00 M", "0.00", *"-------"]
+    assert failed["dasr"] == ["failed"] * 9
 
 
 def test_by_what_it_was_trained_and_how_far_is_said(study, job, tables):
@@ -254,3 +254,52 @@ def test_the_picture_is_small_and_grows_with_the_study(study, job):
     job("arcsr_no_kernel")
     compare(study)
     assert cv2.imread(f"{study}/results.png").shape[0] > small.shape[0]
+
+
+def scored_perceptually(lpips, missing=None, latency=None):
+    """An edit of a report that was asked for LPIPS, of which ``missing`` says why it is not there, and for ARNIQA."""
+
+    def edit(report):
+        for number, row in enumerate(report["rows"]):
+            own = {} if missing else {"lpips": lpips + number / 16}
+            row.update(own | {"arniqa": 0.5, "arniqa_hr": 0.75})
+        asked = [("lpips", "lower", missing), ("arniqa", "higher", None)]
+        report["perceptual"] = [dict(zip(("name", "better", "missing"), one, strict=True)) for one in asked]
+        report["method"]["latency_s"] = latency
+
+    return edit
+
+
+def test_perceptual_scores_and_latencies_are_tabulated_beside_runs_that_have_none(job, tmp_path, tables):
+    job("arcsr", 0, edit=scored_perceptually(0.25, latency=0.5))
+    job("arcsr", 1, edit=scored_perceptually(0.5, latency=1.5))
+    job("dasr", 0, edit=scored_perceptually(0, missing="put URL into FOLDER"))
+    job("udke_lite", 0)  # of a version that knew neither
+    text = compare(tmp_path).read_text()
+    _, scores, costs, _ = tables(text)
+    assert scores[0] == ["method", "lpips ↓, noise 0", "arniqa ↑, noise 0", "lpips ↓, noise 10", "arniqa ↑, noise 10"]
+    assert lines(scores) == {
+        "ground truth": ["-", "0.7500", "-", "0.7500"],
+        "bicubic": ["0.2500", "0.5000", "0.3750", "0.5000"],
+        "arcsr": ["0.4375 ± 0.1768", "0.5000 ± 0.0000", "0.5625 ± 0.1768", "0.5000 ± 0.0000"],
+        "dasr": ["missing", "0.5000", "missing", "0.5000"],
+        "udke_lite": ["-"] * 4,
+    }
+    assert "\n\n- lpips is missing: put URL into FOLDER\n\n" in text
+    assert "↓ lower is better, ↑ higher is better." in text
+    assert [costs[0][7:], lines(costs)["arcsr"][6:]] == [
+        ["training, images/s", "latency, s", "on"],
+        ["11.5 ± 0.7", "1 ± 0.707", "cpu, threads 2"],
+    ]
+    (row,) = (
+        r for r in read(tmp_path / "results.csv") if (r["method"], r["seed"], r["noise_level"])[1:] == ("1", "0.0")
+    )
+    assert (row["lpips"], row["latency_s"], row["images_per_s"]) == ("0.5625", "1.5", "12.0")
+    means = {(row["method"], row["noise_level"]): row for row in read(tmp_path / "results_means.csv")}
+    assert (means["arcsr", "0.0"]["lpips"], means["arcsr", "0.0"]["latency_s"]) == ("0.4375", "1.0")
+    assert means["dasr", "0.0"]["lpips"] == means["udke_lite", "0.0"]["latency_s"] == ""
+
+
+def test_without_perceptual_scores_there_is_no_word_of_them(study):
+    text = compare(study).read_text()
+    assert "LPIPS" not in text and "lpips" not in text and "missing" not in text

@@ -94,7 +94,12 @@ def places(node, path=()):
 
 @pytest.mark.parametrize("value", [None, [], {}, "text", -1, 0.5, True, [None], " "], ids=repr)
 def test_whatever_stands_in_a_report_is_tabulated_or_named(job, tmp_path, value):
-    path = job("arcsr", 0) / "metrics.json"
+    def edit(report):
+        report["rows"][1]["lpips"] = 0.25
+        report["method"]["latency_s"] = 0.5
+        report["perceptual"] = [{"name": "lpips", "better": "lower", "missing": None}]
+
+    path = job("arcsr", 0, edit=edit) / "metrics.json"
     job("dasr", 0)
     good = json.loads(path.read_text())
     for place in places(good):

@@ -155,6 +155,7 @@ def test_a_method_trains_resumes_evaluates_and_predicts(method, photos, syntheti
     again = json.loads(evaluated.read_text())
     for card in (again["method"], report["method"]):
         card.pop("schedule")  # the best checkpoint may be of the shorter run
+        assert 0 < card.pop("latency_s") < 600
     assert again["method"] == report["method"]
     for row, first in zip(again["rows"], report["rows"], strict=True):
         assert row["psnr_rgb"] == pytest.approx(first["psnr_rgb"], rel=1e-6)

@@ -11,6 +11,7 @@ from rich.console import Console
 from arcsr_lightning import compose
 from arcsr_lightning.evaluate import evaluate
 from arcsr_lightning.networks import Bicubic
+from arcsr_lightning.scores.perceptual import Measure
 from arcsr_lightning.scores.report import hardware_of, method_card, score_table, summary, write_report
 from arcsr_lightning.train import train
 
@@ -116,7 +117,7 @@ def test_the_table_shows_every_method_and_fits_a_terminal():
     rows = [row("bicubic", score=20.25), row("arcsr_no_dmconv", score=21.5, **kernels)]
     console = Console(width=80)
     with console.capture() as capture:
-        console.print(score_table(summary(rows, "sample", []), border=4))
+        console.print(score_table(summary(rows, "sample", []), 4, {"name": "arcsr_no_dmconv", "latency_s": 0.0625}))
     shown = capture.get()
     assert max(map(len, shown.splitlines())) <= 80
     for text in (
@@ -128,5 +129,36 @@ def test_the_table_shows_every_method_and_fits_a_terminal():
         "0.250",
         "0.93",
         "4 px border",
+        "arcsr_no_dmconv: 0.0625 s an image",
     ):
         assert text in shown
+
+
+def test_perceptual_scores_have_a_table_that_names_what_is_missing_and_why(tmp_path, capsys):
+    reason = f'torchvision is not installed; pip install "arcsr-lightning[metrics]" {"or read on " * 9}'.strip()
+    measures = [Measure("lpips", None, reason), Measure("dists", max), Measure("arniqa", max)]
+    rows = [
+        row(method, dists=dists, arniqa=arniqa, arniqa_hr=0.75)
+        for method, dists, arniqa in (("bicubic", 0.3125, 0.25), ("arcsr", 0.125, 0.5))
+    ]
+    config = {"scale": 4, "data": {"name": "sample", "batch_size": 16}}
+    card = method_card("arcsr", Bicubic(4), config, 0.0625)
+    write_report(tmp_path, rows, [], card, config, hardware_of(torch.device("cpu"), 1), measures=measures)
+    report = strict((tmp_path / "metrics.json").read_text())
+    assert report["method"]["latency_s"] == 0.0625
+    assert report["perceptual"] == [
+        {"name": "lpips", "better": "lower", "missing": reason},
+        {"name": "dists", "better": "lower", "missing": None},
+        {"name": "arniqa", "better": "higher", "missing": None},
+    ]
+    assert [(entry["dists"], entry["arniqa"]) for entry in report["rows"]] == [(0.3125, 0.25), (0.125, 0.5)]
+    shown = capsys.readouterr().out
+    assert f"lpips is missing: {reason}\n" in shown
+    table = shown.partition("perceptual scores")[2].splitlines()
+    cells = [line.strip("│┃ ").replace("┃", "│").split("│") for line in table if line[:1] in "│┃" and line]
+    assert [[cell.strip() for cell in line] for line in cells] == [
+        ["noise", "method", "lpips ↓", "dists ↓", "arniqa ↑"],
+        ["0", "ground truth", "missing", "-", "0.7500"],
+        ["0", "bicubic", "missing", "0.3125", "0.2500"],
+        ["0", "arcsr", "missing", "0.1250", "0.5000"],
+    ]

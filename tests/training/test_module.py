@@ -18,6 +18,7 @@ from arcsr_lightning.networks import Bicubic, Restoration
 from arcsr_lightning.runs.weights import read_saved
 from arcsr_lightning.scores.rows import rows_of
 from arcsr_lightning.train import optimized, train
+from arcsr_lightning.training import module as module_file
 from arcsr_lightning.training.module import SRModule
 
 SCORES = ("psnr", "ssim", "psnr_y", "ssim_y", "kernel_error")
@@ -68,6 +69,19 @@ def test_means_are_over_all_images_whatever_their_noise_level(monkeypatch):
     ]
     module.log_means("val", rows, [])
     assert logged == {"val/psnr": 28.0, "val/noise0/psnr": 31.0, "val/noise10/psnr": 22.0}
+
+
+def test_the_latency_is_the_median_of_all_test_images_but_the_first(monkeypatch):
+    ticks = iter([0, 90, 100, 101, 200, 206, 300, 302, 400, 403])
+    monkeypatch.setattr(module_file, "clock", lambda device: next(ticks))
+    module = SRModule(Bicubic(4), method="net")
+    monkeypatch.setattr(module, "log", lambda *_, **__: None)
+    module.on_test_epoch_start()
+    for number in range(5):
+        one = {key: value[:1] for key, value in batch(number).items()}
+        module.test_step(one | {"name": [str(number)], "noise_level": torch.zeros(1)}, number)
+    module.on_test_epoch_end()
+    assert module.latency == 2.5  # of 1, 6, 2 and 3
 
 
 def test_logged_test_scores_are_means_of_the_images_rows(configure, tmp_path):

@@ -37,6 +37,7 @@ from arcsr_lightning.launch.kinds import (
     span,
     whole,
 )
+from arcsr_lightning.scores.protocol import PERCEPTUAL
 
 KNOWN = ("arcsr_lightning.", "torch.", "pytorch_lightning.", "albumentations.")  # whose classes are meant below
 
@@ -297,6 +298,7 @@ TRAINING = {"seed": SEED}  # so that it can be repeated
 EVALUATION = {
     **{"weights": PATH, "method": optional(TEXT), "scale": optional(SCALE), "kernel_size": optional(ODD)},
     "known_kernels": optional(SWITCH),
+    "perceptual": list_of(choice(*PERCEPTUAL), distinct=True),
     **{"data.train": optional(PARTS), "data.val": optional(PARTS), "data.test": PARTS},
     **{"data.*.scale": optional(SCALE), "data.*.*.scale": optional(SCALE), "data.*.kernel_size": optional(ODD)},
 }

@@ -35,7 +35,8 @@ def finished_rows(run: Run, ablations: bool) -> list[dict[str, Any]]:
     rows = []
     for level, row in scores_by_level(run, run.method).items():
         paper = published(run.method, run.data, run.report["config"]["scale"], level, ablations)
-        speed = {"images_per_s": throughput(run), "training_s": training_seconds(run)} | run.report["hardware"]
+        speed = {"images_per_s": throughput(run), "training_s": training_seconds(run)}
+        speed |= {"latency_s": run.report["method"].get("latency_s")} | run.report["hardware"]
         rows.append(row | paper_columns(paper) | cost_columns(run.report["method"]) | speed)
     return rows
 
@@ -57,9 +58,10 @@ def mean_rows(section: Section) -> list[dict[str, Any]]:
             for tercile, part in zip(section.terciles, score.parts, strict=True):
                 row |= {f"{tercile.label}_up_to_px": tercile.high} | spread_columns(f"{tercile.label}_psnr", part.psnr)
                 row |= interval_columns(part.difference, f"{tercile.label}_") if part.difference else {}
-            for name, kernels in entry.kernels.items():
-                row |= spread_columns(name, kernels)
+            for name, found in (score.perceptual | entry.kernels).items():
+                row |= spread_columns(name, found)
             row |= spread_columns("images_per_s", entry.images_per_s) | spread_columns("training_s", entry.seconds)
+            row |= spread_columns("latency_s", entry.latency)
             rows.append(row | cost_columns(entry.card))
     return rows
 

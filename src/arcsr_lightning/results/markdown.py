@@ -5,9 +5,10 @@ from typing import Any
 
 from arcsr_lightning.files import markdown_table
 from arcsr_lightning.results.csv_rows import cost_columns
-from arcsr_lightning.results.runs import FINISHED, WAITING, Study
+from arcsr_lightning.results.runs import FINISHED, WAITING, Run, Study
 from arcsr_lightning.results.sections import KERNELS, Entry, Part, Section
 from arcsr_lightning.results.statistics import Interval, Spread
+from arcsr_lightning.scores.protocol import TRUTH, with_arrow
 
 NOTES = "## Methods"  # the heading of what is too long for a terminal
 NONE = "-"
@@ -32,6 +33,7 @@ def results_markdown(study: Study, sections: Sequence[Section]) -> str:
             heading_text(section),
             markdown_table(score_cells(section)),
             *([markdown_table(blur_cells(section))] if section.terciles else []),
+            *([markdown_table(perceptual_cells(section)), *missing_text(section)] if section.perceptual else []),
             *([markdown_table(cost_cells(section)), markdown_table(training_cells(section))] if section.levels else []),
         ]
     missing = unfinished_lines(study)
@@ -58,12 +60,14 @@ def legend_text(sections: Sequence[Section]) -> str:
         "most 2, mean over noise levels. Skill: 1 - error / error of the best constant kernel. Amount, direction: "
         "correlation of estimated and true blur over all pixels. "
         "GMACs: convolutions and matrix products for an LR image of 64x64. Images/s: trained on, the median; training: "
-        "the images trained on by that speed, without validations.",
+        "the images trained on by that speed, without validations. Latency: the network alone, for a test image, the "
+        "median of all but the first.",
+        *perceptual_sentences(sections),
         *(PROTOCOLS[name] for name in PROTOCOLS if any(section.protocol == name for section in sections)),
         "Σ lr·steps: the learning rate summed over all steps. Of published: the steps as a share of the publication's, "
         "whatever their batches. EMA: the decay of the average of the weights that is scored.",
         f"`{NONE}`: there is none (the reference itself, true kernels unknown, nothing trained, not in the paper, not "
-        "known of the publication).",
+        "known of the publication, not measured).",
         f"Scored by: {protocol}.",
     ]
     return "\n".join(f"- {sentence}" for sentence in sentences)
@@ -76,6 +80,17 @@ def blur_sentences(sections: Sequence[Section]) -> list[str]:
     return [
         "Weak, medium, strong blur: a third of the test images each, by the amount of their true or measured blur: "
         "the root mean square distance of a kernel from its centroid, in LR pixels, mean over the image."
+    ]
+
+
+def perceptual_sentences(sections: Sequence[Section]) -> list[str]:
+    """What the perceptual scores are, where they were asked for."""
+    if not any(section.perceptual for section in sections):
+        return []
+    return [
+        "LPIPS (AlexNet), DISTS: distances to the ground truth, of features; ARNIQA (KonIQ-10k): a score of the image "
+        "alone, in [0, 1], so that the ground truth has one too. On 8-bit RGB with the border cut, means over images; "
+        "↓ lower is better, ↑ higher is better."
     ]
 
 
@@ -164,6 +179,45 @@ def blur_cells(section: Section) -> list[list[str]]:
     return lines
 
 
+def perceptual_cells(section: Section) -> list[list[str]]:
+    """The header, a line for the ground truth where it has a score of its own, and a line per method."""
+    columns = [(level, name) for level in section.levels for name in section.perceptual]
+    lines = [["method", *(f"{with_arrow(name)}, noise {level:g}" for level, name in columns)]]
+    truths = [first_truth(section, level, TRUTH.get(name)) for level, name in columns]
+    lines += [["ground truth", *(spread_cell(truth, ".4f") for truth in truths)]] if any(truths) else []
+    lines += [
+        [method_cell(entry), *(perceptual_cell(entry, *column) for column in columns)] for entry in section.entries
+    ]
+    return lines
+
+
+def first_truth(section: Section, level: float, name: str | None) -> Spread | None:
+    """The ground truth's own score, from the first method that was scored with it."""
+    scores = [entry.scores[level].perceptual for entry in section.entries if level in entry.scores]
+    return next((perceptual[name] for perceptual in scores if name in perceptual), None)
+
+
+def perceptual_cell(entry: Entry, level: float, name: str) -> str:
+    """A score, that it is missing, or that it was not asked for."""
+    if level not in entry.scores:
+        return entry.state
+    missing = [one["name"] for run in entry.runs for one in missing_scores(run)]
+    found = entry.scores[level].perceptual.get(name)
+    return "missing" if found is None and name in missing else spread_cell(found, ".4f")
+
+
+def missing_text(section: Section) -> list[str]:
+    """Why scores that were asked for are missing, a line for each reason; nothing where none are."""
+    lines = {
+        f"- {one['name']} is missing: {one['missing']}": None for run in section.runs for one in missing_scores(run)
+    }
+    return ["\n".join(lines)] if lines else []
+
+
+def missing_scores(run: Run) -> list[dict[str, Any]]:
+    return [one for one in run.report.get("perceptual") or [] if one.get("missing")]
+
+
 def part_cells(section: Section, part: Part) -> list[str]:
     """PSNR and the difference, as the header has them."""
     difference = [interval_cell(part.difference)] if section.reference else []
@@ -172,19 +226,21 @@ def part_cells(section: Section, part: Part) -> list[str]:
 
 def cost_cells(section: Section) -> list[list[str]]:
     """The header, and a line per method."""
-    lines = [["method", "parameters", "GMACs", "kernel error", "skill", "amount", "direction", "images/s"]]
+    lines = [["method", "parameters", "GMACs", "kernel error", "skill", "amount", "direction"]]
+    lines[0] += ["training, images/s", "latency, s", "on"]
     for entry in section.entries:
         if not entry.card:
-            lines.append([method_cell(entry), *[entry.state] * 7])
+            lines.append([method_cell(entry), *[entry.state] * 9])
             continue
         cost = cost_columns(entry.card)
-        speed = f"{spread_cell(entry.images_per_s, '.1f')} ({devices_text(entry)})" if entry.images_per_s else NONE
+        speed = [spread_cell(entry.images_per_s, ".1f"), spread_cell(entry.latency, ".3g")]
+        speed += [devices_text(entry) if entry.images_per_s or entry.latency else NONE]
         figures = [
             f"{cost['parameters'] / 1e6:.2f} M",
             "-" if cost["gmacs_lr64"] is None else f"{cost['gmacs_lr64']:.2f}",
             *(spread_cell(entry.kernels.get(name), ".3f") for name in KERNELS),
         ]
-        lines.append([method_cell(entry), *figures, speed])
+        lines.append([method_cell(entry), *figures, *speed])
     return lines
 
 
@@ -225,7 +281,7 @@ def seeds_cell(entry: Entry) -> str:
 
 
 def devices_text(entry: Entry) -> str:
-    """What the trainings ran on."""
+    """What the runs ran on."""
     return ", ".join(
         (f"{one['devices']} × " if one["devices"] > 1 else "")
         + one["device"]

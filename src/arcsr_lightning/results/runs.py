@@ -11,7 +11,7 @@ from arcsr_lightning.errors import InputError
 from arcsr_lightning.results.images import Images, read_images
 from arcsr_lightning.results.reading import NUMBER, number_in, read_csv, read_json, read_text, read_yaml
 from arcsr_lightning.runs.jobs import naming_overrides
-from arcsr_lightning.scores.protocol import protocol
+from arcsr_lightning.scores.protocol import PERCEPTUAL, TRUTH, protocol
 
 FINISHED, FAILED, UNFINISHED, UNSCORED, WAITING = "finished", "failed", "not finished", "not scored", "not started"
 DAMAGED = "damaged"
@@ -38,11 +38,13 @@ SCORES = {
     "kernel_skill?": NUMBER,
     "kernel_amount?": NUMBER,
     "kernel_direction?": NUMBER,
+    **{f"{name}?": NUMBER for name in (*PERCEPTUAL, *TRUTH.values())},
 }
 CARD = {
     "name": str,
     "parameters": int,
     "gmacs_lr64": (*NUMBER, type(None)),
+    "latency_s?": NUMBER,
     "batch_size": int,
     "skip?": str,
     "publication?": str,
@@ -68,6 +70,7 @@ REPORT = {
     "protocol": dict,
     "hardware": {"device": str, "devices": int, "threads": int},
     "trained?": {"seed?": int},
+    "perceptual?": [{"name": str, "missing?": str}],
 }
 RESCORE = "score its weights again with arcsr-eval, or use the version that wrote it"
 RETRAIN = "remove the run's folder and type the sweep again"

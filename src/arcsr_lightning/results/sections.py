@@ -20,6 +20,7 @@ from arcsr_lightning.results.runs import (
     training_seconds,
 )
 from arcsr_lightning.results.statistics import Interval, Spread, spread
+from arcsr_lightning.scores.protocol import PERCEPTUAL, TRUTH
 
 BICUBIC = {  # every run scores it, whether or not it is a method of the study
     "name": "bicubic",
@@ -41,7 +42,8 @@ class Score(NamedTuple):
     """At one noise level.
 
     ``psnrs`` has a value for each seed, ``difference`` is of PSNR to the reference, ``gains`` are what it is the mean
-    of, by image and averaged over seeds, and ``parts`` has the terciles of blur.
+    of, by image and averaged over seeds, ``parts`` has the terciles of blur, and ``perceptual`` the scores by networks
+    of others that all seeds have, by name, the ground truth's own among them.
     """
 
     psnrs: list[float]
@@ -49,6 +51,7 @@ class Score(NamedTuple):
     difference: Interval | None
     gains: dict[str, float]
     parts: list[Part]
+    perceptual: dict[str, Spread]
 
     @property
     def psnr(self) -> Spread:
@@ -74,6 +77,7 @@ class Entry(NamedTuple):
     kernels: dict[str, Spread]  # of KERNELS, mean over noise levels; those that are known
     images_per_s: Spread | None
     seconds: Spread | None  # of training
+    latency: Spread | None  # seconds for a test image
     hardware: list[dict[str, Any]]
 
     @property
@@ -104,6 +108,12 @@ class Section(NamedTuple):
     @property
     def levels(self) -> list[float]:
         return sorted({level for entry in self.entries for level in entry.scores})
+
+    @property
+    def perceptual(self) -> list[str]:
+        """The perceptual scores that some run was asked for."""
+        asked = {entry["name"] for run in self.runs for entry in run.report.get("perceptual") or []}
+        return [name for name in PERCEPTUAL if name in asked]
 
     @property
     def compared(self) -> list[Entry]:
@@ -213,6 +223,11 @@ class Comparison(NamedTuple):
             None if gains is None else difference(gains, images.values()),
             {} if gains is None else dict(zip(images, gains.mean(axis=0).tolist(), strict=True)),
             [self.part(label, level, tercile) for tercile in self.terciles],
+            {
+                name: spread([row[name] for row in rows])
+                for name in (*PERCEPTUAL, *TRUTH.values())
+                if all(row.get(name) is not None for row in rows)
+            },
         )
 
     def part(self, label: str, level: float, tercile: Tercile) -> Part:
@@ -240,6 +255,7 @@ def method_entry(study: Study, group: Group, comparison: Comparison) -> Entry:
     rows = [scores_by_level(run, group.method) for run in runs]
     speeds = [speed for run in runs if (speed := throughput(run)) is not None]
     seconds = [time for run in runs if (time := training_seconds(run)) is not None]
+    latencies = [time for run in runs if (time := run.report["method"].get("latency_s")) is not None]
     hardware = [run.report["hardware"] for run in runs]
     return Entry(
         label=group.label,
@@ -252,7 +268,8 @@ def method_entry(study: Study, group: Group, comparison: Comparison) -> Entry:
         kernels={name: found for name in KERNELS if (found := mean_over_levels(rows, name))},
         images_per_s=spread(speeds) if speeds else None,
         seconds=spread(seconds) if seconds else None,
-        hardware=[one for number, one in enumerate(hardware) if one not in hardware[:number]] if speeds else [],
+        latency=spread(latencies) if latencies else None,
+        hardware=[one for number, one in enumerate(hardware) if one not in hardware[:number]],
     )
 
 
@@ -265,4 +282,4 @@ def mean_over_levels(rows: Sequence[dict[float, dict[str, Any]]], name: str) -> 
 def bicubic_entry(run: Run, comparison: Comparison) -> Entry:
     """Bicubic upscaling, as any run scored it."""
     scores = comparison.scores("bicubic", [scores_by_level(run, "bicubic")])
-    return Entry("bicubic", "bicubic", FINISHED, [run], 1, BICUBIC, scores, {}, None, None, [])
+    return Entry("bicubic", "bicubic", FINISHED, [run], 1, BICUBIC, scores, {}, None, None, None, [])

@@ -59,7 +59,7 @@ def score(sr: Tensor, hr: Tensor, border: int) -> dict[str, Tensor]:
         sr, hr: RGB in [0, 1], (B, 3, H, W); sr is rounded to 8 bits first, as every reader of a saved picture sees it.
         border: pixels cut from every side before scoring; the field cuts ``scale``.
     """
-    sr, hr = (crop_border(round_to_8bit(x.float()), border) for x in (sr, hr))
+    sr, hr = as_scored(sr, border), as_scored(hr, border)
     sr_y, hr_y = luma(sr), luma(hr)
     return {
         "psnr_rgb": psnr(sr, hr),
@@ -67,6 +67,11 @@ def score(sr: Tensor, hr: Tensor, border: int) -> dict[str, Tensor]:
         "psnr_y": psnr(sr_y, hr_y),
         "ssim_y": ssim(sr_y, hr_y),
     }
+
+
+def as_scored(x: Tensor, border: int) -> Tensor:
+    """What of an image is scored: float32, rounded to 8 bits, without its border."""
+    return crop_border(round_to_8bit(x.float()), border)
 
 
 def crop_border(x: Tensor, border: int) -> Tensor:

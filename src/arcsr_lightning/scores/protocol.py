@@ -1,6 +1,14 @@
 """How scores are measured, in words; what reads scores needs no more than this."""
 
 SSIM_WINDOW, SSIM_SIGMA = 11, 1.5  # pixels of the Gaussian window
+PERCEPTUAL = {"lpips": "lower", "dists": "lower", "arniqa": "higher"}  # by networks of others; which is better
+TRUTH = {"arniqa": "arniqa_hr"}  # the scores without a reference, and what the ground truth's own is called
+ARROWS = {"lower": "↓", "higher": "↑"}
+
+
+def with_arrow(name: str) -> str:
+    """A perceptual score's name, and where better is."""
+    return f"{name} {ARROWS[PERCEPTUAL[name]]}"
 
 
 def protocol(border: int) -> dict[str, str | int]:

@@ -4,6 +4,7 @@ import io
 import json
 import logging
 import math
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +17,8 @@ from arcsr_lightning.blocks import skip_added
 from arcsr_lightning.files import write_csv, write_text
 from arcsr_lightning.scores.cost import macs, parameters
 from arcsr_lightning.scores.kernels import KernelRow, kernel_scores
-from arcsr_lightning.scores.protocol import protocol
+from arcsr_lightning.scores.perceptual import Measure
+from arcsr_lightning.scores.protocol import PERCEPTUAL, TRUTH, protocol, with_arrow
 from arcsr_lightning.scores.rows import Row, mean_scores
 
 log = logging.getLogger(__name__)
@@ -52,8 +54,9 @@ def write_report(
     config: dict[str, Any],
     hardware: dict[str, Any],
     trained: dict[str, Any] | None = None,
+    measures: Sequence[Measure] = (),
 ) -> None:
-    """Write metrics.json and per_image.csv into ``folder`` and print the table.
+    """Write metrics.json and per_image.csv into ``folder`` and print the tables.
 
     Args:
         folder: of the run.
@@ -63,6 +66,7 @@ def write_report(
         config: the run's configuration, resolved plain data; stored beside the numbers.
         hardware: what :func:`hardware_of` says of this process.
         trained: the configuration of the training, where that is another.
+        measures: the perceptual scores that were asked for, those that are missing too.
     """
     means = summary(rows, config["data"]["name"], kernels)
     report = {
@@ -72,13 +76,18 @@ def write_report(
         "protocol": protocol(config["scale"]),
         "hardware": hardware,
         **({} if trained is None else {"trained": trained}),
+        **({"perceptual": [perceptual_entry(measure) for measure in measures]} if measures else {}),
     }
     write_csv(Path(folder, "per_image.csv"), rows)
     write_text(Path(folder, "metrics.json"), json.dumps(report, indent=2) + "\n")  # last: where it is, all is
     console = Console()
-    table = score_table(means, config["scale"])
-    console.print(table)
-    log.debug("\n%s", as_text(table))
+    tables = [score_table(means, config["scale"], method)]
+    tables += [perceptual_table(means, measures)] if measures else []
+    for table in tables:
+        console.print(table)
+        log.debug("\n%s", as_text(table))
+    for line in missing_lines(measures):
+        console.print(line, soft_wrap=True, highlight=False, markup=False)
     console.print(f"results: {folder}", soft_wrap=True)
 
 
@@ -89,19 +98,26 @@ def as_text(rendered: Table) -> str:
     return console.file.getvalue()
 
 
-def method_card(name: str, network: nn.Module, trained: dict[str, Any]) -> dict[str, Any]:
+def perceptual_entry(measure: Measure) -> dict[str, Any]:
+    """What metrics.json says of a perceptual score beside its figures."""
+    return {"name": measure.name, "better": PERCEPTUAL[measure.name], "missing": measure.missing}
+
+
+def method_card(name: str, network: nn.Module, trained: dict[str, Any], latency: float | None = None) -> dict[str, Any]:
     """What a reader must know of a method beside its figures: costs, supervision, schedule, deviations.
 
     Args:
         name: of the method, in tables.
         network: what was tested.
         trained: the configuration that it was trained with, resolved plain data.
+        latency: seconds that it took for a test image, where that was measured.
     """
     counted = macs(network)
     return {
         "name": name,
         "parameters": parameters(network),
         "gmacs_lr64": None if counted is None else counted / 1e9,
+        "latency_s": latency,
         "batch_size": trained["data"]["batch_size"],
         "skip": skip_added(network),
         **training_of(trained),
@@ -137,11 +153,17 @@ def json_number(value: Any) -> Any:
     return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
-def score_table(means: list[dict[str, Any]], border: int) -> Table:
-    """The means as a table for a terminal."""
+def score_table(means: list[dict[str, Any]], border: int, method: dict[str, Any]) -> Table:
+    """The means as a table for a terminal; ``method`` is the card of the method that was tested."""
     table = Table(
         title=f"{means[0]['data']}, {means[0]['images']} test images",
-        caption="\n".join([f"PSNR in dB; 8-bit, {border} px border cut, mean over images", *kernel_lines(means)]),
+        caption="\n".join(
+            [
+                f"PSNR in dB; 8-bit, {border} px border cut, mean over images",
+                *kernel_lines(means),
+                *latency_lines(method),
+            ]
+        ),
     )
     table.add_column("noise", justify="right")
     table.add_column("method", no_wrap=True)
@@ -162,3 +184,34 @@ def kernel_lines(means: list[dict[str, Any]]) -> list[str]:
         for row in means
         if all(name in row for name in KERNELS)
     ]
+
+
+def latency_lines(method: dict[str, Any]) -> list[str]:
+    """How long the network took for an image, where that is known."""
+    seconds = method["latency_s"]
+    return [] if seconds is None else [f"{method['name']}: {seconds:.3g} s an image, the network alone, median"]
+
+
+def perceptual_table(means: list[dict[str, Any]], measures: Sequence[Measure]) -> Table:
+    """The perceptual scores that were asked for, a line per method, and one for the ground truth where that has any."""
+    table = Table(title="perceptual scores", caption="↓ lower is better, ↑ higher is better")
+    table.add_column("noise", justify="right")
+    table.add_column("method", no_wrap=True)
+    for measure in measures:
+        table.add_column(with_arrow(measure.name), justify="right")
+    for row in means:
+        level = f"{row['noise_level']:g}"
+        if row["method"] == "bicubic" and any(name in row for name in TRUTH.values()):
+            table.add_row(level, "ground truth", *(perceptual_cell(row, one, TRUTH.get(one.name)) for one in measures))
+        table.add_row(level, row["method"], *(perceptual_cell(row, one, one.name) for one in measures))
+    return table
+
+
+def perceptual_cell(row: dict[str, Any], measure: Measure, key: str | None) -> str:
+    """A score, or that it is missing, or that there is none."""
+    return f"{row[key]:.4f}" if key in row else "missing" if measure.missing else "-"
+
+
+def missing_lines(measures: Sequence[Measure]) -> list[str]:
+    """Why scores that were asked for are missing."""
+    return [f"{measure.name} is missing: {measure.missing}" for measure in measures if measure.missing]

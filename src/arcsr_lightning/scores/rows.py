@@ -1,5 +1,6 @@
 """Scores of single images, a row each, and their means."""
 
+from collections.abc import Sequence
 from typing import Any, TypeVar
 
 import torch
@@ -7,13 +8,16 @@ import torch
 from arcsr_lightning.degradation import confident_mean
 from arcsr_lightning.networks import Restoration
 from arcsr_lightning.scores.metrics import blur_amount, kernel_error, score
+from arcsr_lightning.scores.perceptual import Measure, perceptual_scores
 
 T = TypeVar("T")
 IMAGE = ("name", "group", "noise_level", "blur_amount")  # what a row says of the image itself
 Row = dict[str, Any]  # method, IMAGE and the scores of one image
 
 
-def rows_of(method: str, restored: Restoration, batch: dict[str, Any], border: int) -> list[Row]:
+def rows_of(
+    method: str, restored: Restoration, batch: dict[str, Any], border: int, measures: Sequence[Measure] = ()
+) -> list[Row]:
     """The scores of a batch, a row per image; the kernel's error too where it is known, or measured, in its size.
 
     ``group`` is the sequence or the photograph that an image is from; ``blur_amount``, where kernels are known or
@@ -21,6 +25,7 @@ def rows_of(method: str, restored: Restoration, batch: dict[str, Any], border: i
     """
     with torch.autocast(restored.sr.device.type, enabled=False):  # bfloat16 would spoil the third digit of SSIM
         scores = score(restored.sr, batch["hr"], border)
+        scores |= perceptual_scores(measures, restored.sr, batch["hr"], border)
         truth, confidence = batch.get("kernel"), batch.get("confidence")
         blur = {} if truth is None else {"blur_amount": confident_mean(blur_amount(truth)[:, 0], confidence)}
         if truth is not None and restored.kernel is not None and restored.kernel.shape == truth.shape:

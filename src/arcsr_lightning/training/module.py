@@ -2,6 +2,8 @@
 
 import math
 from collections.abc import Callable, Iterable, Sequence
+from statistics import median
+from time import perf_counter
 from typing import Any
 
 import pytorch_lightning as pl
@@ -14,6 +16,7 @@ from arcsr_lightning.errors import InputError
 from arcsr_lightning.losses import known_kernel
 from arcsr_lightning.networks import Bicubic, Restoration
 from arcsr_lightning.scores.kernels import KernelRow, kernel_rows, kernel_scores
+from arcsr_lightning.scores.perceptual import Measure
 from arcsr_lightning.scores.rows import Row, gather, gather_rows, mean_scores, rows_of
 
 
@@ -23,8 +26,8 @@ class SRModule(pl.LightningModule):
     Validation and test score the network, and bicubic upscaling of the same LR images beside it. ``val/psnr``,
     ``val/ssim``, ``val/psnr_y``, ``val/ssim_y`` are means over all images and noise levels; the same stand for each
     level under ``val/noise<level>/``, and ``kernel_error`` where the true kernels are known. A test leaves a row per
-    method and image in ``test_rows``, on every rank. Terms of the loss are logged under ``train/``, as means over the
-    samples of all processes.
+    method and image in ``test_rows``, on every rank, and in ``latency`` the network's seconds for an image, the median
+    of all but the first. Terms of the loss are logged under ``train/``, as means over the samples of all processes.
 
     Args:
         network: any module with an integer ``scale`` that turns LR images, (B, 3, H, W), RGB in [0, 1], into a
@@ -36,6 +39,7 @@ class SRModule(pl.LightningModule):
         config: plain data that describes the run; kept in every checkpoint, where ``load_model`` finds the network.
         method: the name of the network in tables.
         known_kernels: score the network with the batch's true or measured kernels in place of its estimates.
+        measures: perceptual scores for validation and test.
         compiled: train the network through ``torch.compile``; validation and test run it as it is.
         channels_last: lay out weights and images channels-last.
 
@@ -54,6 +58,7 @@ class SRModule(pl.LightningModule):
         config: dict[str, Any] | None = None,
         method: str = "arcsr",
         known_kernels: bool = False,
+        measures: Sequence[Measure] = (),
         compiled: bool = False,
         channels_last: bool = False,
     ) -> None:
@@ -69,11 +74,14 @@ class SRModule(pl.LightningModule):
         self.make_scheduler = scheduler
         self.method = method
         self.known_kernels = known_kernels
+        self.measures = measures
         self.bicubic = Bicubic(network.scale)
         self.noted: Tensor | None = None  # step and loss
         self.val_rows: list[Row] = []
         self.test_rows: list[Row] = []
         self.kernel_rows: list[KernelRow] = []
+        self.seconds: list[float] = []
+        self.latency: float | None = None
         freeze_all_but(network, trains)
         if compiled:
             network.compile()
@@ -144,23 +152,28 @@ class SRModule(pl.LightningModule):
     def scored(self, batch: dict[str, Any], rows: list[Row]) -> dict[str, Restoration]:
         """Restore a batch with every method and append their rows."""
         known = {"kernel": known_kernel(batch)} if self.known_kernels else {}
-        restorations = {"bicubic": self.bicubic(batch["lr"]), self.method: self(batch["lr"], **known)}
+        start = clock(self.device)
+        restored = self(batch["lr"], **known)
+        self.seconds += [(clock(self.device) - start) / len(batch["lr"])]
+        restorations = {"bicubic": self.bicubic(batch["lr"]), self.method: restored}
         for method, restored in restorations.items():
-            rows += rows_of(method, restored, batch, self.network.scale)
+            rows += rows_of(method, restored, batch, self.network.scale, self.measures)
         self.kernel_rows += kernel_rows(restorations[self.method], batch)
         return restorations
 
     def on_validation_epoch_start(self) -> None:
-        self.val_rows, self.kernel_rows = [], []
+        self.val_rows, self.kernel_rows, self.seconds = [], [], []
 
     def on_test_epoch_start(self) -> None:
-        self.test_rows, self.kernel_rows = [], []
+        self.test_rows, self.kernel_rows, self.seconds = [], [], []
 
     def on_validation_epoch_end(self) -> None:
         self.log_means("val", gather_rows(self.val_rows), gather(self.kernel_rows))
 
     def on_test_epoch_end(self) -> None:
         self.test_rows, self.kernel_rows = gather_rows(self.test_rows), gather(self.kernel_rows)
+        seconds = gather(self.seconds[1:])  # the first image warms up
+        self.latency = median(seconds) if seconds else None
         self.log_means("test", self.test_rows, self.kernel_rows)
 
     def log_means(self, stage: str, rows: list[Row], kernels: list[KernelRow]) -> None:
@@ -183,6 +196,13 @@ class SRModule(pl.LightningModule):
             "optimizer": optimizer,
             "lr_scheduler": {"scheduler": self.make_scheduler(optimizer), "interval": "step"},
         }
+
+
+def clock(device: torch.device) -> float:
+    """Seconds, once a device has done all that it was given."""
+    if device.type != "cpu":
+        torch.accelerator.synchronize(device)
+    return perf_counter()
 
 
 def require_restoration(network: nn.Module, inputs: Any, output: Any) -> None:
