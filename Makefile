@@ -5,10 +5,10 @@ BIN := $(VENV)/bin
 ARGS ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help train eval predict sweep table1 table2 results bench docs test test-slow test-lower mutants lint format clean
+.PHONY: help train eval predict sweep table1 table2 results bench docs test test-slow test-lower test-extras mutants lint format clean
 
 help:  ## Show this list
-	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-10s %s\n", $$1, $$2}'
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-11s %s\n", $$1, $$2}'
 
 train: $(VENV)/run  ## Train the quickstart (or ARGS="experiment=arcsr_gopro data.root=...") and score it
 	$(BIN)/arcsr-train $(if $(findstring experiment=,$(ARGS)),,experiment=quickstart) $(ARGS)
@@ -47,6 +47,10 @@ test-slow: $(VENV)/dev  ## Run the slow tests only
 
 test-lower: $(VENV)-lower/dev  ## Run the tests with the oldest versions that pyproject.toml allows
 	$(VENV)-lower/bin/python -m pytest $(ARGS)
+
+test-extras:  ## Install every extra alone, and run its tests there; ARGS="demo video"
+	@test -n "$(PYTHON)" || { echo "error: Python 3.11 or newer is needed; say which with make PYTHON=/path/to/python"; exit 1; }
+	$(PYTHON) tests/extras.py $(ARGS)
 
 mutants: $(VENV)/dev  ## Plant small bugs, and list those that no test notices; ARGS="--count 300 --seed 1"
 	OMP_NUM_THREADS=1 $(BIN)/python tests/mutants.py $(ARGS)

@@ -1,4 +1,4 @@
-"""The page in a real browser: a picture, a click, bad input, and what is left when it ends."""
+"""The page: many users at once, a real browser, a picture, a click, bad input, and what is left when it ends."""
 
 import json
 import os
@@ -9,6 +9,8 @@ import socket
 import subprocess
 import sys
 import time
+import uuid
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -16,16 +18,21 @@ import cv2
 import numpy as np
 import pytest
 import safetensors.torch
+from PIL import Image
 
 from arcsr_lightning import demo
 from arcsr_lightning.closeup import Closeup
+from arcsr_lightning.data.images import load_picture, to_uint8
 from arcsr_lightning.demo import Shelf, sentence_for_errors
 from arcsr_lightning.errors import InputError
+from arcsr_lightning.inference import run_network
 from arcsr_lightning.launch import as_plain_data, build_network, compose
+from arcsr_lightning.runs.weights import load_model
 
 TINY = ["arcsr.estimator_width=4", "arcsr.estimator_levels=1", "arcsr.width=4", "arcsr.blocks=1"]
 BROWSER = shutil.which("chromium") or shutil.which("google-chrome")
 PATIENCE = 240  # seconds; a busy machine takes minutes to import what the page needs
+WAITING = 9  # users, beside the one whose picture is at work
 
 
 # --- without a browser
@@ -80,7 +87,7 @@ def test_without_the_extra_it_says_what_to_install(run, capsys, tmp_path, monkey
     assert last == 'error: arcsr-demo needs more packages; pip install "arcsr-lightning[demo]"'
 
 
-# --- in a browser
+# --- as its command serves it
 
 
 @pytest.fixture(scope="module")
@@ -99,7 +106,8 @@ def page(weights, tmp_path_factory):
     folder = tmp_path_factory.mktemp("page")
     (folder / "tmp").mkdir()
     environment = os.environ | {"TMPDIR": str(folder / "tmp")}
-    command = [sys.executable, "-m", "arcsr_lightning.demo", f"weights={weights}", "max_megabytes=0.5"]
+    settings = [f"weights={weights}", "max_megabytes=0.5", f"waiting={WAITING}", "keep=20"]
+    command = [sys.executable, "-m", "arcsr_lightning.demo", *settings]
     with (
         (folder / "err.txt").open("w") as errors,
         subprocess.Popen(
@@ -112,6 +120,139 @@ def page(weights, tmp_path_factory):
             yield SimpleNamespace(process=process, url=line.split()[0], temporary=folder / "tmp", errors=errors.name)
         finally:
             process.kill()
+
+
+# --- many users
+
+
+class User:
+    """Somebody who has the page open, asking as the page does: with a session of its own, through the queue."""
+
+    def __init__(self, url, path):
+        import httpx  # gradio needs it
+
+        self.path = path
+        self.session = {"session_hash": uuid.uuid4().hex}
+        self.http = httpx.Client(base_url=f"{url.rstrip('/')}/gradio_api", timeout=PATIENCE)
+        self.page = self.http.get(f"{url}config").json()
+        self.heard = []  # kinds of messages of the queue
+
+    def ask(self, name, *values, **event):
+        """What a function of the page returns for each of its parts, by their elem_id; None where the queue is full."""
+        (function,) = (one for one in self.page["dependencies"] if one["api_name"] == name)
+        asked = {"fn_index": function["id"], "data": values, **self.session, **event}
+        joined = self.http.post("queue/join", json=asked)
+        if joined.status_code == 503:
+            return None
+        joined.raise_for_status()
+        with self.http.stream("GET", "queue/data", params=self.session) as stream:
+            for line in filter(None, stream.iter_lines()):
+                message = json.loads(line.removeprefix("data: "))
+                self.heard.append(message["msg"])
+                if message["msg"] == "process_completed":
+                    names = {part["id"]: part["props"].get("elem_id") for part in self.page["components"]}
+                    found = zip(function["outputs"], message["output"]["data"], strict=True)
+                    return {names[part]: value for part, value in found}
+        raise AssertionError(f"the queue ended after {self.heard}")
+
+    def restore(self):
+        with self.path.open("rb") as file:
+            (place,) = self.http.post("upload", files={"files": (self.path.name, file)}).json()
+        upload = {"path": place, "orig_name": self.path.name, "meta": {"_type": "gradio.FileData"}}
+        (chosen,) = (
+            part["props"]["value"] for part in self.page["components"] if part["props"].get("label") == "Weights"
+        )
+        return self.ask("restore_picture", upload, None, False, 256, chosen)
+
+    def click(self, x, y):
+        return self.ask("ask", None, None, event_data={"index": [x, y], "value": None})
+
+    def picture(self, file):
+        answered = self.http.get(file["url"])
+        answered.raise_for_status()
+        return cv2.imdecode(np.frombuffer(answered.content, np.uint8), cv2.IMREAD_COLOR_RGB)
+
+
+def until(condition):
+    end = time.monotonic() + PATIENCE
+    while not condition():
+        assert time.monotonic() < end
+        time.sleep(0.1)
+
+
+def worker_of(page) -> int:
+    """The process that restores."""
+    children = Path(f"/proc/{page.process.pid}/task").glob("*/children")
+    pids = [int(pid) for path in children for pid in path.read_text().split()]
+    (worker,) = (pid for pid in pids if b"spawn_main" in Path(f"/proc/{pid}/cmdline").read_bytes())
+    return worker
+
+
+@pytest.fixture(scope="module")
+def crowd(page, tmp_path_factory):
+    """Users by the number of their picture, and what each was answered: as many as may wait, while one is at work.
+
+    The process at work is stopped, so that all of them wait; then one more comes; then that process is killed.
+    """
+    if not Path("/proc/self/task").exists():
+        pytest.skip("the process at work is found in /proc")
+    folder = tmp_path_factory.mktemp("crowd")
+    rng = np.random.default_rng(0)
+    for number in range(WAITING + 2):  # colours and sizes of their own
+        pixels = rng.integers(0, 256, (6 + number, 30 - number, 3), dtype=np.uint8)
+        cv2.imwrite(str(folder / f"{number}.png"), pixels)
+    (folder / "3.png").write_bytes(b"no picture")
+    Image.new("1", (30_000, 30_000)).save(folder / "6.png")
+    users = [User(page.url, folder / f"{number}.png") for number in range(WAITING + 2)]
+    first, *waiting, late = users
+    worker = worker_of(page)
+    os.kill(worker, signal.SIGSTOP)
+    with ThreadPoolExecutor(len(users)) as pool:
+        try:
+            answers = [pool.submit(first.restore)]
+            until(lambda: "process_starts" in first.heard)
+            answers += [pool.submit(user.restore) for user in waiting]
+            until(lambda: all("estimation" in user.heard for user in waiting))
+            answers.append(pool.submit(late.restore))
+            assert answers[-1].result(PATIENCE) is None
+        finally:
+            os.kill(worker, signal.SIGKILL)
+        return SimpleNamespace(users=users, answers=[answer.result() for answer in answers])
+
+
+def restoration_of(user, weights):
+    return to_uint8(run_network(load_model(weights), load_picture(user.path).rgb[None]).sr[0])
+
+
+def test_each_of_ten_users_at_once_gets_what_belongs_to_their_picture(crowd, weights):
+    said = {number: answer["status"] for number, answer in enumerate(crowd.answers) if answer}
+    assert said.pop(0) == "⚠ the process at work was ended, perhaps for want of memory; try again."
+    assert said.pop(3) == "⚠ 3.png is truncated, damaged or not an image; replace or remove it."
+    assert said.pop(6) == "⚠ 6.png is 30000x30000, and this page takes 500000 pixels at most; cut or shrink it."
+    assert list(said) == [1, 2, 4, 5, 7, 8, 9]
+    for number in said:
+        user, answer = crowd.users[number], crowd.answers[number]
+        expected = restoration_of(user, weights)
+        for file in (answer["slider"][1], answer["download"]["value"], answer["picture"]):
+            np.testing.assert_array_equal(user.picture(file), expected)
+
+
+def test_after_a_killed_worker_and_a_full_queue_both_users_are_served_when_they_try_again(crowd, weights, page):
+    for user in (crowd.users[0], crowd.users[-1]):
+        np.testing.assert_array_equal(user.picture(user.restore()["picture"]), restoration_of(user, weights))
+    assert len(list(page.temporary.glob("arcsr-demo-*/results/*"))) == WAITING  # two were bad: nothing is left of these
+
+
+def test_clicks_are_answered_for_the_picture_of_the_user_who_clicks(crowd):
+    served = [number for number, answer in enumerate(crowd.answers) if answer and "Restored" in answer["status"]]
+    with ThreadPoolExecutor(len(served)) as pool:
+        answers = list(pool.map(lambda number: crowd.users[number].click(4 * (29 - number), 2), served))
+    for number, answer in zip(served, answers, strict=True):
+        assert f"Kernel of LR pixel (0, {29 - number}): " in answer["answer-text"]
+        assert crowd.users[number].picture(answer["picture"]).shape == (4 * (6 + number), 4 * (30 - number), 3)
+
+
+# --- in a browser
 
 
 @pytest.fixture(scope="module")

@@ -5,7 +5,6 @@ import re
 import sys
 from pathlib import Path
 
-import onnxruntime
 import pytest
 import torch
 from torch import nn
@@ -17,6 +16,9 @@ from arcsr_lightning.launch import as_plain_data, build_network
 from arcsr_lightning.networks import KernelEstimator, Restoration
 from arcsr_lightning.runs import weights
 from arcsr_lightning.runs.weights import Saved
+
+pytest.importorskip("onnxscript", reason='needs "arcsr-lightning[export]"')
+onnxruntime = pytest.importorskip("onnxruntime", reason='needs "arcsr-lightning[dev]"')
 
 TINY = {
     "arcsr": ["arcsr.estimator_width=4", "arcsr.estimator_levels=2", "arcsr.width=4", "arcsr.blocks=1"],

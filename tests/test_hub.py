@@ -5,16 +5,18 @@ import sys
 from pathlib import Path
 from unittest import mock
 
-import huggingface_hub
 import pytest
 import torch
-from huggingface_hub import ModelCard
 
-from arcsr_lightning import compose, hub, load_model
-from arcsr_lightning.hub import ArcSR
+from arcsr_lightning import compose, load_model
 from arcsr_lightning.launch import as_plain_data, build_network
 from arcsr_lightning.runs import weights
 from arcsr_lightning.runs.weights import Saved, export
+
+huggingface_hub = pytest.importorskip("huggingface_hub", reason='needs "arcsr-lightning[hub]"')
+
+from arcsr_lightning import hub  # noqa: E402
+from arcsr_lightning.hub import ArcSR  # noqa: E402
 
 ROOT = Path(__file__).parents[1]
 TINY = ["arcsr.estimator_width=4", "arcsr.estimator_levels=1", "arcsr.width=4", "arcsr.blocks=1", "kernel_size=3"]
@@ -65,7 +67,7 @@ def test_a_folder_gives_back_the_network(network, repository):
 
 def test_a_folder_holds_what_the_hub_shows(config, repository):
     assert json.loads((repository / "config.json").read_text()) == config
-    card = ModelCard.load(repository / "README.md")
+    card = huggingface_hub.ModelCard.load(repository / "README.md")
     assert card.data.library_name == "arcsr-lightning" and card.data.pipeline_tag == "image-to-image"
     assert "`arcsr`" in card.text and "kernels of 3x3 LR pixels" in card.text
 

@@ -3,10 +3,13 @@ import os
 import sys
 from pathlib import Path
 
-import nbformat
 import pytest
-from jupyter_client.manager import AsyncKernelManager
-from nbclient import NotebookClient
+
+pytest.importorskip("ipykernel", reason='needs "arcsr-lightning[notebook]"')
+nbclient = pytest.importorskip("nbclient", reason='needs "arcsr-lightning[notebook]"')
+
+import nbformat  # noqa: E402
+from jupyter_client.manager import AsyncKernelManager  # noqa: E402
 
 ROOT = Path(__file__).parents[1]
 NOTEBOOKS = sorted((ROOT / "notebooks").glob("*.ipynb"))
@@ -25,7 +28,7 @@ def test_runs_from_top_to_bottom(path, tmp_path, monkeypatch):
     monkeypatch.setenv("OMP_NUM_THREADS", "1")  # measured: on a busy machine several threads take ten times as long
     monkeypatch.setenv("PYTHONPATH", os.pathsep.join(entry for entry in sys.path if entry))
     notebook = nbformat.read(path, as_version=4)
-    client = NotebookClient(
+    client = nbclient.NotebookClient(
         notebook, timeout=120, kernel_manager_class=ThisPython, resources={"metadata": {"path": str(tmp_path)}}
     )
     client.execute()  # raises with the traceback of the first cell that fails

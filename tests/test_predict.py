@@ -208,7 +208,7 @@ def test_tile_auto_is_refused_where_nothing_fits_and_has_a_size_where_nothing_is
 @pytest.fixture
 def clip(tmp_path):
     """Six frames, 32 x 24."""
-    av = pytest.importorskip("av", reason="needs the extra [video]")
+    av = pytest.importorskip("av", reason='needs "arcsr-lightning[video]"')
     with av.open("clip.mp4", "w", options={"movflags": "faststart"}) as out:
         stream = out.add_stream("libx264", rate=25, options={"crf": "1", "bf": "0"})
         stream.width, stream.height, stream.pix_fmt = 32, 24, "yuv420p"

@@ -143,6 +143,16 @@ def test_a_worker_that_is_killed_is_said_to_be_and_another_takes_its_place(worke
     assert worker.ask(4, lambda *values: None) == 2
 
 
+@pytest.mark.parametrize("kind", [ValueError, OSError])
+def test_the_rest_of_a_job_whose_reports_are_not_taken_is_not_the_answer_to_the_next(worker, kind):
+    def refuse(*_):
+        raise kind("nobody listens")
+
+    with pytest.raises(kind, match="nobody listens"):
+        worker.ask(6, refuse)
+    assert worker.ask("pid", None) == worker.process.pid
+
+
 def test_a_worker_that_is_left_alone_does_its_last_duty(worker, tmp_path):
     pid = worker.ask("pid", None)
     assert not (tmp_path / "left").exists()

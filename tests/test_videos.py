@@ -13,7 +13,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-av = pytest.importorskip("av", reason="needs the extra [video]")
+av = pytest.importorskip("av", reason='needs "arcsr-lightning[video]"')
 
 from arcsr_lightning.data import video as files  # noqa: E402
 from arcsr_lightning.data.video import SEGMENT, frames_of, look_of  # noqa: E402

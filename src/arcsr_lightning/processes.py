@@ -110,18 +110,29 @@ class Worker:
         with self.lock:
             self.start()
             try:
-                self.pipe.send(job)
-                while True:
-                    kind, value = self.pipe.recv()
-                    if kind != "report":
-                        break
+                kind, value = self.exchange(job)
+                while kind == "report":
                     report(*value)
-            except (EOFError, OSError) as error:
-                self.process.join()
-                raise InputError("the process at work was ended, perhaps for want of memory; try again") from error
+                    kind, value = self.exchange()
+            except BaseException:
+                self.stop()  # or what is left of this job would be the answer to the next
+                raise
         if kind == "error":
             raise value
         return value
+
+    def exchange(self, *jobs: Any) -> Any:
+        """What the process says next, after jobs are given to it.
+
+        Raises:
+            InputError: it was ended.
+        """
+        try:
+            for job in jobs:
+                self.pipe.send(job)
+            return self.pipe.recv()
+        except (EOFError, OSError) as error:
+            raise InputError("the process at work was ended, perhaps for want of memory; try again") from error
 
     def stop(self) -> None:
         if self.process is not None:

@@ -149,7 +149,7 @@ def test_a_network_without_dmconvs_has_no_offsets(drawn, batch):
 
 
 def test_tensorboard_gets_scores_and_pictures(configure, tmp_path):
-    pytest.importorskip("tensorboard")
+    pytest.importorskip("tensorboard", reason='needs "arcsr-lightning[tensorboard]"')
     from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
     train(configure(tmp_path, *SHORT, "logger=tensorboard", panel=True))
