@@ -25,6 +25,7 @@ TESTS = {
     "sweep": ["tests/launch/test_search.py"],
     "export": ["tests/test_export.py"],
     "hub": ["tests/test_hub.py"],
+    "metrics": ["tests/scores/test_perceptual.py"],
 }
 FOR_TESTS = ["pytest", "hypothesis"]
 FOR_EXPORT = ["onnxruntime"]  # what exported networks are checked in
