@@ -18,5 +18,4 @@ score() {  # KIND, the runs it is for, settings
 }
 table table1_small "$here/gopro"
 score photographs '*' $photographs data.test.draws=2
-score sharp '*' $photographs degradation=none
 score reds 'ablation-[!k]*' data=reds data.root="$1/reds_small"  # whose kernels are not known

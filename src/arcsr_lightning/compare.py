@@ -56,7 +56,7 @@ def parse_arguments() -> argparse.Namespace:
     parser.add_argument("figure", nargs="*", help=f"nothing, for tables; {FIGURE}")
     parser.add_argument("--reference", metavar="METHOD", help="whom others are compared with; default arcsr")
     parser.add_argument("--logs", type=Path, default=Path("logs"), metavar="DIR", help="default logs")
-    return parser.parse_args()
+    return parser.parse_intermixed_args()
 
 
 def figure_asked(words: Sequence[str]) -> Asked | None:

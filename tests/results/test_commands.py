@@ -65,6 +65,7 @@ def test_a_folder_is_a_study_too(sweep, run, capsys):
         (["study", "figure", "image=a"], ["image=a: a figure takes images=NAME,NAME and noise=LEVEL"]),
         (["study", "figure", "images=,"], ["images=,: a figure takes images=NAME,NAME"]),
         (["study", "figure", "noise=much"], ["noise=much: noise is a level"]),
+        (["study", "--reference", "dasr", "figure", "noise=much"], ["noise=much: noise is a level"]),
     ],
 )
 def test_bad_input_is_one_line(arguments, words, sweep, run):
