@@ -40,6 +40,7 @@ def overrides_of(group: str, option: str) -> list[str]:
         "mixed": MIXED,
         "arcsr_small": MIXED,
         "table1_small": MIXED,
+        "table2_small": MIXED,
         "pairs": PAIRS,
     }
     extra = ["degradation.blur.path=somewhere"] if (group, option) == ("degradation", "file") else []

@@ -20,10 +20,10 @@ constexpr int BYTES = 32, ROWS = 4, SUMS = 12;
 #endif
 constexpr int64_t WIDE = 3, TILE = 512, DEPTH = 160;  // vectors of a strip; pixels of a tile; columns in the L1 cache
 
-using Int = int64_t;
-using std::max, std::min, std::vector;
+using Int = int64_t; using std::max, std::min, std::vector;
 using T = NUMBER;                     // float or double: one library for each
 constexpr Int V = BYTES / sizeof(T), PITCH = WIDE * V;  // numbers of a vector; of a row of a strip of any width
+constexpr Int LINE = 64 / sizeof(T);  // of a row of the weight's gradient a multiple, on any processor: Python has it too
 template <int N> struct Lanes {
     typedef T Type __attribute__((vector_size(N * sizeof(T)), aligned(sizeof(T)), may_alias));
 };
@@ -163,7 +163,7 @@ struct Guided : GuidedCall {
     Int block = ceil_div(channels, ceil_div(depth, DEPTH));                             // channels at once
     Int across = round_up(ceil_div(width, ceil_div(width, TILE / 2)), V), down = 1;  // of a tile
     Int pitch = across + 2 * half, plane = 0, phases = 1;  // numbers of a line and of a channel of a window
-    Int padded = round_up(outputs, V), panel = PITCH * round_up(block * taps, ROWS);
+    Int padded = round_up(outputs, LINE), panel = PITCH * round_up(block * taps, ROWS);
     Int tiles(Int phase) const { return max<Int>(ceil_div(ceil_div(height, down) - phase, phases), 0); }
     double set_lines(Int lines) {  // and returns the time of the thread that has the most to do, in lines
         double time = 0;
@@ -289,7 +289,7 @@ struct DeformedCall {
 struct Deformed : DeformedCall {
     const bool back = grad_out;
     Int taps = taps_down * taps_across, size = height * width, out_size = out_height * out_width;
-    Int image = (size + 1) * channels, depth = taps * channels, padded = round_up(outputs, V);
+    Int image = (size + 1) * channels, depth = taps * channels, padded = round_up(outputs, LINE);
 
     struct Corners {  // of a strip's samples for one tap: above left, above right, below left, below right
         Int count;
