@@ -99,4 +99,8 @@ def test_samples_that_a_gpu_degrades_are_those_of_a_cpu(allow, photos):
     with Tf32():
         batch, rough = samples.degrade(drawn), SyntheticTraining.degrade.__wrapped__(samples, drawn)
     assert all(torch.equal(batch[key], expected[key]) for key in ("lr", "kernel"))
-    assert not all(torch.equal(rough[key], expected[key]) for key in ("lr", "kernel"))  # what TF32 would do
+    if allow not in (
+        "by default",
+        "the new name for all",
+    ):  # which allow it to convolutions, of which a sample has none
+        assert not all(torch.equal(rough[key], expected[key]) for key in ("lr", "kernel"))  # what TF32 would do

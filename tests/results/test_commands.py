@@ -102,7 +102,7 @@ def test_a_sweep_over_methods_and_seeds_ends_in_its_table(photos, run, tables, c
     assert scores["dasr"] == ["0 of 2", *["failed"] * 3]
     assert scores["arcsr"][0] == "2" and " ± " in scores["arcsr"][1]
     assert scores["bicubic"][3].count(", ") == 1  # an interval
-    assert "(cpu, threads" in costs["arcsr"][6] and training["arcsr"][1] == "2"
+    assert "cpu, threads" in costs["arcsr"][8] and training["arcsr"][1] == "2"
     assert text.count(": failed: dasr.queue_size must be") == 2
     assert "All were trained on the same samples, 2 a step" in text
     run(results, "train", "--reference", "bicubic")

@@ -45,7 +45,11 @@ def test_an_evaluation_is_finished_with_its_report(job, tmp_path):
 def test_evaluations_are_of_one_method_where_their_trainings_differ_in_the_seed_alone(job, tmp_path):
     for number, (seed, lr) in enumerate([(0, 1e-4), (1, 1e-4), (0, 1e-3)]):
         trained = {"method": "arcsr", "seed": seed, "optimizer": {"lr": lr}}
-        job("arcsr", 7, overrides=[f"weights={number}"], edit=lambda report, own=trained: report.update(trained=own))
+        folder = job(
+            "arcsr", 7, overrides=[f"weights={number}"], edit=lambda report, own=trained: report.update(trained=own)
+        )
+        path = folder / ".hydra" / "config.yaml"
+        path.write_text(path.read_text().replace("\ntrain: true", ""))
     labels = [
         line.split(" | ")[:2] for line in compare(tmp_path).read_text().splitlines() if line.startswith("| arcsr")
     ]

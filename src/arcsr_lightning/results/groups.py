@@ -54,8 +54,8 @@ def same_but_for_seed(run: Run, other: Run) -> bool:
 
 def typed_beside_seeds(run: Run) -> frozenset[str]:
     """The overrides but for the seed and, of an evaluation, for which weights it is: the seed may be theirs."""
-    weights = (override for override in run.overrides if override.startswith("weights="))
-    return without_seed(run.overrides).difference(weights)
+    own = without_seed(run.overrides)
+    return own if "train" in run.config else frozenset(one for one in own if not one.startswith("weights="))
 
 
 def without_seed(overrides: Sequence[str]) -> frozenset[str]:
