@@ -35,6 +35,7 @@ TINY = (
     "callbacks.summary=null",
     "print_config=false",
 )
+WITHOUT_PICTURES = ("callbacks.panel=null", "callbacks.kernel_field=null", "callbacks.offsets=null")  # half of the time
 SMALL_BLUR = ("degradation.blur.kernel_size=5", "degradation.blur.max_length=4")  # what kernel_size=3 holds
 
 
@@ -137,7 +138,7 @@ def reds_tree(tmp_path_factory):
 @pytest.fixture(scope="session")
 def tiny(photos):
     """What to type for a training of a second."""
-    return (*TINY, f"data.root={photos}", f"data.val_root={photos}", *SMALL_BLUR)
+    return (*TINY, *WITHOUT_PICTURES, f"data.root={photos}", f"data.val_root={photos}", *SMALL_BLUR)
 
 
 @pytest.fixture(scope="session")
@@ -147,9 +148,9 @@ def configure(tiny):
 
     def configuration(folder, *overrides, data=None, panel=False, sizes=True):
         paths = (f"paths.output_dir={folder}", f"paths.log_dir={folder}")
-        pictures = () if panel else [f"callbacks.{name}=null" for name in ("panel", "kernel_field", "offsets")]
-        small = [setting for setting in ((*TINY, *data) if data else tiny) if sizes or not setting.startswith("arcsr.")]
-        return compose([*small, *paths, *pictures, *overrides])
+        typed = (*TINY, *WITHOUT_PICTURES, *data) if data else tiny
+        kept = [one for one in typed if not (panel and one in WITHOUT_PICTURES)]
+        return compose([*(one for one in kept if sizes or not one.startswith("arcsr.")), *paths, *overrides])
 
     return configuration
 

@@ -27,7 +27,6 @@ SWEEP = (
     "hydra.sweep.subdir=pause${callbacks.diary.pause}",
     f"trainer.max_steps={STEPS}",
     f"trainer.val_check_interval={STEPS}",  # a signal within a validation would cost the step before it
-    "callbacks.panel=null",
     "+callbacks.diary._target_=diary.Diary",
     "+callbacks.diary.folder=${paths.output_dir}",
     "+callbacks.diary.pause=0,2,-1",

@@ -13,7 +13,7 @@ from pytorch_lightning.utilities.rank_zero import rank_zero_only
 from arcsr_lightning import evaluate, predict, train
 from arcsr_lightning.launch.logs import as_a_command, warnings_in_the_log
 
-SHORT = ("trainer.max_steps=2", "callbacks.panel=null")
+SHORT = ("trainer.max_steps=2",)
 
 
 @pytest.fixture(scope="module")

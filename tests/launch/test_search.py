@@ -13,7 +13,7 @@ optuna = pytest.importorskip("optuna", reason='needs "arcsr-lightning[sweep]"')
 def search(tiny, run, tmp_path, monkeypatch):
     """``search(n)``: a search of n trials more, typed in ``tmp_path``."""
     monkeypatch.chdir(tmp_path)
-    overrides = ("trainer.max_steps=2", "callbacks.panel=null", "callbacks.ema=null", "test=false")
+    overrides = ("trainer.max_steps=2", "callbacks.ema=null", "test=false")
     return lambda trials: run(train, *tiny, *overrides, "hparams_search=optuna", f"hydra.sweeper.n_trials={trials}")
 
 

@@ -8,7 +8,7 @@ import pytest
 from arcsr_lightning import train
 from arcsr_lightning.errors import InputError
 
-SHORT = ("trainer.max_steps=2", "callbacks.panel=null", "task_name=study")
+SHORT = ("trainer.max_steps=2", "task_name=study")
 
 
 @pytest.fixture

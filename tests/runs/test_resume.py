@@ -114,7 +114,7 @@ def content(folder):
 
 def test_a_refusal_leaves_a_finished_run_as_it_was(run, tiny, tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
-    short = (*tiny, "trainer.max_steps=2", "test=false", "callbacks.panel=null", f"hydra.run.dir={tmp_path}/run")
+    short = (*tiny, "trainer.max_steps=2", "test=false", f"hydra.run.dir={tmp_path}/run")
     run(train, *short)
     before = content(tmp_path)
     for typed, words in (
@@ -211,7 +211,7 @@ def sweep(run, tiny, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
 
     def command(*overrides):
-        short = ("trainer.max_steps=2", "callbacks.panel=null", "task_name=sweep")
+        short = ("trainer.max_steps=2", "task_name=sweep")
         with suppress(SystemExit):
             run(train, "-m", *tiny, *short, *overrides)
         return sorted((tmp_path / "logs/sweep/multiruns").iterdir())

@@ -3,6 +3,7 @@ import torch
 from torch import nn
 
 from arcsr_lightning.networks import ArcSR, KernelEstimator, Restorer
+from arcsr_lightning.operators import deform_conv2d
 from arcsr_lightning.scores.cost import macs, parameters, parts
 
 
@@ -42,16 +43,16 @@ def test_a_kernel_costs_no_more_than_the_convolution_it_guides():
 
 
 class TwoPartsAndMore(nn.Module):
-    """Two children, of which one runs twice, and a product and a parameter of its own."""
+    """Two children, of which one is a list and runs twice, and a product and a parameter of its own."""
 
     def __init__(self):
         super().__init__()
         self.head = nn.Conv2d(3, 5, 1)
-        self.body = nn.Sequential(nn.Conv2d(5, 5, 3, padding=1), nn.ReLU())
+        self.body = nn.ModuleList([nn.Conv2d(5, 5, 3, padding=1)])
         self.gate = nn.Parameter(torch.ones(7, 7))
 
     def forward(self, lr):
-        return self.body(self.body(self.head(lr))) @ self.gate
+        return self.body[0](self.body[0](self.head(lr))) @ self.gate
 
 
 def test_the_cost_of_parts_is_that_of_their_convolutions_and_sums_to_the_whole():
@@ -66,3 +67,16 @@ def test_the_cost_of_parts_is_that_of_their_convolutions_and_sums_to_the_whole()
     assert [part.name for part in found] == ["estimator", "restorer"]
     assert sum(part.parameters for part in found) == parameters(network)
     assert sum(part.gmacs for part in found) * 1e9 == pytest.approx(macs(network))
+
+
+@pytest.mark.parametrize("groups", [1, 2])
+def test_a_deformable_convolution_costs_what_a_plain_one_does(groups):
+    """With one group it is counted as one operator, with two as the products that it consists of."""
+
+    class Deformed(OneConvolution):
+        def forward(self, lr):
+            x = self.convolution(lr)[:, :4]
+            offset = lr.new_zeros(len(x), 18 * groups, *x.shape[2:])
+            return deform_conv2d(x, offset, lr.new_zeros(6, 4, 3, 3), padding=1)
+
+    assert macs(Deformed(), 6, 7) == 6 * 7 * (3 * 5 + 4 * 6) * 9

@@ -13,9 +13,6 @@ SETTINGS = (
     "trainer.max_steps=6",
     "trainer.val_check_interval=2",
     "callbacks.last.every_n_train_steps=1",
-    "callbacks.panel=null",
-    "callbacks.kernel_field=null",
-    "callbacks.offsets=null",
     "test=false",  # the last of these
 )
 

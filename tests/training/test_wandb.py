@@ -174,10 +174,9 @@ def test_a_run_that_goes_on_is_the_same_run(configure, home, tmp_path):
 
 
 def test_the_jobs_of_a_sweep_are_runs_of_their_own_and_a_failed_one_says_so(run, tiny, home, tmp_path):
-    pictures = (f"callbacks.{name}=null" for name in PICTURES)
     jobs = ("optimizer.lr=1e30,1e-3", "test=false", f"paths.log_dir={tmp_path}")
     with pytest.raises(SystemExit):
-        run(command, "-m", *tiny, *SHORT, *pictures, *jobs)
+        run(command, "-m", *tiny, *SHORT, *jobs)
     failed, good = recorded(tmp_path)
     assert (failed.exit_code, good.exit_code) == (1, 0)
     assert failed.run.run_id != good.run.run_id

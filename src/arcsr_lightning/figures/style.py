@@ -27,7 +27,7 @@ def save_figure(figure: Figure, path: str | Path, dpi: int = 150, max_bytes: int
     """
     while True:
         buffer = BytesIO()
-        figure.savefig(buffer, format="png", dpi=dpi, facecolor="white", pil_kwargs={"optimize": True})
+        figure.savefig(buffer, format="png", dpi=dpi, facecolor="white")
         if buffer.tell() <= max_bytes or dpi <= 50:
             break
         dpi = max(50, int(0.97 * dpi * (max_bytes / buffer.tell()) ** 0.5))

@@ -54,7 +54,7 @@ def deform_conv2d(
     exact = torch.promote_types(x.dtype, torch.float32)  # half precision cannot tell neighbouring pixels apart
     inputs = (x.to(exact), offset.to(exact), weight.to(exact), bias if bias is None else bias.to(exact))
     one_group = weight.shape[1] == x.shape[1] and offset.shape[1] == 2 * weight[0, 0].numel()
-    if one_group and native.takes(*inputs):
+    if one_group and (x.is_meta or native.takes(*inputs)):
         return _DeformConv2d.apply(*inputs, stride, padding, dilation).to(x.dtype)
     if _torchvision_deform_conv2d is not None and x.is_cuda:
         out = _torchvision_deform_conv2d(*inputs, stride=stride, padding=padding, dilation=dilation)
@@ -115,7 +115,7 @@ class _DeformConv2d(torch.autograd.Function):
     ) -> Tensor:
         ctx.save_for_backward(x, offset, weight)
         ctx.geometry = stride, padding, dilation
-        return (_opaque_convolve if torch.compiler.is_compiling() else _convolve)(
+        return (_opaque_convolve if x.is_meta or torch.compiler.is_compiling() else _convolve)(
             x, offset, weight, bias, stride, padding, dilation
         )
 
@@ -153,7 +153,7 @@ def _gradients(
     return native.deform_conv2d_gradients(*inputs, stride, padding, dilation)
 
 
-# For torch.compile, which cannot see through ctypes: operators that it takes as they are.
+# For torch.compile, which cannot see through ctypes, and for shapes alone: operators that are taken as they are.
 _opaque_convolve = torch.library.custom_op("arcsr_lightning::deform_conv2d_cpu", _convolve, mutates_args=())
 _opaque_gradients = torch.library.custom_op("arcsr_lightning::deform_conv2d_cpu_gradients", _gradients, mutates_args=())
 

@@ -96,7 +96,8 @@ class _KernelGuidedConv2d(torch.autograd.Function):
     @staticmethod
     def forward(ctx: FunctionCtx, x: Tensor, kernel: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
         ctx.save_for_backward(x, kernel, weight)
-        return (_opaque_convolve if torch.compiler.is_compiling() else _convolve)(x, kernel, weight, bias)
+        opaque = x.is_meta or torch.compiler.is_compiling()
+        return (_opaque_convolve if opaque else _convolve)(x, kernel, weight, bias)
 
     @staticmethod
     @once_differentiable
@@ -160,7 +161,8 @@ def _patches(window: Tensor, weight: Tensor) -> Tensor:
     return F.unfold(window, weight.shape[2:]).unflatten(0, (len(window), -1))
 
 
-# For torch.compile, which would unroll strips and cannot see through ctypes: operators that it takes as they are.
+# For torch.compile, which would unroll strips and cannot see through ctypes, and for shapes alone: operators that are
+# taken as they are.
 _opaque_convolve = torch.library.custom_op("arcsr_lightning::kernel_guided_conv2d_cpu", _convolve, mutates_args=())
 _opaque_gradients = torch.library.custom_op(
     "arcsr_lightning::kernel_guided_conv2d_cpu_gradients", _gradients, mutates_args=()

@@ -8,6 +8,8 @@ import torch
 from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 
+import arcsr_lightning.operators  # noqa: F401  defines the operators that are counted
+
 
 class PartCost(NamedTuple):
     """What a part of a network costs: numbers that train, and 1e9 multiply-accumulates for one LR image, if known."""
@@ -39,7 +41,7 @@ def parts(network: nn.Module, height: int = 64, width: int = 64) -> list[PartCos
     """
     root, counter = type(network).__name__, _count(network, height, width)
     flops = {} if counter is None else {name: sum(one.values()) for name, one in counter.get_flop_counts().items()}
-    children = {name: flops.get(f"{root}.{name}", 0) / 2e9 for name, _ in network.named_children()}
+    children = {name: _flops_below(child, f"{root}.{name}", flops) / 2e9 for name, child in network.named_children()}
     rows = [
         PartCost(name, parameters(child), None if counter is None else children[name])
         for name, child in network.named_children()
@@ -51,13 +53,13 @@ def parts(network: nn.Module, height: int = 64, width: int = 64) -> list[PartCos
 
 def _count(network: nn.Module, height: int, width: int) -> FlopCounterMode | None:
     """The operations of one LR image, counted on shapes alone; None where the network needs numbers."""
-    in_place = {
-        torch.ops.aten.addmm_: _product_flops,
-        torch.ops.aten.baddbmm_: _product_flops,
-    }  # the counter lacks them
+    ours = {
+        torch.ops.arcsr_lightning.kernel_guided_conv2d_cpu: _convolution_flops,
+        torch.ops.arcsr_lightning.deform_conv2d_cpu: _convolution_flops,
+    }
     network = deepcopy(network).to("meta")
     lr = torch.empty(1, 3, height, width, device="meta")
-    with torch.device("meta"), torch.no_grad(), FlopCounterMode(display=False, custom_mapping=in_place) as counter:
+    with torch.device("meta"), torch.no_grad(), FlopCounterMode(display=False, custom_mapping=ours) as counter:
         try:
             network.eval()(lr)
         except (RuntimeError, NotImplementedError):
@@ -65,6 +67,13 @@ def _count(network: nn.Module, height: int, width: int) -> FlopCounterMode | Non
     return counter
 
 
-def _product_flops(sums: torch.Size, left: torch.Size, right: torch.Size, **_: Any) -> int:
-    """The operations of ``sums += left @ right``, from the shapes: (..., m, k) and (..., k, n)."""
-    return 2 * math.prod(left) * right[-1]
+def _flops_below(module: nn.Module, name: str, flops: dict[str, int]) -> int:
+    """The operations of a module, or where it is a list that is not called itself, of what is in it."""
+    if name in flops:
+        return flops[name]
+    return sum(_flops_below(child, f"{name}.{key}", flops) for key, child in module.named_children())
+
+
+def _convolution_flops(x: torch.Size, other: torch.Size, weight: torch.Size, *_: Any, out_shape: torch.Size) -> int:
+    """The operations of a convolution whose weights are scaled, or whose taps are moved, at every pixel."""
+    return 2 * math.prod(weight) * out_shape[0] * math.prod(out_shape[2:])
