@@ -20,7 +20,7 @@ TESTS = {
     "tensorboard": ["tests/training/test_pictures.py"],
     "notebook": ["tests/test_notebooks.py"],
     "cluster": ["tests/launch/test_cluster.py"],
-    "demo": ["tests/test_closeup.py", "tests/test_demo.py"],
+    "demo": ["tests/test_closeup.py", "tests/test_demo.py", "tests/test_worker.py"],
     "video": ["tests/test_videos.py", "tests/test_predict.py"],
     "sweep": ["tests/launch/test_search.py"],
     "export": ["tests/test_export.py"],

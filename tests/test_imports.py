@@ -14,7 +14,7 @@ ROOT = Path(arcsr_lightning.__file__).parent
 FRAMEWORKS = {"pytorch_lightning", "lightning", "hydra", "omegaconf", "wandb"}
 PAPER = ("operators", "degradation", "blocks", "networks", "losses")
 ROOMS = (  # folders and single files: each may import those before it
-    *("errors", "integers", "precision", "files", "processes", "parts"),
+    *("errors", "integers", "precision", "files", "processes", "worker", "parts"),
     *PAPER,
     "rivals",
     *("inference", "data", "figures", "videos", "scores", "runs", "hub", "training", "results", "launch"),

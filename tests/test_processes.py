@@ -4,14 +4,12 @@ import os
 import signal
 import threading
 import time
-from functools import partial
 from pathlib import Path
 
 import pytest
 
 from arcsr_lightning import train
-from arcsr_lightning.errors import InputError
-from arcsr_lightning.processes import Worker, end_with_parent, failed_first, run_alone
+from arcsr_lightning.processes import end_with_parent, failed_first, run_alone
 from arcsr_lightning.runs.resume import alone_in
 
 pytestmark = pytest.mark.skipif(not Path("/proc/self/stat").exists(), reason="whether a process lives is read in /proc")
@@ -96,66 +94,3 @@ def test_a_run_in_use_is_not_marked_as_failed(run, tiny, tmp_path, monkeypatch, 
         run(train, *tiny, f"hydra.run.dir={tmp_path}")
     assert "another process is training in this folder" in capsys.readouterr().err
     assert not (tmp_path / "FAILED").exists()
-
-
-# --- a worker
-
-
-def halves(job, report):
-    """What the workers of these tests do: a number of steps, or one of the ways to fail."""
-    if job == "refuse":
-        raise InputError("no such picture")
-    if job == "fault":
-        return 1 // 0
-    if job == "die":
-        os.kill(os.getpid(), signal.SIGKILL)
-    if job == "pid":
-        return os.getpid()
-    for number in range(job):
-        report(number + 1, job)
-    return job / 2
-
-
-@pytest.fixture
-def worker(tmp_path):
-    one = Worker(halves, partial((tmp_path / "left").write_text, "alone"))
-    yield one
-    one.stop()
-
-
-def test_a_worker_reports_returns_and_raises_what_its_work_does_and_goes_on_after_it(worker):
-    reports = []
-    with pytest.raises(InputError, match="^no such picture$"):
-        worker.ask("refuse", None)
-    with pytest.raises(RuntimeError, match="ZeroDivisionError"):
-        worker.ask("fault", None)
-    assert worker.ask(3, lambda *values: reports.append(values)) == 1.5
-    assert reports == [(1, 3), (2, 3), (3, 3)]
-
-
-def test_a_worker_that_is_killed_is_said_to_be_and_another_takes_its_place(worker):
-    first = worker.ask("pid", None)
-    with pytest.raises(InputError, match="was ended, perhaps for want of memory; try again"):
-        worker.ask("die", None)
-    assert worker.ask("pid", None) != first
-    os.kill(worker.process.pid, signal.SIGKILL)  # between two jobs
-    worker.process.join()
-    assert worker.ask(4, lambda *values: None) == 2
-
-
-@pytest.mark.parametrize("kind", [ValueError, OSError])
-def test_the_rest_of_a_job_whose_reports_are_not_taken_is_not_the_answer_to_the_next(worker, kind):
-    def refuse(*_):
-        raise kind("nobody listens")
-
-    with pytest.raises(kind, match="nobody listens"):
-        worker.ask(6, refuse)
-    assert worker.ask("pid", None) == worker.process.pid
-
-
-def test_a_worker_that_is_left_alone_does_its_last_duty(worker, tmp_path):
-    pid = worker.ask("pid", None)
-    assert not (tmp_path / "left").exists()
-    worker.pipe.close()  # as the system does where this process is killed
-    assert until(lambda: not is_alive(pid))
-    assert (tmp_path / "left").read_text() == "alone"
