@@ -226,14 +226,14 @@ def written(folder):
 def test_typed_again_a_sweep_does_only_what_is_missing(sweep, trained, tmp_path, monkeypatch, capsys):
     monkeypatch.setenv("ARCSR_RUN_STAMP", "1")
     gap = tmp_path / "start.safetensors"
-    typed = ("seed=0,1", f"weights=null,{gap}", "test=false")
+    typed = (f"weights=null,{gap}", "test=false")
     (folder,) = sweep(*typed)
     assert "start.safetensors: no such file" in capsys.readouterr().err
     first = written(folder)
     failed = {path.parent.name: path.read_text() for path in folder.glob("*/FAILED")}
-    assert (len(first), len(failed)) == (2, 2)
+    assert (len(first), len(failed)) == (1, 1)
     assert all(line.startswith(f"{gap}: no such file") for line in failed.values())
-    assert len(json.loads((folder / "jobs.json").read_text())["jobs"]) == 4
+    assert len(json.loads((folder / "jobs.json").read_text())["jobs"]) == 2
 
     monkeypatch.setenv("ARCSR_RUN_STAMP", "2")
     gap.write_bytes((trained / "model.safetensors").read_bytes())
