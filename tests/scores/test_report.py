@@ -11,8 +11,9 @@ from rich.console import Console
 from arcsr_lightning import compose
 from arcsr_lightning.evaluate import evaluate
 from arcsr_lightning.networks import Bicubic
+from arcsr_lightning.scores.kernels import kernel_row
 from arcsr_lightning.scores.perceptual import Measure
-from arcsr_lightning.scores.report import hardware_of, method_card, score_table, summary, write_report
+from arcsr_lightning.scores.report import hardware_of, method_card, score_table, summary, training_of, write_report
 from arcsr_lightning.train import train
 
 SCORES = ["psnr_rgb", "ssim_rgb", "psnr_y", "ssim_y"]
@@ -100,6 +101,21 @@ def test_bicubic_stands_first_at_every_noise_level():
         (5, "aleph"),
         (5, "zeta"),
     ]
+
+
+def test_kernels_are_scored_at_every_noise_level_by_itself():
+    truth = torch.softmax(torch.randn(9, 6, 6, generator=torch.Generator().manual_seed(0)), 0)
+    kernels = [kernel_row(0.0, truth, truth), kernel_row(5.0, truth.flip(0), truth)]
+    rows = [row(method, noise_level=level) for level in (0.0, 5.0) for method in ("bicubic", "arcsr")]
+    means = {(mean["noise_level"], mean["method"]): mean for mean in summary(rows, "sample", kernels)}
+    assert means[0, "arcsr"]["kernel_skill"] == 1
+    assert means[5, "arcsr"]["kernel_skill"] < 0
+    assert not any("kernel_skill" in means[level, "bicubic"] for level in (0, 5))
+
+
+def test_a_card_names_augmentations_by_their_class():
+    transforms = {"turns": {"_target_": "arcsr_lightning.data.SquareSymmetry"}, "colours": None}
+    assert training_of({"data": {"augment": {"transforms": transforms}}})["augmentation"] == ["SquareSymmetry"]
 
 
 def test_a_perfect_image_leaves_valid_json(tmp_path):
