@@ -113,9 +113,11 @@ def test_kernels_are_scored_at_every_noise_level_by_itself():
     assert not any("kernel_skill" in means[level, "bicubic"] for level in (0, 5))
 
 
-def test_a_card_names_augmentations_by_their_class():
+def test_a_card_names_augmentations_by_their_class_and_the_decay_of_the_average():
     transforms = {"turns": {"_target_": "arcsr_lightning.data.SquareSymmetry"}, "colours": None}
-    assert training_of({"data": {"augment": {"transforms": transforms}}})["augmentation"] == ["SquareSymmetry"]
+    trained = {"data": {"augment": {"transforms": transforms}}, "callbacks": {"ema": {"decay": 0.75}}}
+    card = training_of(trained)
+    assert (card["augmentation"], card["ema"]) == (["SquareSymmetry"], 0.75)
 
 
 def test_a_perfect_image_leaves_valid_json(tmp_path):
