@@ -1,12 +1,14 @@
 """The tables of a sweep are those of the jobs so far, whatever became of the last of them."""
 
+import csv
 import subprocess
 import sys
 
 import pytest
 
-from arcsr_lightning import train
+from arcsr_lightning import evaluate, train
 from arcsr_lightning.errors import InputError
+from tests.conftest import SMALL_BLUR
 
 SHORT = ("trainer.max_steps=2", "task_name=study")
 
@@ -52,6 +54,18 @@ def test_a_run_alone_has_none(run, tiny, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     run(train, *tiny, *SHORT, "train=false")
     assert not list(tmp_path.rglob("results*"))
+
+
+def test_a_sweep_of_evaluations_ends_in_a_table(configure, trained, photos, run, tmp_path, monkeypatch):
+    train.train(configure(tmp_path / "other", "seed=1", "test=false"))
+    monkeypatch.chdir(tmp_path)
+    data = ("data=folder", f"data.test_root={photos}", "data.num_workers=0", *SMALL_BLUR)
+    weights = ",".join(f"{folder}/model.safetensors" for folder in (trained, tmp_path / "other"))
+    run(evaluate, "-m", *data, "callbacks.panel=null", f"weights={weights}")
+    (table,) = tmp_path.glob("logs/eval/multiruns/*/results.csv")
+    with table.open() as file:
+        rows = [(row["seed"], row["noise_level"], row["state"]) for row in csv.DictReader(file)]
+    assert rows == [(seed, level, "finished") for seed in "01" for level in ("0.0", "10.0")]
 
 
 def test_a_training_imports_no_tables():

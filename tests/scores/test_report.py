@@ -3,6 +3,7 @@
 import csv
 import json
 import math
+import re
 
 import pytest
 import torch
@@ -150,6 +151,7 @@ def test_the_table_shows_every_method_and_fits_a_terminal():
         "arcsr_no_dmconv: 0.0625 s an image",
     ):
         assert text in shown
+    assert re.search("noise ┃ method +┃ +psnr rgb", shown)
 
 
 def test_perceptual_scores_have_a_table_that_names_what_is_missing_and_why(tmp_path, capsys):
