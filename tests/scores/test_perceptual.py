@@ -119,7 +119,7 @@ models.AlexNet_Weights.DEFAULT.url += ".new"
 newer = load_measure("lpips")
 (path,) = paths_of("dists")
 path.write_bytes(path.read_bytes()[:1000])
-reasons = [measure.missing for measure in (*measures, newer, load_measure("dists"))]
+reasons = [[measure.name, measure.missing] for measure in (*measures, newer, load_measure("dists"))]
 listed = [{name: scores.tolist() for name, scores in one.items()} for one in (*ours, theirs)]
 print(json.dumps([listed, reasons]))
 """
@@ -127,7 +127,7 @@ print(json.dumps([listed, reasons]))
 
 @pytest.fixture(scope="module")
 def computed(tmp_path_factory):
-    """(scores under three blurs and torchmetrics' own of the second, reasons), of a process with the stand-in."""
+    """(scores under three blurs and torchmetrics' own of the second, names and reasons), of a process with the stand-in."""
     folder = tmp_path_factory.mktemp("site")
     (folder / "torchvision").mkdir()
     for name, text in STAND_IN.items():
@@ -147,7 +147,7 @@ def computed(tmp_path_factory):
 
 def test_scores_of_images_are_those_of_torchmetrics(computed):
     (_, blurred, _, theirs), reasons, _ = computed
-    assert reasons[:3] == [None] * 3
+    assert reasons[:3] == [["lpips", None], ["dists", None], ["arniqa", None]]
     assert blurred.keys() == theirs.keys()
     for name, values in theirs.items():
         assert len(set(values)) == 2
@@ -166,11 +166,12 @@ def test_the_ground_truth_is_at_no_distance_and_more_blur_at_more(computed):
 def test_a_torchvision_that_wants_other_weights_fetches_none(computed):
     _, (*_, newer, _), folder = computed
     url = "https://download.pytorch.org/models/alexnet-owt-7be5be79.pth.new"
-    assert newer == f"its weights are not at hand; put {url} into {folder}"
+    assert newer == ["lpips", f"its weights are not at hand; put {url} into {folder}"]
 
 
 def test_damaged_weights_are_named(computed):
-    _, (*_, damaged), folder = computed
+    _, (*_, (name, damaged)), folder = computed
+    assert name == "dists"
     assert damaged.startswith(f"cannot be built from {folder}/vgg16-397923af.pth (") and "\n" not in damaged
 
 
