@@ -14,6 +14,7 @@ import torch
 from PIL import Image
 
 from arcsr_lightning import evaluate, load_model, predict, train
+from tests.conftest import WITHOUT_PICTURES
 
 TINY = [
     "experiment=quickstart",
@@ -198,14 +199,15 @@ def test_resuming_goes_on_in_the_folder_of_the_newest_run(here, run):
     runs = here / "logs" / "quickstart" / "runs"
     newest = max(runs.glob("*/checkpoints/last.ckpt"), key=lambda path: path.stat().st_mtime)
     before = set(runs.iterdir())
-    run(train, *TINY, "trainer.max_steps=4", "ckpt_path=last", "allow_config_change=true", "test=false")
+    more = ("trainer.max_steps=4", "ckpt_path=last", "allow_config_change=true", "test=false")
+    run(train, *TINY, *WITHOUT_PICTURES, *more)
     assert set(runs.iterdir()) == before
     assert torch.load(newest, weights_only=True)["global_step"] == 4
 
 
 def test_a_sweep_goes_on_after_a_failed_job(here, run, capsys):
     with pytest.raises(SystemExit):
-        run(train, "--multirun", *TINY, "test=false", "arcsr.estimator_width=6,4", "task_name=sweep")
+        run(train, "--multirun", *TINY, *WITHOUT_PICTURES, "test=false", "arcsr.estimator_width=6,4", "task_name=sweep")
     (sweep,) = (here / "logs" / "sweep" / "multiruns").iterdir()
     (failed,), (finished,) = sweep.glob("*/FAILED"), sweep.glob("*/finished.json")
     assert "a DMconv splits its channels into quarters: 6" in failed.read_text()

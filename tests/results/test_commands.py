@@ -6,6 +6,7 @@ import pytest
 
 from arcsr_lightning import compare as results
 from arcsr_lightning import train
+from tests.conftest import WITHOUT_PICTURES
 
 
 @pytest.fixture(autouse=True)
@@ -87,7 +88,7 @@ def test_a_sweep_over_methods_and_seeds_ends_in_its_table(photos, run, tables, c
         "degradation.blur.max_length=4",
     ]
     steps = ["trainer.max_steps=2", "trainer.val_check_interval=2", "trainer.log_every_n_steps=1"]
-    quiet = ["callbacks.progress=null", "callbacks.summary=null", "callbacks.panel=null", "print_config=false"]
+    quiet = ["callbacks.progress=null", "callbacks.summary=null", *WITHOUT_PICTURES, "print_config=false"]
     common = ["trainer=cpu", "data.train.patch_size=32", *arcsr, *data, *small, *steps, *quiet]
     with pytest.raises(SystemExit):  # a queue of five does not fit batches of two; the others go on
         run(train, "-m", *common, "model=dasr,arcsr", "seed=0,1", "dasr.queue_size=5")

@@ -127,7 +127,7 @@ print(json.dumps([listed, reasons]))
 
 @pytest.fixture(scope="module")
 def computed(tmp_path_factory):
-    """(scores under three blurs and torchmetrics' own of the second, names and reasons), of a process with the stand-in."""
+    """(scores under three blurs and torchmetrics' own of the second, names and reasons), by the stand-in."""
     folder = tmp_path_factory.mktemp("site")
     (folder / "torchvision").mkdir()
     for name, text in STAND_IN.items():
