@@ -37,12 +37,12 @@ def run(gopro_tree, reds_tree, tmp_path):
         **{name: [f"data.root={gopro_tree}", "data.train.patch_size=32"] for name in ("table1", "table2")},
     }
 
-    def run_it(experiment, *overrides):
+    def run_it(experiment, *overrides, sizes=SIZES):
         if experiment in MEASURED:
             data, (*places, _, store) = MEASURED[experiment], roots[experiment]
             prepare(compose([f"data={data}", *places, store, "data.kernels=measured"], "prepare"))
         data = [*roots[experiment], f"paths.output_dir={tmp_path}"]
-        return train(compose([f"experiment={experiment}", *SIZES, *data, *overrides]))
+        return train(compose([f"experiment={experiment}", *sizes, *data, *overrides]))
 
     return run_it
 
@@ -56,6 +56,11 @@ def test_every_experiment_runs_a_batch_of_everything(experiment, run, tmp_path):
     metrics = run(experiment, "debug=fdr")
     assert {"train/loss", "val/psnr", "test/psnr"} <= set(metrics)
     assert not (tmp_path / "checkpoints").exists()
+
+
+def test_a_method_that_wants_two_crops_of_an_image_gets_them_of_mixed_data(run):
+    sizes = ("dasr.width=8", "dasr.groups=1", "dasr.blocks=1", "dasr.queue_size=4", "print_config=false")
+    assert "train/loss" in run("table2_small", "model=dasr", "debug=fdr", sizes=sizes)
 
 
 def test_limit_goes_the_whole_way_on_few_batches(run, tmp_path):

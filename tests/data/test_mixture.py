@@ -31,12 +31,15 @@ def parts(photo_files, frames):
     return {"photographs": photographs, "frames": partial(PairedTraining, frames, kernels="measured")}
 
 
-def test_a_sample_is_that_of_its_set_with_what_all_sets_have(parts, store):
-    mixture = Mixture(parts, {"photographs": 1, "frames": 1}, store=store, **SETTINGS)
+@pytest.mark.parametrize("more", [{}, {"second_crop": True}])
+def test_a_sample_is_that_of_its_set_with_what_all_sets_have(parts, store, more):
+    settings = SETTINGS | more
+    mixture = Mixture(parts, {"photographs": 1, "frames": 1}, store=store, **settings)
     for number in range(8):
         part = mixture.part_of(number)
-        own = parts[part](store=store, **SETTINGS)[number]
-        assert mixture.source(number) == parts[part](store=store, **SETTINGS).source(number)
+        own = parts[part](store=store, **settings)[number]
+        assert ("lr_key" in own) == bool(more)
+        assert mixture.source(number) == parts[part](store=store, **settings).source(number)
         certain = torch.ones(1, *own["lr"].shape[1:])
         expected = {key: value for key, value in own.items() if key not in ("basis", "masks")}
         assert same(mixture[number], {"confidence": certain} | expected)

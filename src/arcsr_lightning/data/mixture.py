@@ -21,7 +21,7 @@ class Mixture(Dataset[Sample]):
     does not have, and a ``confidence`` for every kernel, one where it is known.
 
     Args:
-        parts: each makes a training set, given all of the settings below but the last.
+        parts: each makes a training set, given all of the settings below but ``kernels``.
         shares: how often each is drawn, relative to the others, by the same names.
         scale: of the restoration.
         kernel_size: of the fields on the LR grid, odd.
@@ -30,6 +30,7 @@ class Mixture(Dataset[Sample]):
         seed: of all samples, and of the choices.
         store: of the images, and of measured kernels.
         kernels: ``unknown`` leaves the kernels out; otherwise every set has to have some.
+        second_crop: as in the sets.
 
     Raises:
         InputError: the shares do not fit the sets, or a set refuses its settings; from an item, a file is at fault or
@@ -47,6 +48,7 @@ class Mixture(Dataset[Sample]):
         seed: int = 0,
         store: str | Path | None = None,
         kernels: str = "measured",
+        second_crop: bool = False,
     ) -> None:
         if parts.keys() != shares.keys() or not sum(shares.values()) > 0:
             raise InputError(
@@ -61,6 +63,7 @@ class Mixture(Dataset[Sample]):
                 noise_level=noise_level,
                 seed=seed,
                 store=store,
+                second_crop=second_crop,
             )
             for name, make in parts.items()
             if shares[name]
@@ -68,6 +71,7 @@ class Mixture(Dataset[Sample]):
         self.ends = np.cumsum([shares[name] for name in self.parts]) / sum(shares.values())
         self.seed = seed
         self.kernels = kernels
+        self.shared = (*SHARED, "lr_key") if second_crop else SHARED
 
     def source(self, number: int) -> Path:
         return self.parts[self.part_of(number)].source(number)
@@ -80,7 +84,7 @@ class Mixture(Dataset[Sample]):
     def __getitem__(self, number: int) -> Sample:
         part = self.part_of(number)
         sample = self.parts[part][number]
-        shared = {key: sample[key] for key in SHARED}
+        shared = {key: sample[key] for key in self.shared}
         if self.kernels == "unknown":
             return shared
         if "kernel" not in sample:
