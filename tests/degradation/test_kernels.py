@@ -54,7 +54,7 @@ def test_motion_kernel_is_the_bilinear_splat_of_the_path():
         for x in range(5):
             hats = np.maximum(0, 1 - np.abs(path - (y - 2, x - 2)))
             expected[y, x] = hats.prod(axis=1).mean()
-    np.testing.assert_allclose(motion_kernel(path, 5), expected, atol=1e-7)
+    torch.testing.assert_close(motion_kernel(path, 5), torch.from_numpy(expected).float(), atol=1e-7, rtol=0)
 
 
 def test_a_path_that_leaves_the_window_is_refused():

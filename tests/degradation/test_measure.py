@@ -161,12 +161,12 @@ def test_a_batch_equals_its_images(views):
         torch.testing.assert_close(together.confidence[number], alone.confidence[0], atol=1e-5, rtol=0)
 
 
-@pytest.mark.parametrize("pull", [0.0, 1.0])
-def test_strips_do_not_show(views, monkeypatch, pull):
+@pytest.mark.parametrize("fit", [Fit(pull=0.0), Fit(pull=1.0), Fit(window=7, pull=0.0)])
+def test_strips_do_not_show(views, monkeypatch, fit):
     sharp, degraded, _ = (part[..., :70, :48] for part in views[0])  # 18 rows of 12 cells, the last one cut
-    whole = measure_cells(sharp, degraded, 3, Fit(pull=pull))
+    whole = measure_cells(sharp, degraded, 3, fit)
     monkeypatch.setattr(measure_module, "_STRIP_BYTES", 12 * 12 * 81 * 4)
-    in_strips = measure_cells(sharp, degraded, 3, Fit(pull=pull))
+    in_strips = measure_cells(sharp, degraded, 3, fit)
     torch.testing.assert_close(in_strips.kernel, whole.kernel, atol=1e-5, rtol=0)
     torch.testing.assert_close(in_strips.confidence, whole.confidence, atol=1e-5, rtol=0)
 
