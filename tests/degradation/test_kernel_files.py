@@ -42,8 +42,9 @@ def test_formats_agree(tmp_path):
     (tmp_path / "folder").mkdir()
     Image.fromarray(kernel).save(tmp_path / "folder/k.png")
     Image.fromarray(np.dstack([kernel] * 3)).save(tmp_path / "colour.png")
+    Image.fromarray(np.dstack([kernel] * 3 + [np.full_like(kernel, 255)])).save(tmp_path / "alpha.png")
     expected = torch.from_numpy(kernel / kernel.sum()).float()[None]
-    for name in ("k.npz", "k.mat", "folder", "folder/k.png", "colour.png"):
+    for name in ("k.npz", "k.mat", "folder", "folder/k.png", "colour.png", "alpha.png"):
         torch.testing.assert_close(FileKernels(tmp_path / name).kernels, expected)
 
 
