@@ -130,6 +130,16 @@ def test_best_constant_kernel_is_what_linear_programming_finds():
     assert float(kernel_error(constant[None, :, None, None], random_field())) == pytest.approx(best.fun, abs=1e-5)
 
 
+def test_best_constant_kernel_of_two_pixels_is_between_their_kernels():
+    field = random_field(1, 2)
+    constant = best_constant_kernel(field)
+    assert float(constant.sum()) == pytest.approx(1)
+    one, other = field[0, :, 0].unbind(-1)  # any kernel between the two is at this distance
+    assert float(kernel_error(constant[None, :, None, None], field)) == pytest.approx(
+        float((one - other).abs().sum()) / 2
+    )
+
+
 def test_best_constant_kernel_of_one_kernel_is_that_kernel():
     field = random_field(1, 1).expand(1, 9, 4, 4)
     torch.testing.assert_close(best_constant_kernel(field), field[0, :, 0, 0])
