@@ -122,7 +122,7 @@ class _DeformConv2d(torch.autograd.Function):
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, grad_out: Tensor) -> tuple[Tensor | None, ...]:
-        compute: Any = _opaque_gradients if torch.compiler.is_compiling() else _gradients
+        compute: Any = _opaque_gradients if grad_out.is_meta or torch.compiler.is_compiling() else _gradients
         gradients = compute(grad_out, *ctx.saved_tensors, *ctx.geometry)
         return *gradients, grad_out.sum((0, 2, 3)) if ctx.needs_input_grad[3] else None, None, None, None
 

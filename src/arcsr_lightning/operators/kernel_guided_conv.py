@@ -102,7 +102,7 @@ class _KernelGuidedConv2d(torch.autograd.Function):
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, grad_out: Tensor) -> tuple[Tensor | None, ...]:
-        compute: Any = _opaque_gradients if torch.compiler.is_compiling() else _gradients
+        compute: Any = _opaque_gradients if grad_out.is_meta or torch.compiler.is_compiling() else _gradients
         _, needs_kernel, _, needs_bias = ctx.needs_input_grad
         grad_x, grad_kernel, grad_weight = compute(grad_out, *ctx.saved_tensors, needs_kernel)
         grad_bias = grad_out.sum((0, 2, 3)) if needs_bias else None
