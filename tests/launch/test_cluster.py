@@ -55,7 +55,7 @@ def sweep(slurm, tiny, tmp_path_factory):
     """The sweep's folder, and its jobs by their pause: one finishes, one reaches its time limit, one fails."""
     folder = tmp_path_factory.mktemp("sweep")
     command = [sys.executable, "-m", "arcsr_lightning.train", *tiny, *SWEEP]
-    done = subprocess.run(command, cwd=folder, env=slurm, capture_output=True, text=True, timeout=400)
+    done = subprocess.run(command, cwd=folder, env=slurm, capture_output=True, text=True, timeout=900)
     (sweep,) = (folder / "logs" / "quickstart" / "multiruns").iterdir()
     logs = "\n".join(path.read_text() for path in sweep.glob(".submitit/*/*.out"))
     assert (done.returncode, done.stderr.count("error: ")) == (1, 1), done.stderr + logs

@@ -134,7 +134,7 @@ def test_a_missing_logger_says_what_to_install(logger, monkeypatch):
         ("+model.restorer.depth=3", "model.restorer"),
         ("+data.train.patches=3", "data.train"),
         ("+degradation.blur.length=0.3", "data.train.degradation.blur"),
-        ("+callbacks.panel.rows=1", "callbacks.panel"),
+        ("+callbacks.ema.rows=1", "callbacks.ema"),
     ],
 )
 def test_a_value_that_is_refused_is_named(tiny, typed, key):

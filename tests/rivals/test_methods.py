@@ -81,6 +81,7 @@ COMMON = [
     "trainer.limit_val_batches=1",
     "trainer.log_every_n_steps=1",
     "callbacks.ema=null",
+    "callbacks.summary=null",
     "callbacks.progress=null",
     *WITHOUT_PICTURES,
     "++trainer.enable_progress_bar=false",
