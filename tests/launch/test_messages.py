@@ -108,13 +108,6 @@ def test_rows_and_protocols_that_do_not_exist_are_named(line, typed, said):
     assert line(train, "experiment=table2_cpu", typed).startswith(f"error: {said}")
 
 
-@pytest.mark.parametrize("typed", ["+callbacks.mine.rows=1", "+logger.mine.name=a", "+trainer.plugins.mine.size=1"])
-def test_a_part_without_a_class_is_refused(line, typed):
-    part = typed.strip("+").rpartition(".")[0]
-    expected = "must be a section with the class path of what it describes as _target_, or null"
-    assert line(train, "data=sample", typed) == f"error: {part}={{...}}: {expected}"
-
-
 def test_a_protocol_that_mirrors_needs_images(line):
     assert "data/augment: no data is chosen" in line(train, "protocol=published", "model=rrdb")
 

@@ -171,7 +171,7 @@ def build_trainer(cfg: DictConfig) -> pl.Trainer:
     """
     torch.set_float32_matmul_precision(cfg.matmul_precision)
     callbacks, loggers, plugins = (
-        [instantiate(node) for node in (nodes or {}).values() if node]
+        [instantiate(node) for node in (nodes or {}).values() if node and "_target_" in node]
         for nodes in (cfg.get("callbacks"), cfg.get("logger"), cfg.trainer.get("plugins"))
     )
     trainer = naming_errors("trainer", instantiate(cfg.trainer, plugins=None, _partial_=True, _convert_="all"))

@@ -202,7 +202,7 @@ TRAINER = {
 }
 AROUND = {
     "callbacks": optional(OPTIONS),
-    "callbacks.*": optional(PARTS),
+    "callbacks.*": optional(OPTIONS),
     "callbacks.best.mode": choice("min", "max"),
     "callbacks.best.monitor": METRIC,
     "callbacks.best.filename": TEXT,
@@ -216,7 +216,7 @@ AROUND = {
     "callbacks.*.dirpath": PATH,
     "callbacks.*.folder": PATH,
     "logger": optional(OPTIONS),
-    "logger.*": optional(PARTS),
+    "logger.*": optional(OPTIONS),
     "logger.*.save_dir": optional(PATH),
     "logger.wandb.offline": SWITCH,
     "logger.wandb.log_model": either(SWITCH, choice("all")),
