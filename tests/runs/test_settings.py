@@ -50,8 +50,9 @@ def test_what_is_typed_is_read_by_a_stage_or_refused_with_places_that_are_read(m
         assert "trains nothing" in values
         return
     places = values.rpartition("; set ")[2].split(", ")
-    new = "null" if value is None else value
-    assert outcome(*trained, *(f"++{place}={new}" for place in places))(key) == [value] * len(places)
+    for number, place in enumerate(places):
+        new = "null" if value is None else value
+        assert outcome(*trained, f"++{place}={new}")(key)[number] == value
 
 
 def test_the_place_that_is_named_takes_effect():
