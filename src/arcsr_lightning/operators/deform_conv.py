@@ -34,7 +34,8 @@ def deform_conv2d(
     offset groups follows from the channels of offset.
     On a CPU, with one group of either kind, a library computes it that is compiled at first use (operators.native); on
     CUDA torchvision's operator, where torchvision is installed and loads; deform_conv2d_plain otherwise, and
-    for ``torch.export``. First derivatives only. Half precision is computed in float32, and offsets with it.
+    for ``torch.export``. Of shapes alone, on the meta device, it is one operator, as under torch.compile. First
+    derivatives only. Half precision is computed in float32, and offsets with it.
 
     Args:
         x: (B, C, H, W), any range.
@@ -115,14 +116,14 @@ class _DeformConv2d(torch.autograd.Function):
     ) -> Tensor:
         ctx.save_for_backward(x, offset, weight)
         ctx.geometry = stride, padding, dilation
-        return (_opaque_convolve if x.is_meta or torch.compiler.is_compiling() else _convolve)(
+        return (_opaque_convolve if native.is_followed(x) else _convolve)(
             x, offset, weight, bias, stride, padding, dilation
         )
 
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, grad_out: Tensor) -> tuple[Tensor | None, ...]:
-        compute: Any = _opaque_gradients if grad_out.is_meta or torch.compiler.is_compiling() else _gradients
+        compute: Any = _opaque_gradients if native.is_followed(grad_out) else _gradients
         gradients = compute(grad_out, *ctx.saved_tensors, *ctx.geometry)
         return *gradients, grad_out.sum((0, 2, 3)) if ctx.needs_input_grad[3] else None, None, None, None
 

@@ -32,6 +32,11 @@ def takes(first: Tensor, *others: Tensor | None) -> bool:
     return same and first.device.type == "cpu" and first.dtype in NUMBERS and _is_there(NUMBERS[first.dtype])
 
 
+def is_followed(x: Tensor) -> bool:
+    """Tell whether an operator is only followed, and is to be one operator: by torch.compile, or for shapes alone."""
+    return x.is_meta or torch.compiler.is_compiling()
+
+
 @torch.compiler.assume_constant_result
 def _is_there(number: str) -> bool:
     return load(number) is not None
