@@ -67,7 +67,7 @@ def suite(quick: bool = False) -> list[Case]:
         *(score_error(layout) for layout in LAYOUTS),
         *(guided_time(passes, *shape) for shape, passes in product(times(), (FORWARD, BOTH))),
         guided_time(BOTH, 7, 64, "bfloat16", "memory"),
-        *(deformed_time(*shape) for shape in ((16, 64), (32, 32), (64, 16))),
+        *(deformed_time(*case) for case in product((16, 32, 64), ("bfloat16", "TF32"))),
         training_step(),
     ]
 
@@ -182,18 +182,19 @@ def guided(
     return repeated(ours, precision, calls), repeated(theirs, precision, calls)
 
 
-def deformed_time(channels: int, side: int) -> Case:
-    """Without a goal: what it costs on a card is not known."""
-    size = f"ks 3, C {channels}, {side}×{side}, batch 16, TF32"
-    return on_gpu(f"{DEFORM}, {BOTH}", size, "time", CONV, partial(deformed, channels, side, 16, CALLS))
+def deformed_time(channels: int, precision: str) -> Case:
+    """Without a goal: what it costs on a card is not known. Sizes are those of the levels of the network."""
+    side = 1024 // channels
+    size = f"ks 3, C {channels}, {side}×{side}, batch 16, {precision}, channels-last"
+    return on_gpu(f"{DEFORM}, {BOTH}", size, "time", CONV, partial(deformed, channels, side, 16, precision, CALLS))
 
 
-def deformed(channels: int, side: int, batch: int, calls: int) -> tuple[Function, Function]:
-    x, weight, upstream = laid_out(3, channels, side, batch, "TF32")
+def deformed(channels: int, side: int, batch: int, precision: str, calls: int) -> tuple[Function, Function]:
+    x, weight, upstream = laid_out(3, channels, side, batch, precision)
     offset = 2 * torch.randn(batch, 18, side, side)
     ours = run_of(partial(deform_conv2d, x, offset, weight, padding=1), [x, weight, offset], upstream, BOTH)
     theirs = run_of(partial(F.conv2d, x, weight, padding=1), [x, weight], upstream, BOTH)
-    return repeated(ours, "TF32", calls), repeated(theirs, "TF32", calls)
+    return repeated(ours, precision, calls), repeated(theirs, precision, calls)
 
 
 def laid_out(ks: int, channels: int, side: int, batch: int, precision: str) -> tuple[Tensor, Tensor, Tensor]:

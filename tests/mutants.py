@@ -23,7 +23,6 @@ ROOT = Path(__file__).resolve().parents[1]
 PACKAGE = Path("src/arcsr_lightning")
 FILES = ("operators/[!_]*.py", "blocks/[!_]*.py", "networks/[!_]*.py", "degradation/[!_]*.py", "losses.py")
 FILES += ("scores/[!_]*.py", "results/statistics.py")
-LEFT_OUT = ("kernel_guided_conv_triton.py",)  # nothing runs it here
 STATEMENT = "tests/networks/test_forward_of_the_paper.py"  # fast and sees most: first
 NETWORK = [STATEMENT, "tests/blocks", "tests/networks"]
 WHOLE = {"blocks": NETWORK, "networks": NETWORK, "scores": ["tests/scores"]}  # rooms whose parts are tested together
@@ -163,7 +162,7 @@ def main() -> None:
     for name in HEAVY:
         import_module(name)
     found = sorted(path.relative_to(ROOT / PACKAGE) for glob in FILES for path in (ROOT / PACKAGE).glob(glob))
-    paths = [path for path in found if path.name not in LEFT_OUT and options.only in str(path)]
+    paths = [path for path in found if options.only in str(path)]
     sources = {path: (ROOT / PACKAGE / path).read_text(encoding="utf-8") for path in paths}
     every = []
     for path, source in sources.items():

@@ -34,7 +34,7 @@ def test_a_cpu_s_scores_are_a_cpu_s():
 
 def test_every_case_of_a_gpu_runs_small():
     convolutions = [gpu.guided(passes, 3, 4, 6, 2, "bfloat16", 2) for passes in (FORWARD, BOTH)]
-    for ours, theirs in (*convolutions, gpu.deformed(4, 6, 2, 2), gpu.steps(1, 8, compiled=False, width=4)):
+    for ours, theirs in (*convolutions, gpu.deformed(4, 6, 2, "TF32", 2), gpu.steps(1, 8, compiled=False, width=4)):
         ours()
         theirs()
     before = torch.get_float32_matmul_precision(), torch.backends.cudnn.allow_tf32

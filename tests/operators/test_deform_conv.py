@@ -6,7 +6,7 @@ import torch.nn.functional as F
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from arcsr_lightning.operators import deform_conv, deform_conv2d, deform_conv2d_plain
+from arcsr_lightning.operators import deform_conv2d, deform_conv2d_plain
 
 
 def random_inputs(
@@ -116,14 +116,6 @@ def test_autocast_stays_near_float32_and_returns_float32_gradients(operator):
     assert out.dtype == torch.bfloat16
     assert (out.float() - expected).norm() < 0.02 * expected.norm()
     assert {gradient.dtype for gradient in torch.autograd.grad(out.float().sum(), inputs)} == {torch.float32}
-
-
-@pytest.mark.skipif(deform_conv._torchvision_deform_conv2d is None, reason="no torchvision that loads")
-def test_the_plain_version_equals_torchvision():
-    inputs = random_inputs(groups=2, offset_groups=4, stride=(2, 1), dilation=(1, 2), padding=(1, 3), size=(9, 8))
-    options = {"stride": (2, 1), "padding": (1, 3), "dilation": (1, 2)}
-    expected = deform_conv._torchvision_deform_conv2d(*inputs, **options)
-    torch.testing.assert_close(deform_conv2d_plain(*inputs, **options), expected)
 
 
 @pytest.mark.parametrize(

@@ -8,14 +8,7 @@ import torch.nn.functional as F
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
-from arcsr_lightning.operators import native
-
-try:  # a torchvision built for another torch fails here, in more ways than ImportError
-    from torchvision.ops import deform_conv2d as _torchvision_deform_conv2d
-
-    _torchvision_deform_conv2d(torch.zeros(1, 1, 1, 1), torch.zeros(1, 2, 1, 1), torch.zeros(1, 1, 1, 1))
-except Exception:
-    _torchvision_deform_conv2d = None
+from arcsr_lightning.operators import gpu, native
 
 
 def deform_conv2d(
@@ -32,10 +25,10 @@ def deform_conv2d(
     Tap t of output pixel p reads x at p * stride - padding + position(t) * dilation + offset[t, p], bilinearly, with
     zeros outside the image. Offsets of zero give conv2d. The number of weight groups is C / weight.shape[1]; that of
     offset groups follows from the channels of offset.
-    On a CPU, with one group of either kind, a library computes it that is compiled at first use (operators.native); on
-    CUDA torchvision's operator, where torchvision is installed and loads; deform_conv2d_plain otherwise, and
-    for ``torch.export``. Of shapes alone, on the meta device, it is one operator, as under torch.compile. First
-    derivatives only. Half precision is computed in float32, and offsets with it.
+    With one group of either kind a library computes it on a CPU, which is compiled at first use (operators.native), and
+    Triton kernels on CUDA (operators.gpu), unless torch.use_deterministic_algorithms has been called. Otherwise, and
+    for ``torch.export``, deform_conv2d_plain. Of shapes alone, on the meta device, it is one operator, as under
+    torch.compile. First derivatives only. Positions are float32; outside of Triton half precision is computed in it.
 
     Args:
         x: (B, C, H, W), any range.
@@ -52,14 +45,16 @@ def deform_conv2d(
     """
     stride, padding, dilation = _pair(stride), _pair(padding), _pair(dilation)
     _check_shapes(x, offset, weight, bias, stride, padding, dilation)
+    one_group = weight.shape[1] == x.shape[1] and offset.shape[1] == 2 * weight[0, 0].numel()
+    if torch.compiler.is_exporting() or not one_group:
+        return deform_conv2d_plain(x, offset, weight, bias, stride, padding, dilation)
+    if gpu.takes(x) and not torch.are_deterministic_algorithms_enabled():
+        out = gpu.deform_conv2d(x, offset, weight.to(x.dtype), stride, padding, dilation)
+        return out if bias is None else out + bias.to(x.dtype)[:, None, None]
     exact = torch.promote_types(x.dtype, torch.float32)  # half precision cannot tell neighbouring pixels apart
     inputs = (x.to(exact), offset.to(exact), weight.to(exact), bias if bias is None else bias.to(exact))
-    one_group = weight.shape[1] == x.shape[1] and offset.shape[1] == 2 * weight[0, 0].numel()
-    if one_group and (x.is_meta or native.takes(*inputs)):
+    if x.is_meta or native.takes(*inputs):
         return _DeformConv2d.apply(*inputs, stride, padding, dilation).to(x.dtype)
-    if _torchvision_deform_conv2d is not None and x.is_cuda:
-        out = _torchvision_deform_conv2d(*inputs, stride=stride, padding=padding, dilation=dilation)
-        return out.to(x.dtype)
     return deform_conv2d_plain(x, offset, weight, bias, stride, padding, dilation)
 
 

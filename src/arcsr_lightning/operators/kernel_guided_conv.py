@@ -1,9 +1,7 @@
 """Kernel-guided convolution (Sec. 3.2.3): a convolution whose taps are weighted anew at every pixel."""
 
-import contextlib
 import itertools
 from collections.abc import Iterator
-from types import ModuleType
 from typing import Any
 
 import torch
@@ -11,12 +9,7 @@ import torch.nn.functional as F
 from torch import Tensor
 from torch.autograd.function import FunctionCtx, once_differentiable
 
-from arcsr_lightning.operators import native
-
-_triton: ModuleType | None = None
-if torch.version.cuda is not None:  # a CPU build should not spend the time to import it
-    with contextlib.suppress(ImportError):
-        from arcsr_lightning.operators import kernel_guided_conv_triton as _triton
+from arcsr_lightning.operators import gpu, native
 
 CPU_STRIP_BYTES = 4 << 20  # of products
 GPU_STRIP_BYTES = 256 << 20  # many launches' worth of work, yet small beside the memory of a card
@@ -55,8 +48,8 @@ def kernel_guided_conv2d(x: Tensor, kernel: Tensor, weight: Tensor, bias: Tensor
         bias = bias if bias is None else bias.to(dtype)
         with torch.autocast(x.device.type, enabled=False):
             return kernel_guided_conv2d(x.to(dtype), kernel.to(dtype), weight.to(dtype), bias)
-    if _triton is not None and _triton.takes(x):
-        out = _triton.kernel_guided_conv2d_triton(x, kernel, weight)
+    if gpu.takes(x):
+        out = gpu.kernel_guided_conv2d(x, kernel, weight)
         return out if bias is None else out + bias[:, None, None]
     if x.dtype in (torch.bfloat16, torch.float16):
         bias = bias if bias is None else bias.float()

@@ -22,12 +22,7 @@ Pair = Sequence[int]  # (vertical, horizontal)
 
 
 def takes(first: Tensor, *others: Tensor | None) -> bool:
-    """Tell whether the functions of this module can be called with these tensors.
-
-    Not while ``torch.export`` follows: its program is for machines that have no such library.
-    """
-    if torch.compiler.is_exporting():
-        return False
+    """Tell whether the functions of this module can be called with these tensors."""
     same = all(one is None or (one.dtype == first.dtype and one.device == first.device) for one in others)
     return same and first.device.type == "cpu" and first.dtype in NUMBERS and _is_there(NUMBERS[first.dtype])
 

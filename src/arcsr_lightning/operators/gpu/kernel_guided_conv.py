@@ -1,15 +1,11 @@
 """Kernel-guided convolution on a GPU (Sec. 3.2.3): two Triton kernels that never hold an unfolded image.
 
-Importing this module needs Triton. Sums are float32, and the factors of the kernel scale these sums, not inputs of half
-precision; only the gradient of the weight, a sum over pixels, rounds x times a factor to the dtype of x, as unfolding
-does. Nothing is added atomically: the same blocks give the same bits. Which blocks, timings decide, unless
-torch.use_deterministic_algorithms has been called.
+The factors of the kernel scale float32 sums, not inputs of half precision; only the gradient of the weight, a sum over
+pixels, rounds x times a factor to the dtype of x, as unfolding does. Nothing is added atomically: the same tiles give
+the same bits.
 """
 # ruff: noqa: N803, N806 - Triton's constants are written in capitals
 
-import logging
-import os
-from functools import cache, partial
 from typing import Any
 
 import torch
@@ -19,48 +15,11 @@ from torch import Tensor
 from torch.autograd.function import FunctionCtx, once_differentiable
 from triton import Config
 
-log = logging.getLogger(__name__)
-
-BLOCK = 64  # channels of one tile, at most
-PROGRAMS = 1024  # to split the gradient for the weight into: several for each multiprocessor of a large GPU
-INTERPRETED = tl.constexpr(os.environ.get("TRITON_INTERPRET") == "1")
+from arcsr_lightning.integers import ceil_div
+from arcsr_lightning.operators.gpu.tiles import block, chosen, configs, dot, laid_out, matrices_of, precision, splits_of
 
 
-def takes(x: Tensor) -> bool:
-    """Tell whether kernel_guided_conv2d_triton runs on the device and in the dtype of x."""
-    return x.is_cuda and x.dtype in (torch.float32, torch.bfloat16, torch.float16) and _supports(x.device.index)
-
-
-@torch.compiler.assume_constant_result
-def _supports(device: int) -> bool:
-    return _works(device)
-
-
-@cache
-def _works(device: int) -> bool:
-    if torch.cuda.get_device_capability(device) < (8, 0):  # Triton on these lacks bfloat16
-        return False
-    try:
-        _try(device)
-    except Exception as error:  # of Triton, of the compiler that it calls, or of the driver
-        reason = (str(error).strip() or repr(error)).splitlines()[0]
-        log.warning("Triton does not work here (%s): PyTorch computes kernel-guided convolutions, slower", reason)
-        return False
-    return True
-
-
-def _try(device: int) -> None:
-    """Compile and launch a kernel, for which Triton needs a C compiler and Python's headers."""
-    with torch.cuda.device(device):
-        _nothing[(1,)](torch.empty(1, device="cuda"))
-
-
-@triton.jit
-def _nothing(pointer):
-    tl.store(pointer, 0.0)
-
-
-def kernel_guided_conv2d_triton(x: Tensor, kernel: Tensor, weight: Tensor) -> Tensor:
+def kernel_guided_conv2d(x: Tensor, kernel: Tensor, weight: Tensor) -> Tensor:
     """Compute kernel_guided_conv2d without bias. Same contract, but shapes go unchecked.
 
     x and weight share a dtype, which the result has too; it is channels-last in memory. float32 is multiplied as TF32
@@ -93,9 +52,9 @@ class _KernelGuidedConv2d(torch.autograd.Function):
 
 
 def _convolve(x: Tensor, kernel: Tensor, weight: Tensor) -> Tensor:
-    source, matrices = _channels_last(x), weight.permute(2, 3, 0, 1).contiguous()  # (B, H, W, C), (ks, ks, O, C)
-    out = source.new_empty(*source.shape[:3], weight.shape[0])
-    _launch_taps(source, kernel.contiguous(), matrices, out)
+    source = laid_out(x, weight.shape[-1] // 2)
+    out = source.new_empty(x.shape[0], *x.shape[2:], weight.shape[0])
+    _launch_taps(source, kernel.contiguous(), matrices_of(weight), out)
     return out.permute(0, 3, 1, 2)
 
 
@@ -103,12 +62,12 @@ def _pixel_gradients(
     grad_out: Tensor, x: Tensor, kernel: Tensor, weight: Tensor, needs_x: bool, needs_kernel: bool
 ) -> tuple[Tensor, Tensor]:
     """Both gradients from one matrix product for each tap; empty where not needed."""
-    source, features = _channels_last(grad_out), _channels_last(x)
-    matrices = weight.permute(2, 3, 1, 0).contiguous()  # (ks, ks, C, O)
-    grad_x = features.new_empty(features.shape) if needs_x else None
+    source, features = laid_out(grad_out, weight.shape[-1] // 2), x.permute(0, 2, 3, 1).contiguous()
+    grad_x = torch.empty_like(features) if needs_x else None
     # Zeros stay at taps that lie outside the image. Blocks of channels are summed in float32.
-    dtype = kernel.dtype if x.shape[1] <= BLOCK else torch.float32
+    dtype = kernel.dtype if x.shape[1] <= block(x.shape[1]) else torch.float32
     grad_kernel = torch.zeros(kernel.shape, dtype=dtype, device=x.device) if needs_kernel else None
+    matrices = matrices_of(weight.transpose(0, 1))
     _launch_taps(source, kernel.contiguous(), matrices, grad_x, features, grad_kernel, backward=True)
     return (
         x.new_empty(0) if grad_x is None else grad_x.permute(0, 3, 1, 2),
@@ -119,15 +78,13 @@ def _pixel_gradients(
 def _weight_gradient(grad_out: Tensor, x: Tensor, kernel: Tensor, weight: Tensor) -> Tensor:
     out_channels, channels, ks, _ = weight.shape
     batch, _, height, width = x.shape
-    source, features = _channels_last(grad_out), _channels_last(x)
-    block_o, block_c = _block(out_channels), _block(channels)
-    tiles = triton.cdiv(out_channels, block_o) * triton.cdiv(channels, block_c)
-    # Pixels are split between programs, whose sums are kept apart: half as many numbers as the inputs have, at most.
-    most = (x.numel() + kernel.numel() + grad_out.numel()) // (2 * weight.numel())
-    splits = max(1, min(PROGRAMS // (ks * ks * tiles), most))
+    source, features = laid_out(grad_out), laid_out(x)
+    block_o, block_c = block(out_channels), block(channels)
+    tiles = ceil_div(out_channels, block_o) * ceil_div(channels, block_c)
+    splits = splits_of(ks * ks * tiles, x.numel() + kernel.numel() + grad_out.numel(), weight.numel())
     sums = torch.empty(splits, ks, ks, channels, out_channels, dtype=torch.float32, device=x.device)
     with torch.cuda.device_of(x):
-        _chosen(_weight_gradient_kernel, (ks * ks, splits, tiles))(
+        chosen(_weight_gradient_kernel, (ks * ks, splits, tiles))(
             features,
             kernel.contiguous(),
             source,
@@ -138,7 +95,7 @@ def _weight_gradient(grad_out: Tensor, x: Tensor, kernel: Tensor, weight: Tensor
             C=channels,
             O=out_channels,
             KS=ks,
-            PRECISION=_precision(x),
+            PRECISION=precision(x),
             BLOCK_C=block_c,
             BLOCK_O=block_o,
         )
@@ -184,17 +141,15 @@ def _launch_taps(
     grad_kernel: Tensor | None = None,
     backward: bool = False,
 ) -> None:
-    batch, height, width, _ = source.shape
-    ks, _, outer, inner = matrices.shape
-    pixels, block_n, precision = batch * height * width, _block(outer), _precision(source)
-    # Without tensor cores both tiles of a product are held in registers.
-    block_k = 16 if precision == "ieee" else _block(inner)
+    batch, taps, height, width = kernel.shape
+    channels = next(one.shape[-1] for one in (out, features) if one is not None)
+    pixels, block_n = batch * height * width, block(channels)
 
-    def grid(chosen: dict) -> tuple[int, int]:  # whoever sums over the channels of features takes all their blocks
-        return triton.cdiv(pixels, chosen["BLOCK_P"]), triton.cdiv(outer, block_n) if grad_kernel is None else 1
+    def grid(config: dict) -> tuple[int, int]:  # whoever sums over the channels of features takes all their blocks
+        return ceil_div(pixels, config["BLOCK_P"]), ceil_div(channels, block_n) if grad_kernel is None else 1
 
     with torch.cuda.device_of(source):
-        _chosen(_taps_kernel, grid)(
+        chosen(_taps_kernel, grid)(
             source,
             kernel,
             matrices,
@@ -204,72 +159,40 @@ def _launch_taps(
             pixels,
             height,
             width,
-            K=inner,
-            N=outer,
-            KS=ks,
+            K=source.shape[-1],
+            N=channels,
+            KS=round(taps**0.5),
             BACKWARD=backward,
-            PRECISION=precision,
-            BLOCK_K=block_k,
+            PRECISION=precision(source),
+            # Without tensor cores both tiles of a product are held in registers.
+            BLOCK_K=16 if precision(source) == "ieee" else block(source.shape[-1]),
             BLOCK_N=block_n,
         )
 
 
-def _chosen(tuned: Any, grid: Any) -> Any:
-    """A kernel on a grid of programs, with the blocks that are fastest, or the first where bits have to repeat."""
-    if torch.are_deterministic_algorithms_enabled():
-        return partial(tuned.fn[grid], **tuned.configs[0].all_kwargs())
-    return tuned[grid]
-
-
-def _channels_last(x: Tensor) -> Tensor:
-    return x.permute(0, 2, 3, 1).contiguous()  # (B, H, W, C); no copy of what is channels-last already
-
-
-def _block(channels: int) -> int:
-    return min(max(16, triton.next_power_of_2(channels)), BLOCK)  # tensor cores take no less than 16
-
-
-def _precision(x: Tensor) -> str:
-    """How float32 is multiplied; half precision is multiplied exactly anyhow."""
-    matmul = torch.backends.cuda.matmul
-    # The new name is PyTorch 2.9's, where reading the old one can fail.
-    allowed = matmul.fp32_precision == "tf32" if hasattr(matmul, "fp32_precision") else matmul.allow_tf32
-    return "tf32" if allowed or x.dtype != torch.float32 else "ieee"
-
-
-def _configs(*configs: Config) -> list[Config]:
-    return list(configs[:1] if INTERPRETED else configs)  # the interpreter cannot time them
-
-
-@triton.jit
-def _dot(a, b, PRECISION: tl.constexpr):
-    if INTERPRETED:  # it takes the bits of bfloat16 for integers
-        a, b = a.to(tl.float32), b.to(tl.float32)
-    return tl.dot(a, b, input_precision=PRECISION)
-
-
 @triton.autotune(
-    _configs(
+    configs(
         Config({"BLOCK_P": 64}, num_warps=4, num_stages=3),
         Config({"BLOCK_P": 64}, num_warps=4, num_stages=4),
         Config({"BLOCK_P": 128}, num_warps=4, num_stages=3),
         Config({"BLOCK_P": 128}, num_warps=8, num_stages=3),
         Config({"BLOCK_P": 128}, num_warps=8, num_stages=4),
+        Config({"BLOCK_P": 256}, num_warps=8, num_stages=3),
     ),
     key=["K", "N", "KS", "BACKWARD", "PRECISION"],
 )
 @triton.jit(do_not_specialize=["pixels", "height", "width"])
 def _taps_kernel(
-    source,  # (B, H, W, K)
+    source,  # (B, H + KS - 1, W + KS - 1, K), zeros around the image
     kernel,  # (B, KS*KS, H, W)
-    matrices,  # (KS*KS, N, K)
+    matrices,  # (KS*KS, N, K), N filled up to whole blocks
     out,  # (B, H, W, N) or None
     features,  # (B, H, W, N), read for grad_kernel
     grad_kernel,  # (B, KS*KS, H, W) of zeros, or None
     pixels,  # B * H * W
     height,
     width,
-    K: tl.constexpr,
+    K: tl.constexpr,  # whole blocks
     N: tl.constexpr,
     KS: tl.constexpr,
     BACKWARD: tl.constexpr,
@@ -283,43 +206,50 @@ def _taps_kernel(
     Backward goes from an input pixel p to the output pixels q = p - offset(t) that saw it, with source their gradient:
     out[p] = sum over t of kernel[t, q] * (matrices[t] @ source[q]), and grad_kernel[t, q] = features[p] . product.
     """
-    p = tl.program_id(0) * BLOCK_P + tl.arange(0, BLOCK_P)
+    N_BLOCKS: tl.constexpr = (N + BLOCK_N - 1) // BLOCK_N
+    K_BLOCKS: tl.constexpr = K // BLOCK_K
+    own_p = tl.program_id(0) * BLOCK_P + tl.arange(0, BLOCK_P)
+    p = tl.minimum(own_p, pixels - 1)  # what follows the last pixel reads it, and is not written
     far = p.to(tl.int64)
-    row, column, image = p // width % height, p % width, p // (height * width)
+    row, column, image = p // width % height, p % width, far // (height * width)
     plane = tl.cast(height, tl.int64) * width
     first_tap = far + image * (KS * KS - 1) * plane  # of kernel, at p
+    across = width + KS - 1
+    window = (image * (height + KS - 1) + row) * across + column  # its first pixel in source
     k = tl.arange(0, BLOCK_K)
-    K_BLOCKS: tl.constexpr = (K + BLOCK_K - 1) // BLOCK_K
     CHANNELS: tl.constexpr = BLOCK_N if grad_kernel is None else N  # that one program sees to
     for first in range(0, CHANNELS, BLOCK_N):
         n = tl.program_id(1) * BLOCK_N + first + tl.arange(0, BLOCK_N)
         at = far[:, None] * N + n[None, :]
-        within = (p < pixels)[:, None] & (n < N)[None, :]
+        within = (own_p < pixels)[:, None] & (n < N)[None, :]
         total = tl.zeros((BLOCK_P, BLOCK_N), tl.float32)
         if grad_kernel is not None:
             own = tl.load(features + at, mask=within, other=0.0).to(tl.float32)
             overlap = tl.zeros((BLOCK_P,), tl.float32)
         # What the loop adds to these pointers is the same for a whole tile.
-        tiles = source + far[:, None] * K + k[None, :]
+        tiles = source + window[:, None] * K + k[None, :]
         transposed = matrices + n[None, :] * K + k[:, None]
         for i in range(KS * KS * K_BLOCKS):
             t, skip = i // K_BLOCKS, i % K_BLOCKS * BLOCK_K
-            down, right = t // KS - KS // 2, t % KS - KS // 2
+            down, right = t // KS, t % KS  # in the window
             if BACKWARD:
-                down, right = -down, -right
-            shift = down * width + right
-            seen = (p < pixels) & (row + down >= 0) & (row + down < height)
-            seen = seen & (column + right >= 0) & (column + right < width)
-            some = skip + k < K
-            tile = tl.load(tiles + (shift * K + skip), mask=seen[:, None] & some[None, :], other=0.0)
-            matrix = tl.load(transposed + (t * N * K + skip), mask=some[:, None] & (n < N)[None, :], other=0.0)
-            product = _dot(tile, matrix, PRECISION)
-            tap = first_tap + (t * plane + shift if BACKWARD else t * plane)
+                down, right = KS - 1 - down, KS - 1 - right
+            tile = tl.load(tiles + ((down * across + right) * K + skip))
+            matrix = tl.load(transposed + (t * N_BLOCKS * BLOCK_N * K + skip))
+            product = dot(tile, matrix, PRECISION)
+            tap = first_tap + t * plane
+            if BACKWARD:  # at q, which may lie outside the image
+                down, right = down - KS // 2, right - KS // 2
+                tap += down * width + right
+                seen = (row + down >= 0) & (row + down < height) & (column + right >= 0) & (column + right < width)
+                factor = tl.load(kernel + tap, mask=seen, other=0.0)
+            else:
+                factor = tl.load(kernel + tap)
             if out is not None:
-                total += tl.load(kernel + tap, mask=seen, other=0.0).to(tl.float32)[:, None] * product
+                total += factor.to(tl.float32)[:, None] * product
             if grad_kernel is not None:
                 overlap = tl.where(i % K_BLOCKS == 0, 0.0, overlap) + tl.sum(own * product, 1)
-                complete = seen & (i % K_BLOCKS == K_BLOCKS - 1)
+                complete = seen & (own_p < pixels) & (i % K_BLOCKS == K_BLOCKS - 1)
                 before = tl.load(grad_kernel + tap, mask=complete & (first > 0), other=0.0)
                 tl.store(grad_kernel + tap, before + overlap, mask=complete)
         if out is not None:
@@ -329,7 +259,7 @@ def _taps_kernel(
 
 
 @triton.autotune(
-    _configs(
+    configs(
         Config({"BLOCK_P": 64}, num_warps=4, num_stages=3),
         Config({"BLOCK_P": 64}, num_warps=4, num_stages=4),
         Config({"BLOCK_P": 128}, num_warps=8, num_stages=3),
@@ -339,9 +269,9 @@ def _taps_kernel(
 )
 @triton.jit(do_not_specialize=["pixels"])
 def _weight_gradient_kernel(
-    features,  # (B, H, W, C)
+    features,  # (B, H, W, C), C filled up to whole blocks
     kernel,  # (B, KS*KS, H, W)
-    source,  # (B, H, W, O), the gradient of the output
+    source,  # (B, H, W, O), the gradient of the output, O filled up to whole blocks
     sums,  # (splits, KS*KS, C, O)
     pixels,  # B * H * W
     HEIGHT: tl.constexpr,  # constants, as each step divides by them; training has one size
@@ -355,14 +285,16 @@ def _weight_gradient_kernel(
     BLOCK_P: tl.constexpr,
 ):
     """sums[s, t] = sum over the pixels p of split s of (kernel[t, p] * features[p + offset(t)]) x source[p]."""
+    C_BLOCKS: tl.constexpr = (C + BLOCK_C - 1) // BLOCK_C
+    O_BLOCKS: tl.constexpr = (O + BLOCK_O - 1) // BLOCK_O
     t, split = tl.program_id(0), tl.program_id(1)
-    c = tl.program_id(2) % tl.cdiv(C, BLOCK_C) * BLOCK_C + tl.arange(0, BLOCK_C)
-    o = tl.program_id(2) // tl.cdiv(C, BLOCK_C) * BLOCK_O + tl.arange(0, BLOCK_O)
+    c = tl.program_id(2) % C_BLOCKS * BLOCK_C + tl.arange(0, BLOCK_C)
+    o = tl.program_id(2) // C_BLOCKS * BLOCK_O + tl.arange(0, BLOCK_O)
     down, right = t // KS - KS // 2, t % KS - KS // 2
     shift = down * WIDTH + right
     lane = tl.arange(0, BLOCK_P)
-    tiles = features + (lane[:, None] * C + c[None, :])
-    grads = source + (lane[:, None] * O + o[None, :])
+    tiles = features + (lane[:, None] * (C_BLOCKS * BLOCK_C) + c[None, :])
+    grads = source + (lane[:, None] * (O_BLOCKS * BLOCK_O) + o[None, :])
     share = tl.cdiv(tl.cdiv(pixels, BLOCK_P), tl.num_programs(1)) * BLOCK_P
     total = tl.zeros((BLOCK_C, BLOCK_O), tl.float32)
     for first in range(split * share, tl.minimum((split + 1) * share, pixels), BLOCK_P):
@@ -371,9 +303,9 @@ def _weight_gradient_kernel(
         seen = (p < pixels) & (row >= 0) & (row < HEIGHT) & (column >= 0) & (column < WIDTH)
         tap = p + (image.to(tl.int64) * (KS * KS - 1) + t) * (HEIGHT * WIDTH)
         factor = tl.load(kernel + tap, mask=seen, other=0.0).to(tl.float32)
-        tile = tl.load(tiles + (far + shift) * C, mask=seen[:, None] & (c < C)[None, :], other=0.0)
-        grad = tl.load(grads + far * O, mask=seen[:, None] & (o < O)[None, :], other=0.0)
+        tile = tl.load(tiles + (far + shift) * (C_BLOCKS * BLOCK_C), mask=seen[:, None], other=0.0)
+        grad = tl.load(grads + far * (O_BLOCKS * BLOCK_O), mask=seen[:, None], other=0.0)
         guided = (factor[:, None] * tile.to(tl.float32)).to(tile.dtype)
-        total += _dot(tl.trans(guided), grad, PRECISION)
+        total += dot(tl.trans(guided), grad, PRECISION)
     at = ((split.to(tl.int64) * KS * KS + t) * C + c[:, None]) * O + o[None, :]
     tl.store(sums + at, total, mask=(c < C)[:, None] & (o < O)[None, :])

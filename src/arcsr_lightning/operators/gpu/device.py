@@ -1,0 +1,39 @@
+"""Whether Triton serves a device: tried once, as it needs a compiler, Python's headers and a driver that fit."""
+
+import logging
+from functools import cache
+
+import torch
+from torch import Tensor
+
+log = logging.getLogger(__name__)
+
+
+def takes(x: Tensor) -> bool:
+    """Tell whether there are Triton kernels for the device and the dtype of x."""
+    return x.is_cuda and x.dtype in (torch.float32, torch.bfloat16, torch.float16) and _supports(x.device.index)
+
+
+@torch.compiler.assume_constant_result
+def _supports(device: int) -> bool:
+    return _works(device)
+
+
+@cache
+def _works(device: int) -> bool:
+    if torch.cuda.get_device_capability(device) < (8, 0):  # Triton on these lacks bfloat16
+        return False
+    try:
+        _try(device)
+    except Exception as error:  # of the import, of Triton, of the compiler that it calls, or of the driver
+        reason = (str(error).strip() or repr(error)).splitlines()[0]
+        log.warning("Triton does not work here (%s): PyTorch computes both operators, slower", reason)
+        return False
+    return True
+
+
+def _try(device: int) -> None:
+    from arcsr_lightning.operators.gpu.tiles import nothing
+
+    with torch.cuda.device(device):
+        nothing[(1,)](torch.empty(1, device="cuda"))
