@@ -45,12 +45,11 @@ def kernel_guided_conv2d(x: Tensor, kernel: Tensor, weight: Tensor, bias: Tensor
     # Others may have no autocast, and to ask torch.amp whether they do breaks the graph of torch 2.11's compiler.
     if x.device.type in ("cpu", "cuda") and torch.is_autocast_enabled(x.device.type):
         dtype = torch.get_autocast_dtype(x.device.type)
-        bias = bias if bias is None else bias.to(dtype)
         with torch.autocast(x.device.type, enabled=False):
             return kernel_guided_conv2d(x.to(dtype), kernel.to(dtype), weight.to(dtype), bias)
     if gpu.takes(x):
         out = gpu.kernel_guided_conv2d(x, kernel, weight)
-        return out if bias is None else out + bias[:, None, None]
+        return out if bias is None else out + bias.to(out.dtype)[:, None, None]
     if x.dtype in (torch.bfloat16, torch.float16):
         bias = bias if bias is None else bias.float()
         return _KernelGuidedConv2d.apply(x.float(), kernel.float(), weight.float(), bias).to(x.dtype)

@@ -21,23 +21,19 @@ ROOT = Path(__file__).parents[3]
 TOLERANCE = {torch.float32: 1e-6, torch.bfloat16: 2**-7, torch.float16: 2**-10}
 
 
-def run(file, task, **environment):
-    """What a task of a test file prints, which is run as a script."""
-    path = os.pathsep.join((str(Path(arcsr_lightning.__file__).parents[1]), str(ROOT)))
-    environment = os.environ | {"PYTHONPATH": path} | environment
-    done = subprocess.run([sys.executable, file, task], env=environment, capture_output=True, text=True)
-    assert done.returncode == 0, done.stderr
-    return json.loads(done.stdout)
-
-
 def interpret(file):
+    """What a test file prints that is run as a script, where kernels are interpreted."""
     import triton
 
     if tuple(map(int, triton.__version__.split(".")[:2])) < (3, 9):
         pytest.skip(
             f"the interpreter of Triton {triton.__version__} takes no computed bounds of a loop, that of 3.9 does"
         )
-    return run(file, "interpret", TRITON_INTERPRET="1")
+    path = os.pathsep.join((str(Path(arcsr_lightning.__file__).parents[1]), str(ROOT)))
+    environment = os.environ | {"PYTHONPATH": path, "TRITON_INTERPRET": "1"}
+    done = subprocess.run([sys.executable, file], env=environment, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    return json.loads(done.stdout)
 
 
 def randoms(*shapes, dtype=torch.float32, device="cpu"):
@@ -111,21 +107,3 @@ class _Called(TorchDispatchMode):
     def __torch_dispatch__(self, func, types, args=(), kwargs=None):
         self.names += [func.name()] if func.namespace == "arcsr_lightning" else []
         return func(*args, **(kwargs or {}))
-
-
-def build(tuned, constants, dtype, integers):
-    """Which instructions a kernel becomes on an H100, built here without one; pointers are of ``dtype`` or float32."""
-    import triton
-    from triton.backends.compiler import GPUTarget
-    from triton.compiler import ASTSource
-
-    config = tuned.configs[0]
-    constants = constants | config.kwargs
-    types = dict.fromkeys(integers, "i32") | dict.fromkeys(("sums", "grad_x"), "*fp32")
-    types |= dict.fromkeys(constants, "constexpr")
-    signature = {argument: types.get(argument, f"*{dtype}") for argument in tuned.arg_names}
-    aligned = {(i,): [["tt.divisibility", 16]] for i, type_ in enumerate(signature.values()) if type_[0] == "*"}
-    options = {"num_warps": config.num_warps, "num_stages": config.num_stages}
-    source = ASTSource(tuned.fn, signature, constants, aligned)
-    code = triton.compile(source, target=GPUTarget("cuda", 90, 32), options=options).asm["ptx"]
-    return {"tensor cores": "mma" in code, "pipelined": "cp.async" in code}
