@@ -105,8 +105,8 @@ def tests_of(path: Path) -> list[str]:
     """The test files that mirror a file of the package."""
     if whole := WHOLE.get(path.parts[0]):
         return whole
-    statement = [STATEMENT] if path.parts[0] == "operators" else []
-    return [f"tests/{path.with_name(f'test_{path.name}')}", *statement]
+    more = [STATEMENT, "tests/operators/test_shapes_alone.py"] if path.parts[0] == "operators" else []
+    return [f"tests/{path.with_name(f'test_{path.name}')}", *more]
 
 
 def passes(tree: Path, tests: list[str], patience: float) -> bool | None:

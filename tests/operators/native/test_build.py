@@ -39,8 +39,12 @@ def fresh(monkeypatch, tmp_path, caplog):
 
 def check_that_it_works():
     torch.manual_seed(0)
-    inputs = [torch.randn(shape) for shape in ((1, 2, 5, 6), (1, 9, 5, 6), (3, 2, 3, 3), (3,))]
-    torch.testing.assert_close(kernel_guided_conv2d(*inputs), kernel_guided_conv2d_reference(*inputs))
+    x, kernel, offset, *weights = (
+        torch.randn(shape) for shape in ((1, 2, 5, 6), (1, 9, 5, 6), (1, 18, 3, 4), (3, 2, 3, 3), (3,))
+    )
+    guided, deformed = (x, kernel, *weights), (x, offset, *weights)
+    torch.testing.assert_close(kernel_guided_conv2d(*guided), kernel_guided_conv2d_reference(*guided))
+    torch.testing.assert_close(deform_conv2d(*deformed), deform_conv2d_plain(*deformed))
 
 
 @pytest.fixture
