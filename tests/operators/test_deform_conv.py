@@ -121,7 +121,7 @@ def test_autocast_stays_near_float32_and_returns_float32_gradients(operator):
 @pytest.mark.parametrize(
     ("position", "shape", "message"),
     [
-        (0, (4, 5, 6), "4 dimensions"),
+        (0, (4, 5, 6), r"4 dimensions, got shapes \(4, 5, 6\), \(2, 18, 5, 6\), \(4, 4, 3, 3\)"),
         (1, (2, 17, 5, 6), "18 channels for each group of x's 4, got 17"),
         (1, (2, 54, 5, 6), "18 channels for each group of x's 4, got 54"),
         (1, (2, 18, 5, 5), r"size \[5, 6\].*got \(2, 18, 5, 5\)"),
