@@ -27,6 +27,7 @@ INTEGERS = ("pixels", "height", "width", "out_height", "out_width")
 SUMS = ("sums", "grad_x")  # pointers to float32 whatever the dtype
 SETTINGS = (("bf16", "tf32"), ("fp32", "tf32"), ("fp32", "ieee"))  # dtype, how float32 is multiplied
 CHANNELS, KERNEL_SIZE, SIDE = 64, 7, 64  # of a KGconv
+PRODUCTS, MULTIPLICATIONS = "HMMA|HGMMA", "FFMA"  # on tensor cores, and elsewhere
 DEFORMED = (16, 32, 64)  # channels of a DMconv's convolutions
 
 
@@ -43,7 +44,10 @@ class Kernel:
 
 @dataclass(frozen=True)
 class Built:
-    """``loop``: instructions of the longest loop that multiplies, and those of them that are of a kind."""
+    """``loop``: instructions of the longest loop that multiplies, and those of them that are of a kind.
+
+    Where a loop is unrolled whole, of all.
+    """
 
     registers: int  # a thread
     spilled: int  # bytes a thread
@@ -57,7 +61,7 @@ class Built:
 
 def kernels() -> Iterator[Kernel]:
     for dtype, precision in SETTINGS:
-        kind: dict[str, Any] = {"KS": KERNEL_SIZE, "PRECISION": precision}
+        kind: dict[str, Any] = {"KS": KERNEL_SIZE, "MANY": True, "PRECISION": precision}
         taps = {"K": CHANNELS, "N": CHANNELS, "BLOCK_K": 16 if precision == "ieee" else CHANNELS, "BLOCK_N": CHANNELS}
         forward = taps | kind | {"BACKWARD": False, "features": None, "grad_kernel": None}
         backward = taps | kind | {"BACKWARD": True}
@@ -70,7 +74,7 @@ def kernels() -> Iterator[Kernel]:
         for channels in DEFORMED:
             sizes = {"C": channels, "O": channels, "BLOCK_C": channels, "BLOCK_O": channels, "KH": 3, "KW": 3}
             steps = dict.fromkeys(("DOWN", "ACROSS", "TOP", "LEFT", "DILATED_DOWN", "DILATED_ACROSS"), 1)
-            constants = sizes | steps | {"PRECISION": precision}
+            constants = sizes | steps | {"MANY": True, "PRECISION": precision}
             for name, tuned in (
                 ("forward", deform_conv._forward_kernel),
                 ("gradients of x and offset", deform_conv._pixel_gradients_kernel),
@@ -98,10 +102,10 @@ def build(kernel: Kernel, config: triton.Config) -> Built:
         spilled=int(re.findall(r"STACK:(\d+)", usage)[0]),
         shared=program.metadata.shared,
         loop=len(loop),
-        products=count("MMA", loop),
-        multiplications=count("FFMA", loop),
-        loads=count("LDG", loop),  # to registers, or to shared memory: LDGSTS
-        atomics=count("RED", loop) + count("ATOM", loop),
+        products=count(PRODUCTS, loop),
+        multiplications=count(MULTIPLICATIONS, loop),
+        loads=count("LDG|LDGSTS", loop),  # to registers, or to shared memory
+        atomics=count("REDG?|ATOMG?", loop),
     )
 
 
@@ -110,20 +114,21 @@ def tool(name: str, *arguments: str) -> str:
 
 
 def longest_loop(code: str) -> list[str]:
-    """The instructions from a label to the branch back to it."""
-    lines = code.splitlines()
+    """The instructions from a label to the branch back to it; all, where no loop multiplies."""
+    lines = [line for line in code.splitlines() if line.startswith(".L_") or re.search(r"/\*[0-9a-f]{4,5}\*/", line)]
     labels = {line.strip()[:-1]: number for number, line in enumerate(lines) if line.startswith(".L_")}
     loops = []
     for end, line in enumerate(lines):
         target = re.search(r"BRA.*`\((\.L_\w+)\)", line)
         if target and labels.get(target[1], end) < end:
-            loop = [one for one in lines[labels[target[1]] : end + 1] if re.search(r"/\*[0-9a-f]{4,5}\*/", one)]
-            loops.append(loop if count("MMA", loop) + count("FFMA", loop) else [])
-    return max(loops, key=len)
+            loops.append([one for one in lines[labels[target[1]] : end + 1] if not one.startswith(".L_")])
+    multiply = [loop for loop in loops if count(f"{PRODUCTS}|{MULTIPLICATIONS}", loop)]
+    return max(multiply, key=len, default=[one for one in lines if not one.startswith(".L_")])
 
 
-def count(name: str, instructions: list[str]) -> int:
-    return sum(bool(re.search(rf"\b[A-Z]*{name}[A-Z]*\b", one)) for one in instructions)
+def count(names: str, instructions: list[str]) -> int:
+    """How many instructions have one of these names, a regular expression; what follows a dot is no part of a name."""
+    return sum(bool(re.search(rf"[/*\s](?:{names})[\s.]", one)) for one in instructions)
 
 
 def main() -> None:

@@ -42,6 +42,8 @@ def test_a_loop_goes_from_its_label_to_the_branch_back():
         /*0010*/                   FFMA R1, R2, R3, R1 ;
 .L_x_2:
         /*0020*/                   HGMMA.64x64x16.F32.BF16 R24, gdesc[UR4], R24 ;
+        /*0028*/                   HFMA2.MMA R2, -RZ, RZ, 0, 0 ;
+        /*002c*/                   LDGDEPBAR ;
         /*0030*/                   LDGSTS.E.BYPASS.128 [R5], desc[UR6][R2.64] ;
         /*0040*/              @P0  BRA `(.L_x_2) ;
         /*0050*/                   BRA `(.L_x_1) ;
@@ -50,5 +52,6 @@ def test_a_loop_goes_from_its_label_to_the_branch_back():
         /*0070*/                   RED.E.ADD.F32.FTZ.RN desc[UR6][R2.64], R4 ;
 """
     loop = gpu_build.longest_loop(code)
-    assert len(loop) == 5
-    assert [gpu_build.count(name, loop) for name in ("MMA", "FFMA", "LDG", "RED")] == [1, 1, 1, 0]
+    assert len(loop) == 7
+    assert [gpu_build.count(name, loop) for name in ("HMMA|HGMMA", "FFMA", "LDG|LDGSTS", "RED")] == [1, 1, 1, 0]
+    assert len(gpu_build.longest_loop(code.replace("BRA", "RET"))) == 9  # unrolled: all there is

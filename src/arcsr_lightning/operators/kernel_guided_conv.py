@@ -48,7 +48,7 @@ def kernel_guided_conv2d(x: Tensor, kernel: Tensor, weight: Tensor, bias: Tensor
         with torch.autocast(x.device.type, enabled=False):
             return kernel_guided_conv2d(x.to(dtype), kernel.to(dtype), weight.to(dtype), bias)
     if gpu.takes(x):
-        out = gpu.kernel_guided_conv2d(x, kernel, weight)
+        out = gpu.kernel_guided_conv2d(x, kernel, weight.to(x.dtype))
         return out if bias is None else out + bias.to(out.dtype)[:, None, None]
     if x.dtype in (torch.bfloat16, torch.float16):
         bias = bias if bias is None else bias.float()

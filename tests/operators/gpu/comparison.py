@@ -92,6 +92,12 @@ def check_shapes_alone(operator, *arguments):
     torch.library.opcheck(operator, arguments, test_utils=("test_schema", "test_faketensor"))
 
 
+def changed_in_place(operator, inputs):
+    """For the result and each gradient, whether a ReLU may write over the result, as in a KG-block."""
+    over = results(lambda *tensors: operator(*tensors).relu_(), inputs)
+    return [torch.equal(a, b) for a, b in zip(over, results(lambda *all: operator(*all).relu(), inputs), strict=True)]
+
+
 def custom_operators(operator, inputs):
     """The names of those of this package that a pass calls."""
     with _Called() as called:

@@ -39,9 +39,9 @@ def random_inputs(channels, out_channels, taps, size, geometry, dtype, batch=2, 
 
 
 def operator(x, offset, weight, geometry=GEOMETRY):
-    from arcsr_lightning.operators.gpu.deform_conv import deform_conv2d
+    from arcsr_lightning.operators import gpu
 
-    return deform_conv2d(x, offset, weight, *geometry)
+    return gpu.deform_conv2d(x, offset, weight, *geometry)
 
 
 def reference(x, offset, weight, geometry=GEOMETRY):
@@ -69,6 +69,7 @@ def interpret():
     found["strided"] = errors([comparison.strided(tensor) for tensor in inputs], GEOMETRY, inputs)
     found["alone"] = comparison.alone(operator, inputs)
     found["compiled"] = comparison.compiled(operator, inputs)
+    found["changed in place"] = comparison.changed_in_place(operator, inputs)
     x, offset, weight, grad_out = inputs
     comparison.check_shapes_alone(module._opaque_convolve, x, offset, weight, *GEOMETRY)
     for opaque in (module._opaque_pixel_gradients, module._opaque_weight_gradient):
@@ -105,6 +106,10 @@ def test_compiles_without_a_graph_break(interpreted):
     assert all(interpreted["compiled"])
 
 
+def test_the_result_may_be_changed_in_place(interpreted):
+    assert interpreted["changed in place"] == [True] * 4
+
+
 def test_without_a_compiler_no_custom_operator_is_called(interpreted):
     assert interpreted["custom operators in eager mode"] == []
 
@@ -119,7 +124,8 @@ def test_an_offset_that_is_no_number_gives_none_and_one_far_away_zeros(interpret
 @pytest.mark.parametrize("dtype", TOLERANCE)
 def test_on_a_gpu_result_and_gradients_equal_the_plain_version(channels, dtype):
     found = errors(random_inputs(channels, channels, (3, 3), (64, 60), GEOMETRY, dtype, device="cuda"))
-    assert all(error < TOLERANCE[dtype] for error in found), found
+    # In float32 positions on 64 pixels have 18 bits behind the point, which alone is an error of 2e-6.
+    assert all(error < max(TOLERANCE[dtype], 4e-6) for error in found), found
 
 
 if __name__ == "__main__":

@@ -24,10 +24,20 @@ def is_missing(number):
     ],
 )
 def test_pytorch_does_the_work_where_triton_cannot(capability, launch, works, said, monkeypatch, caplog):
+    monkeypatch.setattr(torch.version, "cuda", "13.0")
     monkeypatch.setattr(torch.cuda, "get_device_capability", lambda number: capability)
     monkeypatch.setattr(device, "_try", launch)
     device._works.cache_clear()
     assert [device._supports(0), device._supports(0)] == [works, works]
     line = f"Triton does not work here ({said}): PyTorch computes both operators, slower"
     assert caplog.messages == ([line] if said else [])  # once
+    device._works.cache_clear()
+
+
+def test_where_cuda_is_rocm_pytorch_does_the_work(monkeypatch):
+    monkeypatch.setattr(torch.version, "cuda", None)
+    monkeypatch.setattr(torch.cuda, "get_device_capability", lambda number: (9, 4))
+    monkeypatch.setattr(device, "_try", lambda number: None)
+    device._works.cache_clear()
+    assert not device._supports(0)
     device._works.cache_clear()

@@ -38,17 +38,18 @@ def random_inputs(batch, channels, out_channels, ks, height, width, dtype, devic
 
 
 def errors(inputs, exact_inputs=None):
-    from arcsr_lightning.operators.gpu.kernel_guided_conv import kernel_guided_conv2d
+    from arcsr_lightning.operators import gpu
 
-    return comparison.errors(kernel_guided_conv2d, kernel_guided_conv2d_reference, inputs, exact_inputs)
+    return comparison.errors(gpu.kernel_guided_conv2d, kernel_guided_conv2d_reference, inputs, exact_inputs)
 
 
 def interpret():
     """Compute the errors of each case, then what the other tests below look at."""
+    from arcsr_lightning.operators import gpu
     from arcsr_lightning.operators.gpu import kernel_guided_conv as module
     from arcsr_lightning.operators.gpu import tiles
 
-    operator = module.kernel_guided_conv2d
+    operator = gpu.kernel_guided_conv2d
     found = {"tiles of the size a GPU sees": errors(random_inputs(1, 70, 66, 3, 5, 4, torch.float32))}
     tiles.BLOCK = 16  # so that small inputs have many
     found |= {name: errors(random_inputs(*case)) for name, case in CASES.items()}
@@ -57,6 +58,7 @@ def interpret():
     found["strided"] = errors([comparison.strided(tensor) for tensor in inputs], inputs)
     found["alone"] = comparison.alone(operator, inputs)
     found["compiled"] = comparison.compiled(operator, inputs)
+    found["changed in place"] = comparison.changed_in_place(operator, inputs)
     x, kernel, weight, grad_out = inputs
     comparison.check_shapes_alone(module._opaque_convolve, x, kernel, weight)
     laid_out = weight.contiguous(memory_format=torch.channels_last)
@@ -104,6 +106,10 @@ def test_compiles_without_a_graph_break(interpreted):
 
 def test_a_gradient_is_laid_out_as_its_weight(interpreted):
     assert all(interpreted["laid out"])
+
+
+def test_the_result_may_be_changed_in_place(interpreted):
+    assert interpreted["changed in place"] == [True] * 4
 
 
 def test_without_a_compiler_no_custom_operator_is_called(interpreted):

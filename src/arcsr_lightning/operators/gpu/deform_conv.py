@@ -16,7 +16,18 @@ from torch.autograd.function import once_differentiable
 from triton import Config
 
 from arcsr_lightning.integers import ceil_div
-from arcsr_lightning.operators.gpu.tiles import block, chosen, configs, dot, laid_out, matrices_of, precision, splits_of
+from arcsr_lightning.operators.gpu.tiles import (
+    are_many,
+    block,
+    chosen,
+    configs,
+    dot,
+    empty_image,
+    laid_out,
+    matrices_of,
+    precision,
+    splits_of,
+)
 
 Pair = Sequence[int]  # (vertical, horizontal)
 
@@ -55,15 +66,16 @@ class _DeformConv2d(torch.autograd.Function):
 
 
 def _convolve(x: Tensor, offset: Tensor, weight: Tensor, stride: Pair, padding: Pair, dilation: Pair) -> Tensor:
-    out = x.new_empty(x.shape[0], *offset.shape[2:], weight.shape[0])
+    out = empty_image((x.shape[0], weight.shape[0], *offset.shape[2:]), x)
     geometry = _geometry(x, offset, weight, stride, padding, dilation)
 
     def grid(config: dict) -> tuple[int, int]:
         return ceil_div(geometry["pixels"], config["BLOCK_P"]), ceil_div(weight.shape[0], geometry["BLOCK_O"])
 
     with torch.cuda.device_of(x):
-        chosen(_forward_kernel, grid)(laid_out(x), offset.contiguous(), matrices_of(weight), out, **geometry)
-    return out.permute(0, 3, 1, 2)
+        inputs = (laid_out(x), offset.contiguous(), matrices_of(weight))
+        chosen(_forward_kernel, grid)(*inputs, out.permute(0, 2, 3, 1), **geometry)
+    return out
 
 
 def _pixel_gradients(
@@ -81,8 +93,7 @@ def _pixel_gradients(
     inputs = (source, features, offset.contiguous(), matrices_of(weight))
     with torch.cuda.device_of(x):
         chosen(_pixel_gradients_kernel, grid)(*inputs, sums, grad_offset, **geometry)
-    grad_x = x.new_empty(*sums.shape[:3], x.shape[1]).copy_(sums[..., : x.shape[1]])
-    return grad_x.permute(0, 3, 1, 2), grad_offset
+    return empty_image(x.shape, x).copy_(sums[..., : x.shape[1]].permute(0, 3, 1, 2)), grad_offset
 
 
 def _weight_gradient(
@@ -107,8 +118,17 @@ def _geometry(x: Tensor, offset: Tensor, weight: Tensor, stride: Pair, padding: 
     steps = {"DOWN": stride[0], "ACROSS": stride[1], "TOP": padding[0], "LEFT": padding[1]}
     steps |= {"DILATED_DOWN": dilation[0], "DILATED_ACROSS": dilation[1]}
     blocks = {"BLOCK_C": block(channels), "BLOCK_O": block(out_channels)}
-    numbers = {"C": channels, "O": out_channels, "KH": kh, "KW": kw, "PRECISION": precision(x)}
-    return {"pixels": x.shape[0] * out_height * out_width, **sizes, **steps, **blocks, **numbers}
+    pixels = x.shape[0] * out_height * out_width
+    numbers = {"C": channels, "O": out_channels, "KH": kh, "KW": kw}
+    return {
+        "pixels": pixels,
+        "MANY": are_many(pixels),
+        "PRECISION": precision(x),
+        **sizes,
+        **steps,
+        **blocks,
+        **numbers,
+    }
 
 
 # For torch.compile: operators that it takes as they are. By themselves these cost more than the launch of a kernel.
@@ -123,13 +143,12 @@ _opaque_weight_gradient = torch.library.custom_op(
 
 @_opaque_convolve.register_fake
 def _(x: Tensor, offset: Tensor, weight: Tensor, *_: Any) -> Tensor:
-    return x.new_empty(x.shape[0], *offset.shape[2:], weight.shape[0]).permute(0, 3, 1, 2)
+    return empty_image((x.shape[0], weight.shape[0], *offset.shape[2:]), x)
 
 
 @_opaque_pixel_gradients.register_fake
 def _(grad_out: Tensor, x: Tensor, offset: Tensor, *_: Any) -> tuple[Tensor, Tensor]:
-    grad_x = x.new_empty(x.shape[0], *x.shape[2:], x.shape[1]).permute(0, 3, 1, 2)
-    return grad_x, torch.empty(offset.shape, dtype=offset.dtype, device=offset.device)
+    return empty_image(x.shape, x), torch.empty(offset.shape, dtype=offset.dtype, device=offset.device)
 
 
 @_opaque_weight_gradient.register_fake
@@ -142,7 +161,7 @@ CONFIGS = configs(
     Config({"BLOCK_P": 32}, num_warps=4, num_stages=2),
     Config({"BLOCK_P": 128}, num_warps=8, num_stages=2),
 )
-KEY = ["C", "O", "KH", "KW", "PRECISION"]
+KEY = ["C", "O", "KH", "KW", "MANY", "PRECISION"]
 SIZES = ["pixels", "height", "width", "out_height", "out_width"]
 
 
@@ -223,6 +242,7 @@ def _forward_kernel(
     LEFT: tl.constexpr,
     DILATED_DOWN: tl.constexpr,
     DILATED_ACROSS: tl.constexpr,
+    MANY: tl.constexpr,  # for the choice of tiles alone
     PRECISION: tl.constexpr,
     BLOCK_C: tl.constexpr,
     BLOCK_O: tl.constexpr,
@@ -272,6 +292,7 @@ def _pixel_gradients_kernel(
     LEFT: tl.constexpr,
     DILATED_DOWN: tl.constexpr,
     DILATED_ACROSS: tl.constexpr,
+    MANY: tl.constexpr,  # for the choice of tiles alone
     PRECISION: tl.constexpr,
     BLOCK_C: tl.constexpr,
     BLOCK_O: tl.constexpr,
@@ -341,6 +362,7 @@ def _weight_gradient_kernel(
     LEFT: tl.constexpr,
     DILATED_DOWN: tl.constexpr,
     DILATED_ACROSS: tl.constexpr,
+    MANY: tl.constexpr,  # for the choice of tiles alone
     PRECISION: tl.constexpr,
     BLOCK_C: tl.constexpr,
     BLOCK_O: tl.constexpr,

@@ -21,9 +21,11 @@ def _supports(device: int) -> bool:
 
 @cache
 def _works(device: int) -> bool:
-    if torch.cuda.get_device_capability(device) < (8, 0):  # Triton on these lacks bfloat16
+    if torch.version.cuda is None:  # ROCm, whose tensors call themselves CUDA's
         return False
     try:
+        if torch.cuda.get_device_capability(device) < (8, 0):  # Triton on these lacks bfloat16
+            return False
         _try(device)
     except Exception as error:  # of the import, of Triton, of the compiler that it calls, or of the driver
         reason = (str(error).strip() or repr(error)).splitlines()[0]
@@ -33,6 +35,7 @@ def _works(device: int) -> bool:
 
 
 def _try(device: int) -> None:
+    from arcsr_lightning.operators.gpu import deform_conv, kernel_guided_conv  # noqa: F401 - whether they can be
     from arcsr_lightning.operators.gpu.tiles import nothing
 
     with torch.cuda.device(device):

@@ -16,7 +16,18 @@ from torch.autograd.function import FunctionCtx, once_differentiable
 from triton import Config
 
 from arcsr_lightning.integers import ceil_div
-from arcsr_lightning.operators.gpu.tiles import block, chosen, configs, dot, laid_out, matrices_of, precision, splits_of
+from arcsr_lightning.operators.gpu.tiles import (
+    are_many,
+    block,
+    chosen,
+    configs,
+    dot,
+    empty_image,
+    laid_out,
+    matrices_of,
+    precision,
+    splits_of,
+)
 
 
 def kernel_guided_conv2d(x: Tensor, kernel: Tensor, weight: Tensor) -> Tensor:
@@ -53,9 +64,9 @@ class _KernelGuidedConv2d(torch.autograd.Function):
 
 def _convolve(x: Tensor, kernel: Tensor, weight: Tensor) -> Tensor:
     source = laid_out(x, weight.shape[-1] // 2)
-    out = source.new_empty(x.shape[0], *x.shape[2:], weight.shape[0])
-    _launch_taps(source, kernel.contiguous(), matrices_of(weight), out)
-    return out.permute(0, 3, 1, 2)
+    out = empty_image((x.shape[0], weight.shape[0], *x.shape[2:]), x)
+    _launch_taps(source, kernel.contiguous(), matrices_of(weight), out.permute(0, 2, 3, 1))
+    return out
 
 
 def _pixel_gradients(
@@ -63,14 +74,15 @@ def _pixel_gradients(
 ) -> tuple[Tensor, Tensor]:
     """Both gradients from one matrix product for each tap; empty where not needed."""
     source, features = laid_out(grad_out, weight.shape[-1] // 2), x.permute(0, 2, 3, 1).contiguous()
-    grad_x = torch.empty_like(features) if needs_x else None
+    grad_x = empty_image(x.shape, x) if needs_x else None
     # Zeros stay at taps that lie outside the image. Blocks of channels are summed in float32.
     dtype = kernel.dtype if x.shape[1] <= block(x.shape[1]) else torch.float32
     grad_kernel = torch.zeros(kernel.shape, dtype=dtype, device=x.device) if needs_kernel else None
     matrices = matrices_of(weight.transpose(0, 1))
-    _launch_taps(source, kernel.contiguous(), matrices, grad_x, features, grad_kernel, backward=True)
+    out = None if grad_x is None else grad_x.permute(0, 2, 3, 1)
+    _launch_taps(source, kernel.contiguous(), matrices, out, features, grad_kernel, backward=True)
     return (
-        x.new_empty(0) if grad_x is None else grad_x.permute(0, 3, 1, 2),
+        x.new_empty(0) if grad_x is None else grad_x,
         kernel.new_empty(0) if grad_kernel is None else grad_kernel.to(kernel.dtype),
     )
 
@@ -95,6 +107,7 @@ def _weight_gradient(grad_out: Tensor, x: Tensor, kernel: Tensor, weight: Tensor
             C=channels,
             O=out_channels,
             KS=ks,
+            MANY=are_many(batch * height * width),
             PRECISION=precision(x),
             BLOCK_C=block_c,
             BLOCK_O=block_o,
@@ -115,14 +128,14 @@ _opaque_weight_gradient = torch.library.custom_op(
 
 @_opaque_convolve.register_fake
 def _(x: Tensor, kernel: Tensor, weight: Tensor) -> Tensor:
-    return x.new_empty(x.shape[0], *x.shape[2:], weight.shape[0]).permute(0, 3, 1, 2)
+    return empty_image((x.shape[0], weight.shape[0], *x.shape[2:]), x)
 
 
 @_opaque_pixel_gradients.register_fake
 def _(
     grad_out: Tensor, x: Tensor, kernel: Tensor, weight: Tensor, needs_x: bool, needs_kernel: bool
 ) -> tuple[Tensor, Tensor]:
-    grad_x = x.new_empty(x.shape[0], *x.shape[2:], x.shape[1]).permute(0, 3, 1, 2)
+    grad_x = empty_image(x.shape, x)
     grad_kernel = torch.empty(kernel.shape, dtype=kernel.dtype, device=kernel.device)
     return grad_x if needs_x else x.new_empty(0), grad_kernel if needs_kernel else kernel.new_empty(0)
 
@@ -163,6 +176,7 @@ def _launch_taps(
             N=channels,
             KS=round(taps**0.5),
             BACKWARD=backward,
+            MANY=are_many(pixels),
             PRECISION=precision(source),
             # Without tensor cores both tiles of a product are held in registers.
             BLOCK_K=16 if precision(source) == "ieee" else block(source.shape[-1]),
@@ -179,7 +193,7 @@ def _launch_taps(
         Config({"BLOCK_P": 128}, num_warps=8, num_stages=4),
         Config({"BLOCK_P": 256}, num_warps=8, num_stages=3),
     ),
-    key=["K", "N", "KS", "BACKWARD", "PRECISION"],
+    key=["K", "N", "KS", "BACKWARD", "MANY", "PRECISION"],
 )
 @triton.jit(do_not_specialize=["pixels", "height", "width"])
 def _taps_kernel(
@@ -196,6 +210,7 @@ def _taps_kernel(
     N: tl.constexpr,
     KS: tl.constexpr,
     BACKWARD: tl.constexpr,
+    MANY: tl.constexpr,  # for the choice of tiles alone
     PRECISION: tl.constexpr,
     BLOCK_K: tl.constexpr,
     BLOCK_N: tl.constexpr,
@@ -265,7 +280,7 @@ def _taps_kernel(
         Config({"BLOCK_P": 128}, num_warps=8, num_stages=3),
         Config({"BLOCK_P": 16}, num_warps=4, num_stages=3),  # without tensor cores
     ),
-    key=["C", "O", "KS", "PRECISION"],
+    key=["C", "O", "KS", "MANY", "PRECISION"],
 )
 @triton.jit(do_not_specialize=["pixels"])
 def _weight_gradient_kernel(
@@ -279,6 +294,7 @@ def _weight_gradient_kernel(
     C: tl.constexpr,
     O: tl.constexpr,  # noqa: E741
     KS: tl.constexpr,
+    MANY: tl.constexpr,  # for the choice of tiles alone
     PRECISION: tl.constexpr,
     BLOCK_C: tl.constexpr,
     BLOCK_O: tl.constexpr,

@@ -51,17 +51,30 @@ def matrices_of(weight: Tensor) -> Tensor:
     return out
 
 
+def empty_image(shape: tuple[int, ...], like: Tensor) -> Tensor:
+    """(B, C, H, W), channels-last in memory: no view of a tensor, so that who gets it may change it in place."""
+    return torch.empty(shape, dtype=like.dtype, device=like.device, memory_format=torch.channels_last)
+
+
+def are_many(pixels: int) -> bool:
+    """Whether they fill a large GPU: other tiles are the fastest then."""
+    return pixels >= 1 << 15
+
+
 def splits_of(programs: int, numbers: int, weights: int) -> int:
     """How many programs share the sum over pixels for a gradient of ``weights`` numbers.
 
-    Their sums are kept apart, as nothing is added atomically: half as much memory as the ``numbers`` of the inputs, at
-    most. ``programs``: those that there are anyhow.
+    Their sums are kept apart, as nothing is added atomically: one at least, and half as many numbers as the inputs have
+    (``numbers``), at most. ``programs``: those that there are anyhow.
     """
     return max(1, min(PROGRAMS // programs, numbers // (2 * weights)))
 
 
 def precision(x: Tensor) -> str:
-    """How float32 is multiplied; half precision is multiplied exactly anyhow."""
+    """How float32 is multiplied; half precision is multiplied exactly anyhow.
+
+    Triton cuts float32 off to TF32, and does not round it: results are smaller by some 7e-4.
+    """
     matmul = torch.backends.cuda.matmul
     # The new name is PyTorch 2.9's, where reading the old one can fail.
     allowed = matmul.fp32_precision == "tf32" if hasattr(matmul, "fp32_precision") else matmul.allow_tf32
