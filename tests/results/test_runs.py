@@ -44,7 +44,8 @@ def test_an_evaluation_is_finished_with_its_report(job, tmp_path):
 
 def test_evaluations_are_of_one_method_where_their_trainings_differ_in_the_seed_alone(job, tmp_path):
     for number, (seed, lr) in enumerate([(0, 1e-4), (1, 1e-4), (0, 1e-3)]):
-        trained = {"method": "arcsr", "seed": seed, "optimizer": {"lr": lr}}
+        samples = {"train": {"seed": seed}}  # as data takes it over
+        trained = {"method": "arcsr", "seed": seed, "data": samples, "optimizer": {"lr": lr}}
         folder = job(
             "arcsr", 7, overrides=[f"weights={number}"], edit=lambda report, own=trained: report.update(trained=own)
         )

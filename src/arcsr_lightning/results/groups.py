@@ -49,7 +49,7 @@ def same_but_for_seed(run: Run, other: Run) -> bool:
     """Whether two runs, by what was typed and by what was composed of it, are one training with two seeds."""
     same = typed_beside_seeds(run) == typed_beside_seeds(other) and run.method == other.method
     pairs = ((other.config, run.config), (other.trained, run.trained))
-    return same and all(set(differences(*pair)) <= {"seed"} for pair in pairs)
+    return same and all(key.split(".")[-1] == "seed" for pair in pairs for key in differences(*pair))
 
 
 def typed_beside_seeds(run: Run) -> frozenset[str]:
