@@ -327,14 +327,12 @@ def _pixel_gradients_kernel(
             grad_down += tl.sum(product * slope, 1)
             slope = (above_right - above_left) * (1 - below) + (below_right - below_left) * below
             grad_right += tl.sum(product * slope, 1)
-            at, inside = _corner(grad_x, image, top, left, height, width, channel, FILLED)
-            tl.atomic_add(at, product * (1 - below) * (1 - beside), mask=inside & own, sem="relaxed")
-            at, inside = _corner(grad_x, image, top, left + 1, height, width, channel, FILLED)
-            tl.atomic_add(at, product * (1 - below) * beside, mask=inside & own, sem="relaxed")
-            at, inside = _corner(grad_x, image, top + 1, left, height, width, channel, FILLED)
-            tl.atomic_add(at, product * below * (1 - beside), mask=inside & own, sem="relaxed")
-            at, inside = _corner(grad_x, image, top + 1, left + 1, height, width, channel, FILLED)
-            tl.atomic_add(at, product * below * beside, mask=inside & own, sem="relaxed")
+            for corner in tl.static_range(4):
+                at, inside = _corner(
+                    grad_x, image, top + corner // 2, left + corner % 2, height, width, channel, FILLED
+                )
+                share = (below if corner // 2 else 1 - below) * (beside if corner % 2 else 1 - beside)
+                tl.atomic_add(at, product * share, mask=inside & own, sem="relaxed")
         at = grad_offset + p + (image * (2 * KH * KW - 1) + 2 * t) * plane
         tl.store(at, grad_down, mask=own_p < pixels)
         tl.store(at + plane, grad_right, mask=own_p < pixels)
