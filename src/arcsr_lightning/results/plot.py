@@ -13,6 +13,7 @@ from arcsr_lightning.figures.style import save_figure
 from arcsr_lightning.results.sections import Section
 
 OURS, SEED, INTERVAL = "tab:blue", "0.45", "tab:orange"
+LONGEST = 36  # letters of a name beside a panel
 LEGEND = [
     Line2D([], [], color=SEED, marker="o", markersize=4, linestyle="", label="a seed"),
     Line2D([], [], color=OURS, marker="D", markersize=6, linestyle="", label="mean over seeds"),
@@ -76,6 +77,11 @@ def panels_of(shown: Sequence[Section], heights: Sequence[float]) -> tuple[Figur
     return figure, panels
 
 
+def fitted(name: str) -> str:
+    """A name that leaves room for the figure: the middle of a long one is left out."""
+    return name if len(name) <= LONGEST else f"{name[: LONGEST // 2]}…{name[-LONGEST // 3 :]}"
+
+
 def draw_level(axis: Axes, section: Section, level: float) -> None:
     """The scores of a section at one noise level.
 
@@ -98,7 +104,7 @@ def draw_level(axis: Axes, section: Section, level: float) -> None:
         if len(score.psnrs) > 1:
             axis.plot(score.psnrs, [place] * len(score.psnrs), "o", color=SEED, markersize=4)
         axis.plot(score.psnr.mean, place, "D", color=OURS, markersize=5)
-    axis.set_yticks(range(len(entries)), [entry.label for entry in entries], fontsize=9)
+    axis.set_yticks(range(len(entries)), [fitted(entry.label) for entry in entries], fontsize=9)
     axis.set_ylim(len(entries) - 0.5, -0.5)
     axis.set_xlabel("PSNR, dB", fontsize=9)
     axis.xaxis.set_major_locator(MaxNLocator(5))
@@ -123,7 +129,7 @@ def draw_gains_of_level(axis: Axes, section: Section, level: float) -> None:
             marker="D",
             markersize=4,
             capsize=2,
-            label=entry.label,
+            label=fitted(entry.label),
         )
     axis.axhline(0, color="0.3", linestyle=":", linewidth=1)
     axis.set_xlabel("blur of the image, LR px", fontsize=9)
