@@ -73,7 +73,8 @@ def _pixel_gradients(
     grad_out: Tensor, x: Tensor, kernel: Tensor, weight: Tensor, needs_x: bool, needs_kernel: bool
 ) -> tuple[Tensor, Tensor]:
     """Both gradients from one matrix product for each tap; empty where not needed."""
-    source, features = laid_out(grad_out, weight.shape[-1] // 2), x.permute(0, 2, 3, 1).contiguous()
+    source = laid_out(grad_out, weight.shape[-1] // 2)
+    features = x.permute(0, 2, 3, 1).contiguous() if needs_kernel else None
     grad_x = empty_image(x.shape, x) if needs_x else None
     # Zeros stay at taps that lie outside the image. Blocks of channels are summed in float32.
     dtype = kernel.dtype if x.shape[1] <= block(x.shape[1]) else torch.float32
