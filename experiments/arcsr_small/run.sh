@@ -5,10 +5,7 @@ set -eu
 here=$(dirname "$0")
 root=$1
 shift
-python "$here/link_data.py" "$root" small_data
-photographs=small_data/photographs
-data="data.root=$photographs/train data.val_root=$photographs/val data.gopro=small_data/gopro data.reds=small_data/reds"
-arcsr-prepare data=mixed $data
+. "$here/../arcsr_small/mixed.sh"
 for seed in ${*:-0}; do
     arcsr-train experiment=arcsr_small $data seed="$seed" task_name="small_arcsr_$seed" ckpt_path=last
     arcsr-train experiment=arcsr_small $data seed="$seed" task_name="small_mean_kernel_$seed" ckpt_path=last ablation=mean_kernel

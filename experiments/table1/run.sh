@@ -3,9 +3,7 @@
 # Writes below logs/ and stores/; what was interrupted goes on when it is typed again.
 set -eu
 here=$(dirname "$0")
-python "$here/../arcsr_small/link_data.py" "$1" small_data
-photographs=small_data/photographs
-data="data.root=$photographs/train data.val_root=$photographs/val data.gopro=small_data/gopro data.reds=small_data/reds"
-arcsr-prepare data=mixed $data
+root=$1
+. "$here/../arcsr_small/mixed.sh"
 arcsr-train experiment=table1_small $data
-"$here/score.sh" "$1"
+"$here/score.sh" "$root"

@@ -5,10 +5,7 @@ set -eu
 here=$(dirname "$0")
 root=$1
 shift
-python "$here/../arcsr_small/link_data.py" "$root" small_data
-photographs=small_data/photographs
-data="data.root=$photographs/train data.val_root=$photographs/val data.gopro=small_data/gopro data.reds=small_data/reds"
-arcsr-prepare data=mixed $data
+. "$here/../arcsr_small/mixed.sh"
 arcsr-train experiment=table2_small $data "$@"
 arcsr-results table2_small --reference arcsr_staged
 cp "$(ls -d logs/table2_small/multiruns/*/ | tail -n 1)"results* "$here"
