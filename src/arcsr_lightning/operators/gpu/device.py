@@ -6,6 +6,8 @@ from functools import cache
 import torch
 from torch import Tensor
 
+from arcsr_lightning.operators.constant import constant_when_compiled
+
 log = logging.getLogger(__name__)
 
 
@@ -14,7 +16,7 @@ def takes(x: Tensor) -> bool:
     return x.is_cuda and x.dtype in (torch.float32, torch.bfloat16, torch.float16) and _supports(x.device.index)
 
 
-@torch.compiler.assume_constant_result
+@constant_when_compiled
 def _supports(device: int) -> bool:
     return _works(device)
 

@@ -13,6 +13,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from arcsr_lightning.integers import ceil_div
+from arcsr_lightning.operators.constant import constant_when_compiled
 from arcsr_lightning.operators.native.build import load
 
 NUMBERS = {torch.float32: "float", torch.float64: "double"}  # as operators.cpp calls them
@@ -32,7 +33,7 @@ def is_followed(x: Tensor) -> bool:
     return x.is_meta or torch.compiler.is_compiling()
 
 
-@torch.compiler.assume_constant_result
+@constant_when_compiled
 def _is_there(number: str) -> bool:
     return load(number) is not None
 
