@@ -117,6 +117,13 @@ def test_a_part_can_be_had_without_the_rest(statement, absent):
     assert (done.returncode, done.stdout) == (0, "[]\n"), done.stderr
 
 
+def test_no_command_waits_for_lightning_before_it_needs_it(loaded):
+    """Which takes longer to import than everything else: --help, complaints and completion do without."""
+    commands = ("train", "evaluate", "predict", "export", "prepare", "demo", "compare", "closeup", "side_by_side")
+    assert set(loaded(f"from arcsr_lightning import {', '.join(commands)}")) == {"hydra", "cv2", "matplotlib"}
+    assert "pytorch_lightning" in loaded("from arcsr_lightning.launch import build_trainer")
+
+
 def test_the_two_functions_for_notebooks_are_at_the_top():
     assert arcsr_lightning.compose.__module__ == "arcsr_lightning.launch.commands"
     assert arcsr_lightning.load_model.__module__ == "arcsr_lightning.runs.weights"

@@ -1,15 +1,14 @@
 """``arcsr-eval``: score trained weights, and bicubic upscaling beside them."""
 
 from omegaconf import DictConfig
-from pytorch_lightning.utilities.rank_zero import rank_zero_info
 
 from arcsr_lightning import launch
 from arcsr_lightning.errors import InputError
+from arcsr_lightning.processes import rank_zero_info
 from arcsr_lightning.runs.weights import build_saved, find_weights, read_saved
 from arcsr_lightning.scores.perceptual import load_measure
 from arcsr_lightning.scores.report import hardware_of, method_card, missing_lines, write_report
 from arcsr_lightning.scores.rows import Row
-from arcsr_lightning.training.module import SRModule
 
 
 def evaluate(cfg: DictConfig) -> list[Row]:
@@ -20,6 +19,8 @@ def evaluate(cfg: DictConfig) -> list[Row]:
     Raises:
         InputError: a file or setting is at fault.
     """
+    from arcsr_lightning.training.module import SRModule  # here, as Lightning takes seconds to import
+
     path = find_weights(cfg.weights, cfg.paths.log_dir)
     saved = read_saved(path)
     for name in ("method", "scale", "kernel_size", "known_kernels"):

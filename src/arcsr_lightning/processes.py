@@ -9,7 +9,14 @@ from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
 
-from pytorch_lightning.utilities.rank_zero import rank_zero_only
+from lightning_utilities.core.rank_zero import rank_zero_info, rank_zero_only
+
+__all__ = ["SIGNALS", "end_with_parent", "failed_first", "rank_zero_info", "rank_zero_only", "run_alone"]
+
+# Lightning's own, to be had without it, which takes seconds to import. It sets the same number then, its trainer anew.
+_NUMBERS = ("RANK", "LOCAL_RANK", "SLURM_PROCID", "JSM_NAMESPACE_RANK")
+_first = next((int(os.environ[name]) for name in _NUMBERS if name in os.environ), 0)
+rank_zero_only.rank = getattr(rank_zero_only, "rank", _first)  # type: ignore[attr-defined]
 
 # What ends a run: the process decides when (training.signals), its data workers wait for that.
 SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGUSR1, signal.SIGUSR2)

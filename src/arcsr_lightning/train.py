@@ -1,25 +1,29 @@
 """``arcsr-train``: train a network, stage by stage, score its best checkpoint, leave a folder that tells all."""
 
+from __future__ import annotations
+
 import warnings
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
-import pytorch_lightning as pl
 import torch
 from omegaconf import DictConfig
-from pytorch_lightning.callbacks import ModelCheckpoint
-from pytorch_lightning.utilities.rank_zero import rank_zero_info
 from torch import nn
 
 from arcsr_lightning import launch
-from arcsr_lightning.data import SRDataModule
 from arcsr_lightning.errors import InputError
 from arcsr_lightning.files import remove_leftovers
+from arcsr_lightning.processes import rank_zero_info
 from arcsr_lightning.runs import resume
 from arcsr_lightning.runs.stages import Stage, schedule_of, stages_of
 from arcsr_lightning.runs.weights import Saved, export, load_weights, read_saved
 from arcsr_lightning.scores.report import hardware_of, method_card, write_report
-from arcsr_lightning.training.module import SRModule
+
+if TYPE_CHECKING:  # Lightning takes seconds to import, for which --help and complaints do not wait
+    import pytorch_lightning as pl
+
+    from arcsr_lightning.data.datamodule import SRDataModule
+    from arcsr_lightning.training.module import SRModule
 
 WHAT_TO_TYPE = (
     "type experiment=quickstart for a small training on built-in photographs, or data=folder data.root=PATH "
@@ -161,7 +165,9 @@ def begin(cfg: DictConfig) -> None:
 
 
 def seed(cfg: DictConfig) -> None:
-    pl.seed_everything(cfg.seed, workers=True, verbose=False)
+    from pytorch_lightning import seed_everything
+
+    seed_everything(cfg.seed, workers=True, verbose=False)
 
 
 def describe(cfg: DictConfig, stages: list[Stage], losses: list[nn.Module], network: nn.Module) -> None:
@@ -182,6 +188,8 @@ def note_steps(cfg: DictConfig, stages: list[Stage], steps: list[int], first: in
 
 def keep_best(bench: Workbench, output: Path) -> None:
     """Give the network the best weights of this fit, where a validation chose some, and export what it has then."""
+    from pytorch_lightning.callbacks import ModelCheckpoint
+
     module, _, trainer = bench
     if trainer.fast_dev_run:
         return

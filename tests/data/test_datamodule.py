@@ -12,7 +12,8 @@ import torch
 from PIL import Image
 from torch.utils.data import Dataset
 
-from arcsr_lightning.data import SRDataModule, SyntheticEvaluation, SyntheticTraining, image_files
+from arcsr_lightning.data import SyntheticEvaluation, SyntheticTraining, image_files
+from arcsr_lightning.data.datamodule import SRDataModule
 from arcsr_lightning.degradation import Degradation, MotionField
 from arcsr_lightning.errors import InputError
 
@@ -160,7 +161,7 @@ import sys
 import pytorch_lightning as pl
 import torch
 
-from arcsr_lightning.data import SRDataModule
+from arcsr_lightning.data.datamodule import SRDataModule
 
 torch.set_num_threads(1)
 

@@ -17,7 +17,6 @@ image that a sample is made from.
 """
 
 from arcsr_lightning.data.crops import Sample
-from arcsr_lightning.data.datamodule import SRDataModule
 from arcsr_lightning.data.images import image_files, read_image
 from arcsr_lightning.data.layouts import Pair, folder_pairs, gopro_pairs, reds_pairs, sample_photos
 from arcsr_lightning.data.mixture import Mixture
@@ -30,7 +29,6 @@ __all__ = [
     "Pair",
     "PairedEvaluation",
     "PairedTraining",
-    "SRDataModule",
     "Sample",
     "StepSampler",
     "SyntheticEvaluation",

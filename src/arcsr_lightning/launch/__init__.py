@@ -1,20 +1,20 @@
 """The only part that knows Hydra: commands, configurations, and the objects built from them."""
 
+from importlib import import_module
+from typing import Any
+
 from hydra.utils import instantiate
 
 from arcsr_lightning.launch import resolvers  # registers them
 from arcsr_lightning.launch.checks import SettingsCheck
 from arcsr_lightning.launch.commands import command, compose
 from arcsr_lightning.launch.folders import FolderChoice
-from arcsr_lightning.launch.messages import USER_ERRORS, explain
+from arcsr_lightning.launch.logs import close_loggers
+from arcsr_lightning.launch.messages import explain
 from arcsr_lightning.launch.objects import (
-    build_data,
     build_loss,
-    build_module,
     build_network,
     build_test_set,
-    build_trainer,
-    close_loggers,
     prepare_network,
     record_configuration,
     sum_of_rates,
@@ -24,7 +24,6 @@ from arcsr_lightning.launch.sweeps import SweepPlan
 from arcsr_lightning.runs.settings import as_plain_data
 
 __all__ = [
-    "USER_ERRORS",
     "FolderChoice",
     "SearchSeed",
     "SettingsCheck",
@@ -46,3 +45,12 @@ __all__ = [
     "resolvers",
     "sum_of_rates",
 ]
+
+_OF_LIGHTNING = {"build_data", "build_module", "build_trainer"}
+
+
+def __getattr__(name: str) -> Any:
+    """Import what needs Lightning when it is first asked for, so that --help and complaints do not wait for it."""
+    if name in _OF_LIGHTNING:
+        return getattr(import_module(f"{__name__}.lightning"), name)
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -12,20 +12,18 @@ from hydra.core.global_hydra import GlobalHydra
 from hydra.core.hydra_config import HydraConfig
 from hydra.types import RunMode
 from omegaconf import DictConfig, read_write
-from pytorch_lightning.utilities.rank_zero import rank_zero_only
 
 from arcsr_lightning import CONF_DIR
 from arcsr_lightning.errors import FolderKeptError, InputError, printable
 from arcsr_lightning.launch import environment
 from arcsr_lightning.launch.checks import check
 from arcsr_lightning.launch.ending import end, end_before_the_run
-from arcsr_lightning.launch.logs import as_a_command, note_launch, warnings_in_the_log
+from arcsr_lightning.launch.logs import as_a_command, close_loggers, note_launch, warnings_in_the_log
 from arcsr_lightning.launch.messages import line_of
-from arcsr_lightning.launch.objects import close_loggers
 from arcsr_lightning.launch.suggestions import with_suggestion
 from arcsr_lightning.launch.sweeps import sweep_job
 from arcsr_lightning.launch.typed import typed_settings
-from arcsr_lightning.processes import end_with_parent, failed_first
+from arcsr_lightning.processes import end_with_parent, failed_first, rank_zero_only
 
 log = logging.getLogger(__name__)
 

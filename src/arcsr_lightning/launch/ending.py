@@ -5,10 +5,9 @@ import logging
 from collections.abc import Callable
 from typing import Any, NoReturn
 
-from pytorch_lightning.utilities.rank_zero import rank_zero_only
-
 from arcsr_lightning.launch import environment
 from arcsr_lightning.launch.messages import explain
+from arcsr_lightning.processes import rank_zero_only
 
 log = logging.getLogger(__name__)
 

@@ -12,15 +12,15 @@ import sys
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
+from importlib.metadata import version
 from pathlib import Path
 
-import pytorch_lightning as pl
 import torch
 from hydra.core.hydra_config import HydraConfig
-from pytorch_lightning.utilities.rank_zero import rank_zero_only
 
 import arcsr_lightning
 from arcsr_lightning.launch.typed import typed_of_hydra, typed_settings
+from arcsr_lightning.processes import rank_zero_only
 
 log = logging.getLogger(__name__)
 
@@ -91,5 +91,12 @@ def note_launch(command: str) -> None:
     log.debug("folder: %s", job.runtime.output_dir)
     log.debug(
         "versions: arcsr-lightning %s, PyTorch %s, Lightning %s, Python %s, on %s",
-        arcsr_lightning.__version__, torch.__version__, pl.__version__, platform.python_version(), platform.node(),
+        arcsr_lightning.__version__, torch.__version__, version("pytorch-lightning"),
+        platform.python_version(), platform.node(),
     )  # fmt: skip
+
+
+def close_loggers() -> None:
+    """End the W&B run of this job, so that the next one starts its own; as failed while an error is being handled."""
+    if "wandb" in sys.modules:
+        sys.modules["wandb"].finish(exit_code=int(sys.exc_info()[1] is not None))

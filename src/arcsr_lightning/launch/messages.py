@@ -4,7 +4,6 @@ import re
 
 from hydra.errors import HydraException, InstantiationException
 from omegaconf.errors import MissingMandatoryValue, OmegaConfBaseException
-from pytorch_lightning.utilities.exceptions import MisconfigurationException
 from torch.linalg import LinAlgError
 
 from arcsr_lightning.errors import InputError
@@ -17,8 +16,8 @@ USER_ERRORS = (
     OSError,
     HydraException,
     OmegaConfBaseException,
-    MisconfigurationException,
 )
+OF_LIGHTNING = "MisconfigurationException"  # by name, as Lightning takes seconds to import
 REFUSALS = (ValueError, TypeError, LookupError)  # how functions that know no settings say what they cannot take
 EXTRAS = {  # words of the error where packages are missing, what was typed then, and the extra that brings them
     "Could not find 'hydra/launcher/submitit_slurm'": ("cluster=slurm", "cluster"),
@@ -41,13 +40,18 @@ def explain(error: BaseException) -> str | None:
         return said
     if isinstance(error, OSError) and error.filename and error.strerror:
         return f"{error.filename}: {error.strerror}"
-    if isinstance(error, USER_ERRORS):
+    if is_the_user_s(error):
         text = str(error).rsplit(f"{type(error).__name__}: ", 1)[-1]  # a data worker sends its whole traceback along
         head, _, rest = text.split("Config search path")[0].partition("\n    full_key: ")
         key = rest.split("\n")[0]
         line = " ".join(head.split())
         return (f"{key}: {line}" if key.isidentifier() or "." in key else line) or type(error).__name__
     return explain_cluster(error)
+
+
+def is_the_user_s(error: BaseException | None) -> bool:
+    """Whether an error is about what the user gave."""
+    return isinstance(error, USER_ERRORS) or type(error).__name__ == OF_LIGHTNING
 
 
 def said_by_a_resolver(text: str) -> str | None:
@@ -73,7 +77,7 @@ def explain_missing(text: str) -> str:
 def explain_instantiation(error: InstantiationException) -> str | None:
     """One line for an object that could not be made of its settings, which names them; None for a fault of ours."""
     text, cause = str(error), error.__cause__
-    if isinstance(cause, USER_ERRORS):
+    if is_the_user_s(cause):
         return explain(cause)  # names its setting
     key = (re.search(r"full_key: (\S+)", text) or [None, "?"])[1]
     if unknown := re.match(r"Error locating target '([^']+)'", text):

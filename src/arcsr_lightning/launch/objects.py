@@ -1,20 +1,14 @@
-"""Configurations as objects: networks, losses, data, trainers."""
+"""Configurations as objects: networks, losses, test images; and what stands in them, written down."""
 
 import logging
-import sys
-import warnings
 from collections.abc import Callable, Iterator
-from functools import partial
 from pathlib import Path
 from typing import Any, TypeVar
 
-import pytorch_lightning as pl
 import torch
 from hydra.errors import InstantiationException
 from hydra.utils import get_object, instantiate
 from omegaconf import DictConfig, OmegaConf
-from pytorch_lightning.callbacks import Checkpoint
-from pytorch_lightning.utilities.rank_zero import rank_zero_only
 from rich.console import Console
 from rich.syntax import Syntax
 from rich.tree import Tree
@@ -22,15 +16,12 @@ from torch import nn
 from torch.utils.data import Dataset
 
 from arcsr_lightning import parts
-from arcsr_lightning.data import SRDataModule
 from arcsr_lightning.errors import InputError
 from arcsr_lightning.files import write_text
-from arcsr_lightning.integers import ceil_div
 from arcsr_lightning.launch.messages import REFUSALS, explain
+from arcsr_lightning.processes import rank_zero_only
 from arcsr_lightning.runs.settings import as_plain_data
 from arcsr_lightning.runs.weights import trusted_modules
-from arcsr_lightning.scores.protocol import SSIM_WINDOW
-from arcsr_lightning.training.module import SRModule
 
 T = TypeVar("T")
 log = logging.getLogger(__name__)
@@ -53,22 +44,6 @@ def build_loss(cfg: DictConfig) -> nn.Module:
 def prepare_network(cfg: DictConfig, network: nn.Module) -> dict[str, float]:
     """Do with the network what a stage does before its first step, if anything; returns figures worth a record."""
     return instantiate(cfg.prepare)(network) if cfg.prepare else {}
-
-
-def build_module(cfg: DictConfig, network: nn.Module, loss: nn.Module | None) -> SRModule:
-    """The Lightning module of a training configuration; checkpoints will hold ``cfg`` as plain data."""
-    return SRModule(
-        network,
-        loss=loss,
-        optimizer=naming_errors("optimizer", instantiate(cfg.optimizer, _convert_="all")),
-        scheduler=naming_errors("scheduler", instantiate(cfg.scheduler, _convert_="all")) if cfg.scheduler else None,
-        trains=cfg.trains,
-        config=as_plain_data(cfg),
-        method=cfg.method,
-        known_kernels=cfg.known_kernels,
-        compiled=cfg.compile,
-        channels_last=cfg.channels_last,
-    )
 
 
 def sum_of_rates(cfg: DictConfig, network: nn.Module) -> float:
@@ -99,24 +74,6 @@ def naming_errors(key: str, make: Callable[..., T]) -> Callable[..., T]:
             raise InputError(f"{key}: {error}") from error
 
     return made
-
-
-def build_data(cfg: DictConfig, first_step: int = 0) -> SRDataModule:
-    """The data module of ``cfg.data``; a data set is listed and opened only when it is needed.
-
-    ``first_step`` counts the steps of the stages before, whose samples are not seen again.
-    """
-    data = cfg.data
-    return SRDataModule(
-        train=partial(instantiate, data.train),
-        val=[partial(instantiate, data.val, noise_level=level) for level in data.noise_levels],
-        test=[partial(instantiate, data.test, noise_level=level) for level in data.noise_levels],
-        batch_size=data.batch_size,
-        num_workers=data.num_workers,
-        first_step=first_step,
-        degrade_on=data.get("degrade_on", "worker"),
-        least_side=ceil_div(SSIM_WINDOW + 2 * cfg.scale, cfg.scale) * cfg.scale,  # what is left of the cut borders
-    )
 
 
 def build_test_set(config: dict[str, Any], noise_level: float) -> Dataset:
@@ -162,29 +119,6 @@ def check_data_part(path: Any) -> None:
             f"data.test: {path!r} is from outside this package's data, and is not run; if you trust the file and the "
             f"module, name the module in the environment: {parts.TRUSTED_MODULES}=MODULE"
         )
-
-
-def build_trainer(cfg: DictConfig) -> pl.Trainer:
-    """The trainer with the plugins, loggers and callbacks that are not switched off.
-
-    How exactly this process multiplies float32 is set with it (``matmul_precision``), as Lightning leaves it alone.
-    """
-    torch.set_float32_matmul_precision(cfg.matmul_precision)
-    callbacks, loggers, plugins = (
-        [instantiate(node) for node in (nodes or {}).values() if node and "_target_" in node]
-        for nodes in (cfg.get("callbacks"), cfg.get("logger"), cfg.trainer.get("plugins"))
-    )
-    trainer = naming_errors("trainer", instantiate(cfg.trainer, plugins=None, _partial_=True, _convert_="all"))
-    keeps = any(isinstance(callback, Checkpoint) for callback in callbacks)  # else Lightning adds one of its own
-    if cfg.trainer.devices == cfg.trainer.num_nodes == 1:  # one process needs none; said whenever the trainer starts
-        warnings.filterwarnings("ignore", "The `srun` command is available")
-    return trainer(callbacks=callbacks, logger=loggers, plugins=plugins, enable_checkpointing=keeps)
-
-
-def close_loggers() -> None:
-    """End the W&B run of this job, so that the next one starts its own; as failed while an error is being handled."""
-    if "wandb" in sys.modules:
-        sys.modules["wandb"].finish(exit_code=int(sys.exc_info()[1] is not None))
 
 
 @rank_zero_only

@@ -12,8 +12,6 @@ from hydra.core.hydra_config import HydraConfig
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.experimental.callback import Callback
 from omegaconf import DictConfig, OmegaConf
-from pytorch_lightning.strategies.launchers import _SubprocessScriptLauncher
-from pytorch_lightning.utilities.rank_zero import rank_zero_only
 
 from arcsr_lightning.errors import FolderKeptError, InputError
 from arcsr_lightning.files import write_text
@@ -21,9 +19,8 @@ from arcsr_lightning.launch import environment
 from arcsr_lightning.launch.ending import ends_the_command
 from arcsr_lightning.launch.folders import read_plan
 from arcsr_lightning.launch.messages import explain, line_of
-from arcsr_lightning.launch.objects import build_trainer
 from arcsr_lightning.launch.typed import typed_of_hydra, typed_settings
-from arcsr_lightning.processes import failed_first, run_alone
+from arcsr_lightning.processes import failed_first, rank_zero_only, run_alone
 from arcsr_lightning.runs.jobs import naming_overrides
 
 log = logging.getLogger(__name__)
@@ -77,6 +74,10 @@ def starts_processes(cfg: DictConfig) -> bool:
     """Whether the run starts further processes by typing its command again, which is how Lightning does it."""
     if "trainer" not in cfg or cfg.trainer.devices == cfg.trainer.num_nodes == 1:
         return False
+    from pytorch_lightning.strategies.launchers import _SubprocessScriptLauncher  # here, as most jobs have one process
+
+    from arcsr_lightning.launch.lightning import build_trainer
+
     launcher = build_trainer(OmegaConf.merge(cfg, {"callbacks": None, "logger": None})).strategy.launcher
     return (
         isinstance(launcher, _SubprocessScriptLauncher)

@@ -7,9 +7,9 @@ from hydra.core.utils import JobReturn
 from hydra.experimental.callback import Callback
 from hydra.types import RunMode
 from omegaconf import DictConfig
-from pytorch_lightning.utilities.rank_zero import rank_zero_only
 
 from arcsr_lightning.errors import InputError
+from arcsr_lightning.processes import rank_zero_only
 from arcsr_lightning.results import compare
 
 log = logging.getLogger(__name__)

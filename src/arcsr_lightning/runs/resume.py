@@ -9,12 +9,12 @@ from typing import Any
 from filelock import FileLock, Timeout
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
-from pytorch_lightning.utilities.rank_zero import rank_zero_info, rank_zero_only
 from torch import nn
 from yaml import YAMLError
 
 from arcsr_lightning.errors import FolderKeptError, InputError, first_line
 from arcsr_lightning.files import write_text
+from arcsr_lightning.processes import rank_zero_info, rank_zero_only
 from arcsr_lightning.runs.settings import as_plain_data, differences
 from arcsr_lightning.runs.stages import Stage
 from arcsr_lightning.runs.weights import load_weights, read_saved

@@ -5,7 +5,6 @@ from collections.abc import Sequence
 
 import torch
 from torch import Tensor
-from torchmetrics.functional.image import peak_signal_noise_ratio, structural_similarity_index_measure
 
 from arcsr_lightning.degradation import confident_mean, round_to_8bit
 from arcsr_lightning.precision import exact_float32
@@ -23,6 +22,8 @@ def luma(rgb: Tensor) -> Tensor:
 
 def psnr(x: Tensor, y: Tensor) -> Tensor:
     """PSNR of each image in dB, data range 1: (B, C, H, W) twice -> (B,)."""
+    from torchmetrics.functional.image import peak_signal_noise_ratio  # here: it takes seconds to import
+
     # Pooling the error of a data set before the logarithm, torchmetrics' default, is not the mean of its images' PSNR.
     return peak_signal_noise_ratio(x, y, data_range=1.0, dim=(1, 2, 3), reduction="none")
 
@@ -38,6 +39,8 @@ def ssim(x: Tensor, y: Tensor) -> Tensor:
         raise ValueError(
             f"SSIM needs sides of at least {SSIM_WINDOW} px after the border crop, got {tuple(x.shape[-2:])}"
         )
+    from torchmetrics.functional.image import structural_similarity_index_measure
+
     _, image = structural_similarity_index_measure(
         x,
         y,

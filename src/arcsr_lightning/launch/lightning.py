@@ -1,0 +1,69 @@
+"""Configurations as what Lightning trains with; apart from the other objects, as it takes seconds to import."""
+
+import warnings
+from functools import partial
+
+import pytorch_lightning as pl
+import torch
+from hydra.utils import instantiate
+from omegaconf import DictConfig
+from pytorch_lightning.callbacks import Checkpoint
+from torch import nn
+
+from arcsr_lightning.data.datamodule import SRDataModule
+from arcsr_lightning.integers import ceil_div
+from arcsr_lightning.launch.objects import naming_errors
+from arcsr_lightning.runs.settings import as_plain_data
+from arcsr_lightning.scores.protocol import SSIM_WINDOW
+from arcsr_lightning.training.module import SRModule
+
+
+def build_module(cfg: DictConfig, network: nn.Module, loss: nn.Module | None) -> SRModule:
+    """The Lightning module of a training configuration; checkpoints will hold ``cfg`` as plain data."""
+    return SRModule(
+        network,
+        loss=loss,
+        optimizer=naming_errors("optimizer", instantiate(cfg.optimizer, _convert_="all")),
+        scheduler=naming_errors("scheduler", instantiate(cfg.scheduler, _convert_="all")) if cfg.scheduler else None,
+        trains=cfg.trains,
+        config=as_plain_data(cfg),
+        method=cfg.method,
+        known_kernels=cfg.known_kernels,
+        compiled=cfg.compile,
+        channels_last=cfg.channels_last,
+    )
+
+
+def build_data(cfg: DictConfig, first_step: int = 0) -> SRDataModule:
+    """The data module of ``cfg.data``; a data set is listed and opened only when it is needed.
+
+    ``first_step`` counts the steps of the stages before, whose samples are not seen again.
+    """
+    data = cfg.data
+    return SRDataModule(
+        train=partial(instantiate, data.train),
+        val=[partial(instantiate, data.val, noise_level=level) for level in data.noise_levels],
+        test=[partial(instantiate, data.test, noise_level=level) for level in data.noise_levels],
+        batch_size=data.batch_size,
+        num_workers=data.num_workers,
+        first_step=first_step,
+        degrade_on=data.get("degrade_on", "worker"),
+        least_side=ceil_div(SSIM_WINDOW + 2 * cfg.scale, cfg.scale) * cfg.scale,  # what is left of the cut borders
+    )
+
+
+def build_trainer(cfg: DictConfig) -> pl.Trainer:
+    """The trainer with the plugins, loggers and callbacks that are not switched off.
+
+    How exactly this process multiplies float32 is set with it (``matmul_precision``), as Lightning leaves it alone.
+    """
+    torch.set_float32_matmul_precision(cfg.matmul_precision)
+    callbacks, loggers, plugins = (
+        [instantiate(node) for node in (nodes or {}).values() if node and "_target_" in node]
+        for nodes in (cfg.get("callbacks"), cfg.get("logger"), cfg.trainer.get("plugins"))
+    )
+    trainer = naming_errors("trainer", instantiate(cfg.trainer, plugins=None, _partial_=True, _convert_="all"))
+    keeps = any(isinstance(callback, Checkpoint) for callback in callbacks)  # else Lightning adds one of its own
+    if cfg.trainer.devices == cfg.trainer.num_nodes == 1:  # one process needs none; said whenever the trainer starts
+        warnings.filterwarnings("ignore", "The `srun` command is available")
+    return trainer(callbacks=callbacks, logger=loggers, plugins=plugins, enable_checkpointing=keeps)
