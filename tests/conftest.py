@@ -39,6 +39,16 @@ WITHOUT_PICTURES = ("callbacks.panel=null", "callbacks.kernel_field=null", "call
 SMALL_BLUR = ("degradation.blur.kernel_size=5", "degradation.blur.max_length=4")  # what kernel_size=3 holds
 
 
+def slow(value):
+    """A value of a test that ``make test-slow`` tries alone."""
+    return pytest.param(value, marks=pytest.mark.slow)
+
+
+def some(value, *fast):
+    """A value of a test that ``make test`` tries if it is among the ``fast`` ones, and ``make test-slow`` if not."""
+    return value if value in fast else slow(value)
+
+
 def picture(height: int, width: int, seed: int) -> np.ndarray:
     """A colour picture with structure at several sizes, uint8."""
     rng = np.random.default_rng(seed)

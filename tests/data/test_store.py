@@ -26,6 +26,7 @@ from arcsr_lightning.data import (
 from arcsr_lightning.data.store import StoredFrame, open_store, write_store
 from arcsr_lightning.degradation import Degradation, MotionField
 from arcsr_lightning.errors import InputError
+from tests.conftest import slow
 
 
 def save(path, seed=0, height=12, width=17):
@@ -263,6 +264,7 @@ import numpy as np
 
 from arcsr_lightning.data.store import open_store, write_store
 from arcsr_lightning.errors import InputError
+from tests.conftest import slow
 
 begin, folder, images = Path(sys.argv[1]), Path(sys.argv[2]), [Path(name) for name in sys.argv[3:]]
 
@@ -313,7 +315,7 @@ while status == signal.SIGKILL:
 
 
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="the writers are forked")
-@pytest.mark.parametrize("kind", ["new store", "one image of a store changed"])
+@pytest.mark.parametrize("kind", [slow("new store"), "one image of a store changed"])
 def test_a_run_killed_at_any_touch_of_a_file_is_never_taken_for_complete(tmp_path, images, kind):
     images = images[1:]
     begin = tmp_path / "begin"

@@ -17,26 +17,21 @@ COMMANDS = {
 }
 
 
-@pytest.fixture(params=COMMANDS)
-def shown(request, run, tmp_path, monkeypatch, capsys):
-    """(name of a command, its configuration's name, its help)."""
+@pytest.mark.parametrize("name", COMMANDS)
+def test_it_says_in_a_screen_what_to_type_and_what_it_names_is_there(name, run, tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
     with pytest.raises(SystemExit) as ended:
-        run(COMMANDS[request.param], "--help")
+        run(COMMANDS[name], "--help")
     assert ended.value.code == 0
     assert not list(tmp_path.iterdir())
-    return request.param, COMMANDS[request.param].__name__.rsplit(".")[-1], capsys.readouterr().out
-
-
-def test_it_says_what_to_type_in_a_screen(shown):
-    name, _, text = shown
+    text = capsys.readouterr().out
     assert text.startswith(f"{name}: ")
     assert len(re.findall(rf"^  {name} ?", text, re.MULTILINE)) >= 2
     assert len(text.splitlines()) < 45
+    check_what_it_names(text, COMMANDS[name].__name__.rsplit(".")[-1])
 
 
-def test_what_it_names_is_there(shown):
-    _, config_name, text = shown
+def check_what_it_names(text, config_name):
     for group, options in re.findall(r"^  ([a-z_]+) +((?:\w+, )*\w+)(?: \(.*)?$", text.partition("Set with")[0], re.M):
         assert options.split(", ") == sorted(path.stem for path in (CONF_DIR / group).glob("*.yaml"))
     data = ["data=folder"] if config_name not in ("predict", "export", "demo") else []

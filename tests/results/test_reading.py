@@ -13,6 +13,7 @@ from arcsr_lightning.results.markdown import results_markdown
 from arcsr_lightning.results.reading import check_shape
 from arcsr_lightning.results.runs import read_study
 from arcsr_lightning.results.sections import study_sections
+from tests.conftest import slow, some
 
 FILES = [
     "jobs.json",
@@ -65,7 +66,7 @@ def study(job, tmp_path):
 
 
 @pytest.mark.parametrize("pattern", FILES)
-@pytest.mark.parametrize("damage", DAMAGES)
+@pytest.mark.parametrize("damage", [some(damage, "cut", "binary", "null", "deep", "gone") for damage in DAMAGES])
 def test_a_damaged_file_is_named_in_one_line(study, pattern, damage):
     path = min(study.glob(pattern))
     if DAMAGES[damage] is None:
@@ -92,7 +93,9 @@ def places(node, path=()):
         yield from places(child, (*path, key))
 
 
-@pytest.mark.parametrize("value", [None, [], {}, "text", -1, 0.5, True, [None], " "], ids=repr)
+@pytest.mark.parametrize(
+    "value", [None, slow([]), {}, "text", -1, slow(0.5), slow(True), slow([None]), slow(" ")], ids=repr
+)
 def test_whatever_stands_in_a_report_is_tabulated_or_named(job, tmp_path, value):
     def edit(report):
         report["rows"][1]["lpips"] = 0.25

@@ -14,7 +14,7 @@ from arcsr_lightning.degradation import upsample
 from arcsr_lightning.launch import as_plain_data, build_loss, build_network
 from arcsr_lightning.runs.stages import stages_of
 from arcsr_lightning.runs.weights import read_saved
-from tests.conftest import WITHOUT_PICTURES
+from tests.conftest import WITHOUT_PICTURES, some
 
 TINY = {  # what makes each of them small
     "arcsr": ["arcsr.estimator_width=4", "arcsr.estimator_levels=2", "arcsr.width=4", "arcsr.blocks=1"],
@@ -65,18 +65,15 @@ METHODS = sorted(path.stem for path in CONF_DIR.glob("model/*.yaml"))
 PUBLISHED = sorted(path.stem for path in CONF_DIR.glob("stages/published/*.yaml"))  # with stages of their own there
 TRAINED = [method for method in METHODS if method != "bicubic"]
 VARIANTS = {"cmos_proxy", "manet_pairs", "manet_reblur", "redegnet_gan", "srcnn_955", "udke_lite"}  # of methods tested
-NETWORKS = {"espcn", "nafnet", "rdn", "srcnn", "srcnn_955"}  # that are trained as RRDBNet is: L1, one stage
-
-
-def some(value, *fast):
-    """A value of a test that is run by default for the ``fast`` ones alone."""
-    return value if value in fast else pytest.param(value, marks=pytest.mark.slow)
+OF_THE_PAPER = {"rrdb", "dasr", "manet", "udke", "redegnet", "cmos", "arcsr_staged"}  # arcsr: in test_commands.py
+NETWORKS = [some(method, *{*TRAINED} - VARIANTS) for method in TRAINED]
 
 
 COMMON = [
     "kernel_size=3",
     "scale=4",
     "data.batch_size=2",
+    "data.num_workers=0",
     "data.train.patch_size=32",
     "trainer.val_check_interval=1",
     "trainer.limit_val_batches=1",
@@ -134,7 +131,7 @@ def test_every_published_rival_is_there():
     assert {"manet_pairs", "manet_reblur", "udke_lite", "redegnet_gan", "cmos_proxy"} <= set(METHODS)
 
 
-@pytest.mark.parametrize("method", [some(method, *{*TRAINED} - VARIANTS - {"espcn", "rdn"}) for method in TRAINED])
+@pytest.mark.parametrize("method", [some(method, *OF_THE_PAPER) for method in TRAINED])
 def test_a_method_trains_resumes_evaluates_and_predicts(method, photos, synthetic, run, tmp_path):
     common = [*COMMON, *synthetic, f"model={method}", *sizes(method)]
     run(train, *common, f"trainer.max_steps={steps(method)}", "test=false")
@@ -145,7 +142,7 @@ def test_a_method_trains_resumes_evaluates_and_predicts(method, photos, syntheti
     last = folder / "checkpoints" / (names[-1] if names else "") / "last.ckpt"
     assert torch.load(last, weights_only=True)["global_step"] == 1
 
-    run(train, *common, f"trainer.max_steps={5 * steps(method)}", "ckpt_path=last", "allow_config_change=true")
+    run(train, *common, f"trainer.max_steps={2 * steps(method)}", "ckpt_path=last", "allow_config_change=true")
     assert torch.load(last, weights_only=True)["global_step"] > 1
     report = json.loads((folder / "metrics.json").read_text())
     assert {row["method"] for row in report["rows"]} == {"bicubic", method}
@@ -175,7 +172,7 @@ def fresh(method: str, *settings: str) -> nn.Module:
     return build_network(cfg.model).eval()
 
 
-@pytest.mark.parametrize("method", [method for method in TRAINED if method not in OWN_SKIP])
+@pytest.mark.parametrize("method", [method for method in TRAINED if method not in {*OWN_SKIP} | VARIANTS])
 def test_a_skip_brings_a_fresh_network_to_bicubic_upscaling(method):
     lr = upsample(torch.rand(2, 3, 4, 4, generator=torch.Generator().manual_seed(0)), 4).clamp(0, 1)
     bicubic = upsample(lr, 4)
@@ -185,7 +182,7 @@ def test_a_skip_brings_a_fresh_network_to_bicubic_upscaling(method):
     assert added.abs().mean() < 0.01  # UDKE's data steps change the image by that much
 
 
-@pytest.mark.parametrize("method", TRAINED)
+@pytest.mark.parametrize("method", NETWORKS)
 def test_a_network_laid_out_channels_last_has_the_same_gradients(method):
     lr = torch.rand(2, 3, 8, 8, generator=torch.Generator().manual_seed(0))
     gradients = []
@@ -205,9 +202,7 @@ def test_a_method_with_a_skip_of_its_own_is_left_as_it_is(method):
         assert torch.equal(one, other)
 
 
-@pytest.mark.parametrize(
-    "method", [some(method, "rrdb", "manet", "redegnet") for method in TRAINED if method not in OWN_SKIP]
-)
+@pytest.mark.parametrize("method", [some(method, "rrdb") for method in TRAINED if method not in OWN_SKIP])
 def test_a_skip_is_trained_with_kept_with_the_weights_and_said(method, photos, synthetic, run, tmp_path):
     common = [*COMMON, *synthetic, f"model={method}", *sizes(method), "skip=bicubic"]
     run(train, *common, f"trainer.max_steps={steps(method)}")
@@ -216,7 +211,7 @@ def test_a_skip_is_trained_with_kept_with_the_weights_and_said(method, photos, s
     assert skip_added(load_model(report.with_name("model.safetensors"))) == "bicubic"
 
 
-@pytest.mark.parametrize("method", [some(method, *{*PUBLISHED} - VARIANTS) for method in PUBLISHED])
+@pytest.mark.parametrize("method", [some(method, "dasr", "manet") for method in PUBLISHED])
 def test_a_method_trains_as_its_publication_did(method, synthetic, run, tmp_path):
     names = stages(method, "published")
     common = [*COMMON, *synthetic, f"model={method}", *sizes(method), "protocol=published"]
@@ -230,7 +225,7 @@ def test_a_method_trains_as_its_publication_did(method, synthetic, run, tmp_path
 
 
 @pytest.mark.parametrize(
-    "method", [some(method, *{*TRAINED} - NETWORKS) for method in TRAINED if method not in NEEDS_KERNELS]
+    "method", [some(method, "dasr", "manet_pairs") for method in TRAINED if method not in NEEDS_KERNELS]
 )
 def test_a_method_without_need_of_kernels_learns_from_real_frames(method, real, run, tmp_path):
     run(
@@ -247,8 +242,8 @@ def test_a_method_without_need_of_kernels_learns_from_real_frames(method, real, 
     assert read_saved(exported).config["method"] == method
 
 
-@pytest.mark.parametrize("protocol", ["paper", "published"])
-@pytest.mark.parametrize("method", ["manet", "cmos", "ikc"])
+@pytest.mark.parametrize("protocol", ["paper", some("published")])
+@pytest.mark.parametrize("method", [some(method, "manet") for method in ("manet", "cmos", "ikc")])
 @pytest.mark.parametrize("data", [some(data, "gopro") for data in ("gopro", "reds", "pairs")])
 def test_a_method_that_needs_kernels_learns_from_measured_ones(data, method, protocol, request, run, tmp_path):
     """A window of 9 HR pixels holds kernels of 3 LR pixels."""

@@ -7,10 +7,18 @@ from arcsr_lightning import CONF_DIR, compose
 from arcsr_lightning.errors import InputError
 from arcsr_lightning.runs.settings import check_read
 from arcsr_lightning.runs.stages import OWN, stages_of
+from tests.conftest import some
 
+STAGES = (
+    ("paper", "bicubic"),
+    ("paper", "rrdb"),
+    ("paper", "arcsr_staged"),
+    ("published", "dasr"),
+    ("published", "cmos"),
+)
 TRAINED = [
-    *(("paper", path.stem) for path in sorted(CONF_DIR.glob("model/*.yaml"))),
-    *(("published", path.stem) for path in sorted(CONF_DIR.glob("stages/published/*.yaml"))),  # others: as by the paper
+    *(some(("paper", path.stem), *STAGES) for path in sorted(CONF_DIR.glob("model/*.yaml"))),
+    *(some(("published", path.stem), *STAGES) for path in sorted(CONF_DIR.glob("stages/published/*.yaml"))),
 ]
 DASR = ["data=sample", "model=dasr", "protocol=published"]  # in two stages with rates of their own
 TYPED = {

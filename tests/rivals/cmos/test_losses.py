@@ -14,6 +14,7 @@ from arcsr_lightning.rivals.cmos.maps import (
     motion_class,
     sharpness_loss_map,
 )
+from tests.conftest import slow
 
 MOTION_CLASSES = 5
 
@@ -67,7 +68,7 @@ def unchanged(module: nn.Module, before: dict[str, Tensor]) -> bool:
     return all(torch.equal(value, before[name]) for name, value in module.state_dict().items())
 
 
-@pytest.mark.parametrize("targets", [{}, {"semantics": "motion"}, {"blur": "sharpness"}])
+@pytest.mark.parametrize("targets", [{}, slow({"semantics": "motion"}), slow({"blur": "sharpness"})])
 def test_the_first_stage_teaches_the_estimator(targets):
     model = network(MOTION_CLASSES if "semantics" in targets else 1)
     before = state(model.restorer)
@@ -76,7 +77,7 @@ def test_the_first_stage_teaches_the_estimator(targets):
     assert unchanged(model.restorer, before)
 
 
-@pytest.mark.parametrize("loss", [GivenMapsLoss(), GivenMapsLoss(blur="sharpness"), RestorationLoss()])
+@pytest.mark.parametrize("loss", [GivenMapsLoss(), slow(GivenMapsLoss(blur="sharpness")), slow(RestorationLoss())])
 def test_the_later_stages_teach_the_restorer(loss):
     """And leave the estimator, its batch-norm statistics among it, as it was."""
     model = network()

@@ -48,6 +48,7 @@ def test_parameter_counts_are_the_publication_s():
     assert parameters(CMOS(estimator40, restorer)) == 24_936_458
 
 
+@pytest.mark.slow
 def test_macs_are_the_publication_s():
     with torch.device("meta"):
         network, windows8 = CMOS(MapEstimator(classes=19), MapRestorer()), MapEstimator(classes=19, window=(8, 8))

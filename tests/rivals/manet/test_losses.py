@@ -172,9 +172,9 @@ def test_what_each_loss_learns_from():
         pytest.param(KernelFieldLoss(), ["estimator"], id="kernels"),
         pytest.param(TrueKernelLoss(), ["restorer"], id="true_kernels"),
         pytest.param(KernelAndImageLoss(), ["estimator", "restorer"], id="paper"),
-        pytest.param(RestorationLoss(), ["restorer"], id="estimated_kernels"),
-        pytest.param(RestorationLoss(), ["estimator", "restorer"], id="manet_pairs"),
-        pytest.param(ReblurConsistencyLoss(), ["estimator", "restorer"], id="manet_reblur"),
+        pytest.param(RestorationLoss(), ["restorer"], id="estimated_kernels", marks=pytest.mark.slow),
+        pytest.param(RestorationLoss(), ["estimator", "restorer"], id="manet_pairs", marks=pytest.mark.slow),
+        pytest.param(ReblurConsistencyLoss(), ["estimator", "restorer"], id="manet_reblur", marks=pytest.mark.slow),
     ],
 )
 def test_every_stage_lowers_its_loss_and_keeps_what_is_frozen(loss: nn.Module, trains: list[str]):

@@ -17,6 +17,7 @@ from arcsr_lightning.rivals.redegnet import (
 )
 from arcsr_lightning.rivals.redegnet.loss import ReDegNetLoss, degrade, frozen, shrink
 from arcsr_lightning.rivals.rrdb.network import RRDBNet
+from tests.conftest import slow
 
 TERMS = {"sr", "reconstruction", "same_degradation", "repulsion", "gan", "discriminator"}
 SIZES = {"image_size": 16, "width": 8, "widest": 16}
@@ -206,7 +207,7 @@ def train(network, loss, batches) -> list[dict[str, float]]:
     return history
 
 
-@pytest.mark.parametrize("adversarial", [False, True])
+@pytest.mark.parametrize("adversarial", [slow(False), True])
 def test_the_stage_lowers_its_loss_on_one_batch(adversarial):
     network, loss = build(adversarial)
     history = train(network, loss, [batch()] * 80)
