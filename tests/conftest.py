@@ -39,14 +39,14 @@ WITHOUT_PICTURES = ("callbacks.panel=null", "callbacks.kernel_field=null", "call
 SMALL_BLUR = ("degradation.blur.kernel_size=5", "degradation.blur.max_length=4")  # what kernel_size=3 holds
 
 
-def slow(value):
-    """A value of a test that ``make test-slow`` tries alone."""
-    return pytest.param(value, marks=pytest.mark.slow)
+def slow(*values):
+    """Values of a test that ``make test-slow`` tries alone."""
+    return pytest.param(*values, marks=pytest.mark.slow)
 
 
 def some(value, *fast):
-    """A value of a test that ``make test`` tries if it is among the ``fast`` ones, and ``make test-slow`` if not."""
-    return value if value in fast else slow(value)
+    """A value, or a tuple of them, that ``make test`` tries if it is among ``fast``, and ``make test-slow`` if not."""
+    return value if value in fast else slow(*value) if isinstance(value, tuple) else slow(value)
 
 
 def picture(height: int, width: int, seed: int) -> np.ndarray:

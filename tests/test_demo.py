@@ -224,6 +224,7 @@ def restoration_of(user, weights):
     return to_uint8(run_network(load_model(weights), load_picture(user.path).rgb[None]).sr[0])
 
 
+@pytest.mark.slow
 def test_each_of_ten_users_at_once_gets_what_belongs_to_their_picture(crowd, weights):
     said = {number: answer["status"] for number, answer in enumerate(crowd.answers) if answer}
     assert said.pop(0) == "⚠ the process at work was ended, perhaps for want of memory; try again."
@@ -237,12 +238,14 @@ def test_each_of_ten_users_at_once_gets_what_belongs_to_their_picture(crowd, wei
             np.testing.assert_array_equal(user.picture(file), expected)
 
 
+@pytest.mark.slow
 def test_after_a_killed_worker_and_a_full_queue_both_users_are_served_when_they_try_again(crowd, weights, page):
     for user in (crowd.users[0], crowd.users[-1]):
         np.testing.assert_array_equal(user.picture(user.restore()["picture"]), restoration_of(user, weights))
     assert len(list(page.temporary.glob("arcsr-demo-*/results/*"))) == WAITING  # two were bad: nothing is left of these
 
 
+@pytest.mark.slow
 def test_clicks_are_answered_for_the_picture_of_the_user_who_clicks(crowd):
     served = [number for number, answer in enumerate(crowd.answers) if answer and "Restored" in answer["status"]]
     with ThreadPoolExecutor(len(served)) as pool:

@@ -71,11 +71,11 @@ def test_limit_goes_the_whole_way_on_few_batches(run, tmp_path):
 
 
 def test_overfit_lowers_the_loss_of_its_few_samples(run, tmp_path):
-    steps = ("trainer.max_steps=100", "trainer.val_check_interval=100")
-    run("arcsr_gopro", "debug=overfit", *steps, "optimizer.lr=3e-3")
+    steps = ("trainer.max_steps=40", "trainer.val_check_interval=40")
+    run("arcsr_gopro", "debug=overfit", *steps, "optimizer.lr=1e-2")
     with next(tmp_path.glob("csv/*/metrics.csv")).open() as file:
         losses = [float(row["train/loss"]) for row in csv.DictReader(file) if row.get("train/loss")]
-    assert len(losses) == 100
+    assert len(losses) == 40
     assert sum(losses[-4:]) < 0.9 * sum(losses[:4])
 
 

@@ -16,6 +16,7 @@ from arcsr_lightning.launch import as_plain_data, build_network
 from arcsr_lightning.networks import KernelEstimator, Restoration
 from arcsr_lightning.runs import weights
 from arcsr_lightning.runs.weights import Saved
+from tests.conftest import slow
 
 pytest.importorskip("onnxscript", reason='needs "arcsr-lightning[export]"')
 onnxruntime = pytest.importorskip("onnxruntime", reason='needs "arcsr-lightning[dev]"')
@@ -141,7 +142,7 @@ class Estimated(nn.Module):
         return Restoration(lr, self.estimator(lr))
 
 
-@pytest.mark.parametrize("part", [Deformed, Estimated])
+@pytest.mark.parametrize("part", [Deformed, slow(Estimated)])
 def test_parts_are_standard_operators(part, tmp_path):
     torch.manual_seed(0)
     network = part().eval()

@@ -10,6 +10,8 @@ from pathlib import Path
 import cv2
 import pytest
 
+from tests.conftest import WITHOUT_PICTURES
+
 ROOT = Path(__file__).parents[1]
 pytest.importorskip("hatchling")
 
@@ -85,6 +87,7 @@ def test_the_installed_commands_train_and_predict_from_any_folder(commands, phot
         "model.restorer.blocks=1",
         "trainer.max_steps=2",
         "trainer.val_check_interval=2",
+        *WITHOUT_PICTURES,
         **settings,
     )
     (run_folder,) = tmp_path.glob("logs/quickstart/runs/*")

@@ -11,6 +11,7 @@ from arcsr_lightning.errors import InputError
 from arcsr_lightning.inference import largest_tile
 from arcsr_lightning.inference.memory import SHARE, available_memory, free_memory, memory_of_group, peak_memory
 from arcsr_lightning.networks.restoration import Restoration
+from tests.conftest import slow
 
 CPU = torch.device("cpu")
 # The most that a process takes, beyond what it had, while it restores an image of one tile with a real network.
@@ -18,6 +19,7 @@ TAKEN = """
 import torch
 from arcsr_lightning.inference import largest_tile, restore
 from arcsr_lightning.launch import build_network, compose
+from tests.conftest import slow
 
 def status(name):
     lines = open("/proc/self/status").read().splitlines()
@@ -64,7 +66,7 @@ def test_too_little_memory_is_one_line_that_names_what_is_free_and_wanted():
 @pytest.mark.skipif(not available_memory(), reason="only Linux tells what a process took at most")
 @pytest.mark.parametrize(
     ("ensemble", "precision"),
-    [(1, 32), pytest.param(8, 32, marks=pytest.mark.slow), pytest.param(1, "bf16", marks=pytest.mark.slow)],
+    [(1, 32), slow(8, 32), slow(1, "bf16")],
 )
 def test_a_process_takes_no_more_than_was_free(ensemble, precision):
     free = 60_000_000

@@ -12,6 +12,7 @@ from omegaconf import DictConfig, OmegaConf
 from arcsr_lightning.errors import InputError
 from arcsr_lightning.launch import compose
 from arcsr_lightning.launch.schema import TABLES, check_settings, kind_of, settings_in
+from tests.conftest import slow
 
 COMPOSED = {
     "train": ["data=sample", "size=tiny", "model=arcsr", "kernel_size=7", "stages={one:{share:1}}"],
@@ -62,7 +63,7 @@ def refused(command: str, cfg: DictConfig, name: str, value: Any) -> str | None:
     return None
 
 
-@pytest.mark.parametrize("count", [60, pytest.param(2000, marks=pytest.mark.slow)])
+@pytest.mark.parametrize("count", [30, slow(2000)])
 @pytest.mark.parametrize("command", TABLES)
 def test_whatever_a_setting_is_it_is_taken_or_refused_in_one_line(composed, names, command, count):
     @settings(max_examples=count, derandomize=True, deadline=None, database=None)

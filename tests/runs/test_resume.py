@@ -13,6 +13,7 @@ from arcsr_lightning import train
 from arcsr_lightning.launch import as_plain_data
 from arcsr_lightning.runs import resume
 from arcsr_lightning.runs.weights import read_saved
+from tests.conftest import slow
 
 # ---------------------------------------------------------------- configurations
 
@@ -78,7 +79,7 @@ def test_a_changed_run_is_resumed_only_if_allowed(configure, tmp_path):
     assert read_saved(tmp_path / "checkpoints/last.ckpt").config["trainer"]["max_steps"] == 4
 
 
-@pytest.mark.parametrize("place", ["paths.checkpoints", "callbacks.last.dirpath"])
+@pytest.mark.parametrize("place", ["paths.checkpoints", slow("callbacks.last.dirpath")])
 def test_a_run_goes_on_from_where_its_last_checkpoint_was_put(configure, tmp_path, place):
     elsewhere = (f"{place}={tmp_path / 'elsewhere'}", "test=false")
     train.train(configure(tmp_path / "run", *elsewhere, "trainer.max_steps=2"))

@@ -14,6 +14,7 @@ from arcsr_lightning.runs.stages import divide, stages_of
 from arcsr_lightning.runs.weights import read_saved
 from arcsr_lightning.train import train
 from arcsr_lightning.training.module import freeze_all_but
+from tests.conftest import slow
 
 ADAM = {"_target_": "torch.optim.Adam", "_partial_": True, "lr": 3e-3}
 
@@ -152,7 +153,7 @@ def test_no_sample_is_seen_by_two_stages(staged, tmp_path, monkeypatch):
     assert seen == list(range(8))
 
 
-@pytest.mark.parametrize("dies_at", [1, 3])
+@pytest.mark.parametrize("dies_at", [slow(1), 3])
 def test_an_interrupted_run_ends_as_if_it_never_was_and_repeats_no_stage(staged, tmp_path, monkeypatch, dies_at):
     """Killed in the first step of the second stage (nothing of it saved), or after its second."""
     train(staged(tmp_path / "whole", "trainer.val_check_interval=1"))

@@ -11,6 +11,7 @@ import pytest
 from pytorch_lightning.callbacks import Timer
 
 from arcsr_lightning import train
+from tests.conftest import slow
 from tests.training.interruptions import SETTINGS, assert_same_end, checkpoints, end_of, last_step, same
 
 # ---------------------------------------------------------------- SIGKILL
@@ -23,7 +24,7 @@ def moments(number):
 
 
 @pytest.mark.parametrize(
-    "part", [*moments(2), *(pytest.param(*each.values, id=each.id, marks=pytest.mark.slow) for each in moments(20))]
+    "part", [*moments(1), *(pytest.param(*each.values, id=each.id, marks=pytest.mark.slow) for each in moments(20))]
 )
 def test_a_run_killed_at_any_moment_ends_as_if_it_had_not_been(start, whole, tmp_path, part):
     uninterrupted, startup, duration = whole
@@ -43,7 +44,7 @@ def test_a_run_killed_at_any_moment_ends_as_if_it_had_not_been(start, whole, tmp
 # ---------------------------------------------------------------- the time limit
 
 
-@pytest.mark.parametrize(("batches", "step"), [(1, 3), (2, 2)])
+@pytest.mark.parametrize(("batches", "step"), [slow(1, 3), (2, 2)])
 def test_the_steps_since_the_last_validation_outlive_the_time_limit(
     configure, tmp_path, at_batch, monkeypatch, batches, step
 ):

@@ -68,6 +68,7 @@ def assert_same(two, one, first_step=0):
         torch.testing.assert_close(saved[part], known[part], rtol=1e-5, atol=1e-6)
 
 
+@pytest.mark.slow
 def test_a_sweep_of_runs_on_two_processes_goes_on_after_a_failed_one_and_trains_as_on_one(type_in, alone, tmp_path):
     done = type_in("hydra.mode=MULTIRUN", "task_name=sweep", "data.batch_size=3,2")
     assert done.returncode == 1

@@ -20,6 +20,7 @@ from arcsr_lightning.scores.rows import rows_of
 from arcsr_lightning.train import optimized, train
 from arcsr_lightning.training import module as module_file
 from arcsr_lightning.training.module import SRModule
+from tests.conftest import slow
 
 SCORES = ("psnr", "ssim", "psnr_y", "ssim_y", "kernel_error")
 MULTISTEP = ("scheduler=multistep", "scheduler.milestones=[1,3]")  # a schedule that max_steps does not change
@@ -195,7 +196,7 @@ def straight(configure, tmp_path_factory):
     return last_of(folder)
 
 
-@pytest.mark.parametrize("way", ["path", "last"])
+@pytest.mark.parametrize("way", [slow("path"), "last"])
 def test_a_resumed_training_ends_where_the_uninterrupted_one_does(configure, straight, tmp_path, way):
     first, second = ("first", "second") if way == "path" else ("same", "same")
     ckpt_path = tmp_path / "first/checkpoints/last.ckpt" if way == "path" else "last"

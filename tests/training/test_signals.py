@@ -10,6 +10,7 @@ import pytest
 
 from arcsr_lightning import train
 from arcsr_lightning.training.module import SRModule
+from tests.conftest import slow
 from tests.training.interruptions import SETTINGS, assert_same_end, checkpoints, end_of, last_step, wait_for
 
 
@@ -34,7 +35,7 @@ def handlers():
 
 @pytest.mark.parametrize(
     ("number", "batch"),
-    [(signal.SIGTERM, 2), (signal.SIGINT, 3)],  # a validation follows the latter, hence it is taken again
+    [slow(signal.SIGTERM, 2), (signal.SIGINT, 3)],  # a validation follows the latter, hence it is taken again
 )
 def test_a_signal_to_the_run_and_its_workers_saves_the_step_at_hand(start, whole, tmp_path, at_batch, number, batch):
     folder, held, go = tmp_path / "run", tmp_path / "held", tmp_path / "go"

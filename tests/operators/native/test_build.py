@@ -136,6 +136,7 @@ def test_where_the_cache_cannot_be_written_the_library_serves_one_process(fresh)
 
 
 @needs_library
+@pytest.mark.slow
 def test_two_processes_that_build_at_once_share_one_library(fresh, compiler):
     real = next(path for name in build.COMPILERS if (path := shutil.which(name)))
     script = compiler(f'echo called >> "$0.log"; exec {shlex.quote(real)} "$@"')

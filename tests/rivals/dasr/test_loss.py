@@ -209,6 +209,7 @@ RANK = textwrap.dedent("""
 """)
 
 
+@pytest.mark.slow
 def test_two_processes_hold_the_queue_and_key_encoder_of_one(tmp_path):
     jobs = [subprocess.Popen([sys.executable, "-c", RANK, str(rank), str(tmp_path)]) for rank in range(2)]
     assert [job.wait(timeout=120) for job in jobs] == [0, 0]

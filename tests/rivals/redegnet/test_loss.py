@@ -215,6 +215,7 @@ def test_the_stage_lowers_its_loss_on_one_batch(adversarial):
         assert history[-1][term] < 0.7 * history[0][term], term
 
 
+@pytest.mark.slow
 def test_codes_tell_degradations_and_not_contents():
     """On images never trained on: the same blur of other images is nearer than another blur of the same image."""
     held_out = photos(8, 99)
