@@ -48,6 +48,7 @@ def apply_blended_kernels(x: Tensor, kernels: Tensor, masks: Tensor) -> Tensor:
     """Compute ``apply_kernel_field(x, dense_field(kernels, masks))`` as M convolutions, blended by the masks.
 
     The convolutions are products of spectra: kernels of 25 x 25 pixels cost two to three times as much in the plane.
+    One kernel after the other: all at once take twice as long, as their spectra leave the cache.
 
     Args:
         x: (B, C, H, W).
@@ -62,9 +63,12 @@ def apply_blended_kernels(x: Tensor, kernels: Tensor, masks: Tensor) -> Tensor:
     height, width = x.shape[-2:]
     padded = F.pad(x, [kernels.shape[-1] // 2] * 4, mode="replicate")
     size = [_fast_length(side) for side in padded.shape[-2:]]
-    spectra = torch.fft.rfft2(padded, s=size)[:, :, None] * torch.fft.rfft2(kernels, s=size).conj()[:, None]
-    blurred = torch.fft.irfft2(spectra, s=size)[..., :height, :width]  # (B, C, M, H, W); what wraps around lies beyond
-    return (blurred * masks[:, None]).sum(2)
+    spectrum, spectra = torch.fft.rfft2(padded, s=size), torch.fft.rfft2(kernels, s=size).conj()
+    out = torch.zeros_like(x, dtype=torch.promote_types(x.dtype, masks.dtype))
+    for one, mask in zip(spectra.unbind(1), masks.unbind(1), strict=True):
+        blurred = torch.fft.irfft2(spectrum * one[:, None], s=size)  # what wraps around lies beyond H and W
+        out.addcmul_(blurred[..., :height, :width], mask[:, None])
+    return out
 
 
 def _fast_length(least: int) -> int:
