@@ -274,7 +274,7 @@ def _cut_beyond_edges(image: np.ndarray, top: int, left: int, size: int, margin:
     height, width = image.shape[:2]
     rows = np.arange(top - margin, top + size + margin).clip(0, height - 1)
     columns = np.arange(left - margin, left + size + margin).clip(0, width - 1)
-    return image[rows[:, None], columns]
+    return image.take(rows, 0).take(columns, 1)
 
 
 def _check_kernel_size(degradation: Degradation, scale: int, kernel_size: int) -> int:
