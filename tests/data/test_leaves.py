@@ -8,6 +8,7 @@ import torch
 from arcsr_lightning import compose
 from arcsr_lightning.data import read_image, sample_photos
 from arcsr_lightning.data.leaves import dead_leaves
+from arcsr_lightning.data.synthetic import LEAVES
 from arcsr_lightning.launch import instantiate
 
 
@@ -96,3 +97,13 @@ def test_leaves_train_without_a_file_and_are_scored_on_photographs():
         dataset = instantiate(cfg.data[split], noise_level=0)
         assert dataset.paths == sample_photos(split)
     assert torch.equal(training[1]["lr"], instantiate(cfg.data.train)[1]["lr"])
+
+
+@pytest.mark.parametrize("data", [["data=sample"], ["data=folder", "data.root={photos}", "data.val_root={photos}"]])
+def test_a_share_of_leaves_is_typed(data, photos):
+    cfg = compose(
+        [*(setting.format(photos=photos) for setting in data), "data.train.leaves=0.5", "data.train.patch_size=64"]
+    )
+    training = instantiate(cfg.data.train)
+    of_leaves = [training.source(number) == LEAVES for number in range(40)]
+    assert 8 < sum(of_leaves) < 32
