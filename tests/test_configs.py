@@ -65,8 +65,7 @@ def test_weights_can_be_scored_on_every_data_set(option):
 @pytest.mark.parametrize("group", ["model", "model/estimator", "model/restorer", "ablation"])
 def test_every_model_is_built_and_holds_only_our_parts(group):
     for option in options(group):
-        tiny = ["arcsr.estimator_width=4", "arcsr.estimator_levels=2", "arcsr.width=4", "arcsr.blocks=1"]
-        cfg = compose(["data=sample", f"{group}={option}", *(tiny if "arcsr" in option or group != "model" else [])])
+        cfg = compose(["data=sample", f"{group}={option}", "size=tiny"])
         assert build_network(as_plain_data(cfg.model), OWN_MODULES).scale == 4
 
 

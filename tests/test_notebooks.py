@@ -32,6 +32,7 @@ def test_runs_from_top_to_bottom(path, tmp_path, monkeypatch):
         notebook, timeout=120, kernel_manager_class=ThisPython, resources={"metadata": {"path": str(tmp_path)}}
     )
     client.execute()  # raises with the traceback of the first cell that fails
+    assert "GPU available" not in str(notebook.cells)  # which Lightning says at level INFO
     kinds = [kind for cell in notebook.cells for output in cell.get("outputs", []) for kind in output.get("data", {})]
     assert kinds.count("image/png") == 7
 

@@ -5,11 +5,13 @@ import signal
 import threading
 import time
 from pathlib import Path
+from unittest import mock
 
 import pytest
+from lightning_fabric.utilities.rank_zero import _get_rank
 
 from arcsr_lightning import train
-from arcsr_lightning.processes import end_with_parent, failed_first, run_alone
+from arcsr_lightning.processes import end_with_parent, failed_first, number_in, run_alone
 from arcsr_lightning.runs.resume import alone_in
 
 pytestmark = pytest.mark.skipif(not Path("/proc/self/stat").exists(), reason="whether a process lives is read in /proc")
@@ -27,6 +29,21 @@ def until(condition, seconds=10.0) -> bool:
     while not condition() and time.monotonic() < end:
         time.sleep(0.02)
     return bool(condition())
+
+
+@pytest.mark.parametrize(
+    "environment",
+    [
+        {},
+        {"RANK": "1", "LOCAL_RANK": "2", "SLURM_PROCID": "3", "JSM_NAMESPACE_RANK": "4"},
+        {"LOCAL_RANK": "2", "SLURM_PROCID": "3", "JSM_NAMESPACE_RANK": "4"},
+        {"SLURM_PROCID": "3", "JSM_NAMESPACE_RANK": "4"},
+        {"JSM_NAMESPACE_RANK": "4"},
+    ],
+)
+def test_a_process_has_the_number_that_lightning_would_find(environment):
+    with mock.patch.dict(os.environ, environment, clear=True):
+        assert number_in(os.environ) == (_get_rank() or 0)
 
 
 def test_only_the_first_that_fails_speaks(tmp_path):

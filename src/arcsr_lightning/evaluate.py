@@ -19,14 +19,15 @@ def evaluate(cfg: DictConfig) -> list[Row]:
     Raises:
         InputError: a file or setting is at fault.
     """
-    from arcsr_lightning.training.module import SRModule  # here, as Lightning takes seconds to import
-
     path = find_weights(cfg.weights, cfg.paths.log_dir)
     saved = read_saved(path)
     for name in ("method", "scale", "kernel_size", "known_kernels"):
         cfg[name] = saved.config[name] if cfg[name] is None else cfg[name]
     if cfg.scale != saved.config["scale"]:
         raise InputError(f"{path} was trained for scale={saved.config['scale']}, not scale={cfg.scale}")
+    launch.import_lightning()  # here, as it takes seconds
+    from arcsr_lightning.training.module import SRModule
+
     cfg.weights = str(path)
     # Test images may come without any to train on; gopro and reds test on what they validate on.
     cfg.data.test, cfg.data.train, cfg.data.val = cfg.data.test, None, None

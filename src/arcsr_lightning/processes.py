@@ -5,7 +5,7 @@ import signal
 import subprocess
 import threading
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
 
@@ -13,10 +13,15 @@ from lightning_utilities.core.rank_zero import rank_zero_info, rank_zero_only
 
 __all__ = ["SIGNALS", "end_with_parent", "failed_first", "rank_zero_info", "rank_zero_only", "run_alone"]
 
-# Lightning's own, to be had without it, which takes seconds to import. It sets the same number then, its trainer anew.
-_NUMBERS = ("RANK", "LOCAL_RANK", "SLURM_PROCID", "JSM_NAMESPACE_RANK")
-_first = next((int(os.environ[name]) for name in _NUMBERS if name in os.environ), 0)
-rank_zero_only.rank = getattr(rank_zero_only, "rank", _first)  # type: ignore[attr-defined]
+
+def number_in(environment: Mapping[str, str]) -> int:
+    """The number of a process in its run before a trainer tells, as Lightning finds it; 0 where it is alone."""
+    names = ("RANK", "LOCAL_RANK", "SLURM_PROCID", "JSM_NAMESPACE_RANK")
+    return next((int(environment[name]) for name in names if name in environment), 0)
+
+
+# As Lightning does when it is imported, which takes seconds, and does not where it is set already.
+rank_zero_only.rank = getattr(rank_zero_only, "rank", number_in(os.environ))  # type: ignore[attr-defined]
 
 # What ends a run: the process decides when (training.signals), its data workers wait for that.
 SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGUSR1, signal.SIGUSR2)

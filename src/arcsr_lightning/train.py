@@ -56,6 +56,7 @@ def train(cfg: DictConfig) -> dict[str, float]:
     """
     if "data" not in cfg:
         raise InputError(f"data is not set; {WHAT_TO_TYPE}")
+    launch.import_lightning()  # here, so that what follows is said as it says its own
     with resume.alone_in(cfg.paths.output_dir):
         remove_leftovers(cfg.paths.output_dir)
         metrics = resume.finished(cfg)

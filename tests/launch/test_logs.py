@@ -20,13 +20,15 @@ SHORT = ("trainer.max_steps=2",)
 def told(tiny, tmp_path_factory):
     """(standard output, standard error, log) of a training, typed in an empty folder."""
     folder = tmp_path_factory.mktemp("told")
-    (folder / "talker.py").write_text(
+    place = folder / "lightning"  # whose name Lightning looks for: it words warnings from there itself
+    place.mkdir()
+    (place / "talker.py").write_text(
         "import warnings\nfrom arcsr_lightning.training.progress import Throughput\n\nclass Talker(Throughput):\n"
         "    def __init__(self):\n        warnings.warn('this is going to be removed', FutureWarning)\n"
         "        warnings.warn('the disk is slow')\n"
     )
     command = [sys.executable, "-m", "arcsr_lightning.train", *tiny, *SHORT, "+callbacks.talker._target_=talker.Talker"]
-    path = {"PYTHONPATH": f"{folder}:{':'.join(p for p in sys.path if p)}"}
+    path = {"PYTHONPATH": f"{place}:{':'.join(p for p in sys.path if p)}"}
     done = subprocess.run(command, cwd=folder, env=os.environ | path, capture_output=True, text=True, check=True)
     (log,) = folder.glob("logs/quickstart/runs/*/quickstart.log")
     return done.stdout, done.stderr, log

@@ -48,7 +48,7 @@ def apply_blended_kernels(x: Tensor, kernels: Tensor, masks: Tensor) -> Tensor:
     """Compute ``apply_kernel_field(x, dense_field(kernels, masks))`` as M convolutions, blended by the masks.
 
     The convolutions are products of spectra: kernels of 25 x 25 pixels cost two to three times as much in the plane.
-    One kernel after the other: all at once take twice as long, as their spectra leave the cache.
+    One kernel after the other: all at once take twice as long on a CPU, whose cache does not hold their spectra.
 
     Args:
         x: (B, C, H, W).
@@ -64,7 +64,7 @@ def apply_blended_kernels(x: Tensor, kernels: Tensor, masks: Tensor) -> Tensor:
     padded = F.pad(x, [kernels.shape[-1] // 2] * 4, mode="replicate")
     size = [_fast_length(side) for side in padded.shape[-2:]]
     spectrum, spectra = torch.fft.rfft2(padded, s=size), torch.fft.rfft2(kernels, s=size).conj()
-    out = torch.zeros_like(x, dtype=torch.promote_types(x.dtype, masks.dtype))
+    out = torch.zeros_like(x, dtype=torch.promote_types(x.dtype, kernels.dtype))
     for one, mask in zip(spectra.unbind(1), masks.unbind(1), strict=True):
         blurred = torch.fft.irfft2(spectrum * one[:, None], s=size)  # what wraps around lies beyond H and W
         out.addcmul_(blurred[..., :height, :width], mask[:, None])

@@ -8,8 +8,9 @@ from hydra.utils import instantiate
 from arcsr_lightning.launch import resolvers  # registers them
 from arcsr_lightning.launch.checks import SettingsCheck
 from arcsr_lightning.launch.commands import command, compose
+from arcsr_lightning.launch.ending import close_loggers
 from arcsr_lightning.launch.folders import FolderChoice
-from arcsr_lightning.launch.logs import close_loggers
+from arcsr_lightning.launch.logs import import_lightning
 from arcsr_lightning.launch.messages import explain
 from arcsr_lightning.launch.objects import (
     build_loss,
@@ -39,6 +40,7 @@ __all__ = [
     "command",
     "compose",
     "explain",
+    "import_lightning",
     "instantiate",
     "prepare_network",
     "record_configuration",
@@ -46,11 +48,12 @@ __all__ = [
     "sum_of_rates",
 ]
 
-_OF_LIGHTNING = {"build_data", "build_module", "build_trainer"}
+_NEED_LIGHTNING = {"build_data", "build_module", "build_trainer"}
 
 
 def __getattr__(name: str) -> Any:
     """Import what needs Lightning when it is first asked for, so that --help and complaints do not wait for it."""
-    if name in _OF_LIGHTNING:
+    if name in _NEED_LIGHTNING:
+        import_lightning()
         return getattr(import_module(f"{__name__}.lightning"), name)
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -17,8 +17,8 @@ from arcsr_lightning import CONF_DIR
 from arcsr_lightning.errors import FolderKeptError, InputError, printable
 from arcsr_lightning.launch import environment
 from arcsr_lightning.launch.checks import check
-from arcsr_lightning.launch.ending import end, end_before_the_run
-from arcsr_lightning.launch.logs import as_a_command, close_loggers, note_launch, warnings_in_the_log
+from arcsr_lightning.launch.ending import close_loggers, end, end_before_the_run
+from arcsr_lightning.launch.logs import as_a_command, note_launch, warnings_in_the_log
 from arcsr_lightning.launch.messages import line_of
 from arcsr_lightning.launch.suggestions import with_suggestion
 from arcsr_lightning.launch.sweeps import sweep_job

@@ -2,6 +2,7 @@
 
 import functools
 import logging
+import sys
 from collections.abc import Callable
 from typing import Any, NoReturn
 
@@ -40,3 +41,9 @@ def ends_the_command(method: Callable[..., None]) -> Callable[..., None]:
             end_before_the_run(error)
 
     return checked
+
+
+def close_loggers() -> None:
+    """End the W&B run of this job, so that the next one starts its own; as failed while an error is being handled."""
+    if "wandb" in sys.modules:
+        sys.modules["wandb"].finish(exit_code=int(sys.exc_info()[1] is not None))

@@ -14,6 +14,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from importlib.metadata import version
 from pathlib import Path
+from typing import Any
 
 import torch
 from hydra.core.hydra_config import HydraConfig
@@ -24,7 +25,8 @@ from arcsr_lightning.processes import rank_zero_only
 
 log = logging.getLogger(__name__)
 
-CONFIGURED = ("", "arcsr_lightning", "pytorch_lightning", "lightning_fabric", "py.warnings")  # by conf/hydra
+LIGHTNING = ("pytorch_lightning", "lightning_fabric")
+CONFIGURED = ("", "arcsr_lightning", *LIGHTNING, "py.warnings")  # by conf/hydra
 FOREIGN = re.compile(  # what others say that helps nobody who types our commands
     r"💡 Tip:|^(GPU|TPU|HPU|IPU) available|already configured with model summary callbacks"
     r"|was configured so \d+ batch|Using \S+ Automatic Mixed Precision"
@@ -65,22 +67,26 @@ def as_a_command() -> Iterator[None]:
 @contextmanager
 def warnings_in_the_log() -> Iterator[None]:
     """Log warnings as one line each; deprecations in other packages are left to those who can act on them."""
-    form = warnings.formatwarning
     with warnings.catch_warnings():
-        warnings.formatwarning = short_warning
-        for category in (DeprecationWarning, PendingDeprecationWarning, FutureWarning):
-            warnings.simplefilter("ignore", category)
-        logging.captureWarnings(True)
-        try:
-            yield
-        finally:
-            logging.captureWarnings(False)
-            warnings.formatwarning = form
+        warnings.showwarning = log_warning  # not the form and the filters: Lightning sets these when it is imported
+        yield
 
 
-def short_warning(message: Warning | str, category: type[Warning], filename: str, lineno: int, line: str | None = None):
-    """A warning as one line, with the place it comes from in short."""
-    return f"warning: {' '.join(str(message).split())} ({Path(filename).name}:{lineno})"
+def log_warning(message: Warning | str, category: type[Warning], filename: str, lineno: int, *_: Any) -> None:
+    """Log a warning that is none of a deprecation as one line, with the place it comes from in short."""
+    if not issubclass(category, (DeprecationWarning, PendingDeprecationWarning, FutureWarning)):
+        line = " ".join(str(message).split())
+        logging.getLogger("py.warnings").warning("warning: %s (%s:%d)", line, Path(filename).name, lineno)
+
+
+def import_lightning() -> None:
+    """Import Lightning, and leave its loggers at the levels that they were told: it sets them when it is imported."""
+    loggers = [logging.getLogger(name) for name in LIGHTNING]
+    levels = [logger.level for logger in loggers]
+    import pytorch_lightning  # noqa: F401
+
+    for logger, level in zip(loggers, levels, strict=True):
+        logger.setLevel(level or logger.level)
 
 
 def note_launch(command: str) -> None:
@@ -94,9 +100,3 @@ def note_launch(command: str) -> None:
         arcsr_lightning.__version__, torch.__version__, version("pytorch-lightning"),
         platform.python_version(), platform.node(),
     )  # fmt: skip
-
-
-def close_loggers() -> None:
-    """End the W&B run of this job, so that the next one starts its own; as failed while an error is being handled."""
-    if "wandb" in sys.modules:
-        sys.modules["wandb"].finish(exit_code=int(sys.exc_info()[1] is not None))

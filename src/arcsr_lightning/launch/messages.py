@@ -17,7 +17,7 @@ USER_ERRORS = (
     HydraException,
     OmegaConfBaseException,
 )
-OF_LIGHTNING = "MisconfigurationException"  # by name, as Lightning takes seconds to import
+OF_LIGHTNING = "MisconfigurationException"  # likewise, by name, as Lightning takes seconds to import
 REFUSALS = (ValueError, TypeError, LookupError)  # how functions that know no settings say what they cannot take
 EXTRAS = {  # words of the error where packages are missing, what was typed then, and the extra that brings them
     "Could not find 'hydra/launcher/submitit_slurm'": ("cluster=slurm", "cluster"),
@@ -51,7 +51,7 @@ def explain(error: BaseException) -> str | None:
 
 def is_the_user_s(error: BaseException | None) -> bool:
     """Whether an error is about what the user gave."""
-    return isinstance(error, USER_ERRORS) or type(error).__name__ == OF_LIGHTNING
+    return isinstance(error, USER_ERRORS) or any(one.__name__ == OF_LIGHTNING for one in type(error).__mro__)
 
 
 def said_by_a_resolver(text: str) -> str | None:
