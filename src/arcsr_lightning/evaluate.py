@@ -25,6 +25,7 @@ def evaluate(cfg: DictConfig) -> list[Row]:
         cfg[name] = saved.config[name] if cfg[name] is None else cfg[name]
     if cfg.scale != saved.config["scale"]:
         raise InputError(f"{path} was trained for scale={saved.config['scale']}, not scale={cfg.scale}")
+    cfg.seed = saved.config.get("seed")
     launch.import_lightning()  # here, as it takes seconds
     from arcsr_lightning.training.module import SRModule
 

@@ -70,11 +70,11 @@ def drawn(monkeypatch):
     monkeypatch.setattr(pictures, "publish", lambda trainer, key, figure, path: got.append((key, path.name, *figure)))
     trainer = SimpleNamespace(is_global_zero=True, fast_dev_run=False, sanity_checking=False, global_step=30)
 
-    def validate(callback, network, batch, batch_idx=0, dataloader_idx=0):
+    def validate(callback, network, batch, batch_idx=0, dataloader_idx=0, restore=None):
         got.clear()
         module = SimpleNamespace(network=network, method="arcsr")
         callback.on_validation_batch_start(trainer, module, batch, batch_idx, dataloader_idx)
-        outputs = {"arcsr": network(batch["lr"])}
+        outputs = {"arcsr": (restore or network)(batch["lr"])}
         callback.on_validation_batch_end(trainer, module, outputs, batch, batch_idx, dataloader_idx)
         return list(got), outputs["arcsr"]
 
@@ -139,6 +139,12 @@ def test_drawing_offsets_leaves_the_network_as_it_was(drawn, batch):
 @pytest.mark.parametrize("kind", [KernelFieldPictures, OffsetPictures])
 def test_other_images_than_the_first_are_not_drawn(drawn, batch, kind, where):
     assert drawn(kind("images"), arcsr(), batch, *where)[0] == []
+
+
+def test_a_dmconv_that_does_not_run_has_no_offsets(drawn, batch):
+    """As where the network is given the kernels."""
+    network, given = arcsr(), torch.rand(2, 9, 9, 11)
+    assert drawn(OffsetPictures("images"), network, batch, restore=lambda lr: network(lr, kernel=given))[0] == []
 
 
 def test_a_network_without_dmconvs_has_no_offsets(drawn, batch):

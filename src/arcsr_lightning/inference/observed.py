@@ -1,5 +1,8 @@
 """A network that also tells where its last DMconv reads."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
+
 import torch
 from torch import Tensor, nn
 
@@ -7,11 +10,29 @@ from arcsr_lightning.blocks import DMConv
 from arcsr_lightning.networks.restoration import Restoration
 
 
+def last_dmconv(network: nn.Module) -> DMConv | None:
+    """The DMconv that works on the finest level of the estimator, if there is one: its offsets count LR pixels."""
+    return next((layer for layer in reversed(list(network.modules())) if isinstance(layer, DMConv)), None)
+
+
+@contextmanager
+def offsets_of(layer: DMConv) -> Iterator[list[Tensor]]:
+    """The offsets of every pass of a DMconv while this lasts, (B, 2 * taps, H, W), (dy, dx) for each tap.
+
+    H and W are those of the LR image rounded up to what the estimator halves: it pads on the right and below.
+    """
+    seen: list[Tensor] = []
+    hook = layer.offset.register_forward_hook(lambda layer, inputs, offset: seen.append(offset))
+    try:
+        yield seen
+    finally:
+        hook.remove()
+
+
 class Observed(nn.Module):
     """A network whose offsets come with its kernels, so that tiles are joined in both alike.
 
-    Those of the last DMconv, which works on the finest level of the estimator: they count LR pixels. Not for an
-    ensemble, whose turns are those of kernels.
+    Those of :func:`last_dmconv`. Not for an ensemble, whose turns are those of kernels.
 
     Args:
         network: any method; without DMconvs, or without kernels, what it restores is as it is.
@@ -20,7 +41,7 @@ class Observed(nn.Module):
     def __init__(self, network: nn.Module) -> None:
         super().__init__()
         self.network = network
-        self.layer = next((layer for layer in reversed(list(network.modules())) if isinstance(layer, DMConv)), None)
+        self.layer = last_dmconv(network)
         self.taps = 0 if self.layer is None else self.layer.offset[-1].out_channels
 
     @property
@@ -31,12 +52,8 @@ class Observed(nn.Module):
         """``kernel`` is (B, ks*ks + taps, H, W), the offsets last, (dy, dx) for each tap; :meth:`split` parts them."""
         if self.layer is None:
             return self.network(lr)
-        seen: list[Tensor] = []
-        hook = self.layer.offset.register_forward_hook(lambda layer, inputs, offset: seen.append(offset))
-        try:
+        with offsets_of(self.layer) as seen:
             sr, kernel = self.network(lr)
-        finally:
-            hook.remove()
         if kernel is None:
             return Restoration(sr)
         offset = seen[-1][..., : lr.shape[-2], : lr.shape[-1]]  # without what the estimator pads

@@ -15,6 +15,9 @@ class Kind(NamedTuple):
     fits: Callable[[Any], bool]
 
 
+NOTHING = Kind("null", lambda value: value is None)
+
+
 def whole(least: int, most: int | None = None) -> Kind:
     """A whole number, within both ends."""
     words = f"a whole number of {least} or more" if most is None else f"a whole number from {least} to {most}"

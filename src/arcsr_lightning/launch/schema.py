@@ -22,6 +22,7 @@ from arcsr_lightning.launch.kinds import (
     DURATION,
     FOLDER_NAME,
     METRIC,
+    NOTHING,
     ODD,
     OPTIONS,
     PARTS,
@@ -297,10 +298,11 @@ IN_SECTIONS = {f"{section}.**.{name}": kind for section in SECTIONS for name, ki
 TRAINING = {"seed": SEED}  # so that it can be repeated
 EVALUATION = {
     **{"weights": PATH, "method": optional(TEXT), "scale": optional(SCALE), "kernel_size": optional(ODD)},
-    "known_kernels": optional(SWITCH),
+    **{"seed": NOTHING, "known_kernels": optional(SWITCH), "ckpt_path": optional(choice("last"))},
     "perceptual": list_of(choice(*PERCEPTUAL), distinct=True),
     **{"data.train": optional(PARTS), "data.val": optional(PARTS), "data.test": PARTS},
     **{"data.*.scale": optional(SCALE), "data.*.*.scale": optional(SCALE), "data.*.kernel_size": optional(ODD)},
+    "data.*.seed": NOTHING,
 }
 PREDICTION = {
     "input": PATH,
@@ -337,7 +339,7 @@ DEMONSTRATION = {
 PREPARATION = {
     **{"num_workers": optional(SIZE), "verify": SWITCH, "degradation": optional(PARTS)},
     **{"data.*.degradation": optional(PARTS), "data.*.degradation.blur": optional(PARTS)},
-    "data.*.seed": optional(SEED),
+    **{"seed": NOTHING, "data.*.seed": NOTHING},
     **{"data.train": optional(PARTS), "data.val": optional(PARTS)},
 }
 TABLES: dict[str, tuple[dict[str, Kind], ...]] = {

@@ -1,19 +1,19 @@
 """Pictures of a validation or test: the panel, the kernel field and the offsets of one image."""
 
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
 import pytorch_lightning as pl
 from matplotlib.figure import Figure
 from pytorch_lightning.loggers import TensorBoardLogger, WandbLogger
-from torch import Tensor, nn
-from torch.utils.hooks import RemovableHandle
+from torch import Tensor
 
-from arcsr_lightning.blocks import DMConv
 from arcsr_lightning.figures.kernels import kernel_field_picture
 from arcsr_lightning.figures.offsets import offsets_picture
 from arcsr_lightning.figures.panel import PanelRow, panel_picture
 from arcsr_lightning.figures.style import save_figure
+from arcsr_lightning.inference.observed import last_dmconv, offsets_of
 from arcsr_lightning.networks import Restoration
 from arcsr_lightning.scores.rows import Row
 from arcsr_lightning.training.module import SRModule
@@ -117,8 +117,7 @@ class KernelFieldPictures(pl.Callback):
 class OffsetPictures(pl.Callback):
     """Draws where the last DMconv of the network reads in the first validation image.
 
-    It works on the finest level of the estimator, so its offsets count LR pixels. W&B and TensorBoard get the picture
-    too. There is none of a network without DMconvs.
+    W&B and TensorBoard get the picture too. There is none of a network without DMconvs, or whose kernels are given.
 
     Args:
         folder: where ``offsets_<step>.png`` goes.
@@ -126,23 +125,21 @@ class OffsetPictures(pl.Callback):
 
     def __init__(self, folder: str) -> None:
         self.folder = Path(folder)
-        self.hook: RemovableHandle | None = None
+        self.watch = ExitStack()
+        self.seen: list[Tensor] = []
 
     def on_validation_batch_start(self, trainer, module, batch, batch_idx, dataloader_idx=0) -> None:
-        layers = [layer for layer in module.network.modules() if isinstance(layer, DMConv)]
-        if layers and is_first(batch_idx, dataloader_idx) and is_drawn(trainer):
-            self.hook = layers[-1].offset.register_forward_hook(self.keep)
-
-    def keep(self, layer: nn.Module, inputs: tuple[Tensor], offset: Tensor) -> None:
-        self.offset = offset[0]
+        layer = last_dmconv(module.network)
+        if layer and is_first(batch_idx, dataloader_idx) and is_drawn(trainer):
+            self.seen = self.watch.enter_context(offsets_of(layer))
 
     def on_validation_batch_end(self, trainer, module, outputs, batch, batch_idx, dataloader_idx=0) -> None:
-        if self.hook is None:
+        self.watch.close()
+        seen, self.seen = self.seen, []
+        if not seen:
             return
-        self.hook.remove()
-        self.hook = None
         lr = batch["lr"][0].float().cpu()
-        offset = self.offset.float().cpu()[:, : lr.shape[-2], : lr.shape[-1]]  # without what the estimator pads
+        offset = seen[-1][0].float().cpu()[:, : lr.shape[-2], : lr.shape[-1]]  # without what the estimator pads
         figure = offsets_picture(offset, lr, f"the last DMconv; {subject(batch, trainer)}")
         publish(trainer, "val/offsets", figure, self.folder / f"offsets_{trainer.global_step:07d}.png")
 
