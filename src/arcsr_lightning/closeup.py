@@ -29,8 +29,7 @@ from arcsr_lightning.errors import InputError
 from arcsr_lightning.figures.kernels import kernel_colours, kernel_grid_picture
 from arcsr_lightning.figures.pixel import pixel_picture, streak_of, words_of
 from arcsr_lightning.figures.style import square_cells
-from arcsr_lightning.inference import Observed, restore
-from arcsr_lightning.predict import finite
+from arcsr_lightning.inference import Observed, finite, restore
 from arcsr_lightning.runs.weights import load_model
 
 CELLS = 16  # of the mosaic, along its longer side

@@ -35,7 +35,7 @@ from arcsr_lightning.closeup import (
 from arcsr_lightning.data.images import image_files
 from arcsr_lightning.errors import InputError
 from arcsr_lightning.figures.pixel import cell_at, marked, pixel_at
-from arcsr_lightning.predict import pick_device
+from arcsr_lightning.inference import pick_device
 from arcsr_lightning.runs.weights import find_weights, load_model, shipped
 from arcsr_lightning.worker import Worker
 

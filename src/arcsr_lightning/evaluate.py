@@ -7,7 +7,7 @@ from arcsr_lightning.errors import InputError
 from arcsr_lightning.processes import rank_zero_info
 from arcsr_lightning.runs.weights import build_saved, find_weights, read_saved
 from arcsr_lightning.scores.perceptual import load_measure
-from arcsr_lightning.scores.report import hardware_of, method_card, missing_lines, write_report
+from arcsr_lightning.scores.report import missing_lines
 from arcsr_lightning.scores.rows import Row
 
 
@@ -28,6 +28,7 @@ def evaluate(cfg: DictConfig) -> list[Row]:
     cfg.seed = saved.config.get("seed")
     launch.import_lightning()  # here, as it takes seconds
     from arcsr_lightning.training.module import SRModule
+    from arcsr_lightning.training.scoring import score
 
     cfg.weights = str(path)
     # Test images may come without any to train on; gopro and reds test on what they validate on.
@@ -43,23 +44,8 @@ def evaluate(cfg: DictConfig) -> list[Row]:
         measures=measures,
         channels_last=cfg.channels_last,
     )
-    trainer = launch.build_trainer(cfg)
-    data = launch.build_data(cfg)
-    with data.naming_dead_workers():
-        trainer.test(module, data, verbose=False)
-    if module.test_rows and trainer.is_global_zero:
-        hardware = hardware_of(trainer.strategy.root_device, trainer.world_size)
-        card = method_card(cfg.method, module.network, saved.config, module.latency)
-        write_report(
-            cfg.paths.output_dir,
-            module.test_rows,
-            module.kernel_rows,
-            card,
-            launch.as_plain_data(cfg),
-            hardware,
-            saved.config,
-            measures,
-        )
+    trainer, data = launch.build_trainer(cfg), launch.build_data(cfg)
+    score(trainer, module, data, cfg.paths.output_dir, launch.as_plain_data(cfg), saved.config, measures)
     return module.test_rows
 
 

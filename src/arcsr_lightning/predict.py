@@ -25,7 +25,7 @@ from arcsr_lightning.data.images import (
 from arcsr_lightning.errors import InputError
 from arcsr_lightning.figures.kernels import kernel_field_picture
 from arcsr_lightning.figures.style import save_figure
-from arcsr_lightning.inference import ahead, behind, free_memory, largest_tile, restore
+from arcsr_lightning.inference import ahead, behind, finite, free_memory, largest_tile, pick_device, restore
 from arcsr_lightning.networks.restoration import Restoration
 from arcsr_lightning.runs.weights import find_weights, load_model
 
@@ -217,13 +217,6 @@ def restore_picture(
     return replace_pixels(picture, sr[0].clamp(0, 1)), None if kernel is None else kernel[0]
 
 
-def finite(restored: Restoration, source: Path) -> Restoration:
-    """Raises InputError where what the network makes of a source is not finite."""
-    if all(part is None or torch.isfinite(part).all() for part in restored):
-        return restored
-    raise InputError(f"{source}: what the network makes of it is not finite; use other weights")
-
-
 def save(source: Path, target: Path, restored: tuple[Picture, Tensor | None]) -> list[Path]:
     """Write a restored picture and that of its kernels; returns the files."""
     picture, kernel = restored
@@ -258,19 +251,6 @@ def restore_clip(
         )
     written = [target, kernel_file(target)] if kernels else [target]
     return Restored(written, f"{damage}; {target} ends there" if damage else "")
-
-
-def pick_device(name: str) -> torch.device:
-    """``auto`` is the GPU where there is one.
-
-    Raises:
-        InputError: the named device is not to be had.
-    """
-    if name == "auto":
-        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    if name == "cuda" and not torch.cuda.is_available():
-        raise InputError("device=cuda: there is no GPU that this PyTorch can use; set device=cpu")
-    return torch.device(name)
 
 
 @launch.command("predict")

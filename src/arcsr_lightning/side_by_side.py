@@ -14,9 +14,9 @@ from arcsr_lightning.figures.comparison import Cell, Scene, comparison_picture, 
 from arcsr_lightning.figures.page import comparison_page
 from arcsr_lightning.figures.style import save_figure
 from arcsr_lightning.files import write_text
+from arcsr_lightning.inference import pick_device
 from arcsr_lightning.losses import known_kernel
 from arcsr_lightning.networks import Bicubic
-from arcsr_lightning.predict import pick_device
 from arcsr_lightning.results.runs import Run, read_study
 from arcsr_lightning.results.sections import Section, study_sections
 from arcsr_lightning.runs.weights import load_model

@@ -17,7 +17,6 @@ from arcsr_lightning.processes import rank_zero_info
 from arcsr_lightning.runs import resume
 from arcsr_lightning.runs.stages import Stage, schedule_of, stages_of
 from arcsr_lightning.runs.weights import Saved, export, load_weights, read_saved
-from arcsr_lightning.scores.report import hardware_of, method_card, write_report
 
 if TYPE_CHECKING:  # Lightning takes seconds to import, for which --help and complaints do not wait
     import pytorch_lightning as pl
@@ -80,7 +79,7 @@ def run(cfg: DictConfig) -> dict[str, float]:
         begin(cfg)
         bench, metrics = set_up(Stage(None, cfg), network), {}
     if cfg.test:
-        metrics |= score(cfg, bench)
+        metrics |= test(cfg, bench)
     return metrics
 
 
@@ -138,16 +137,12 @@ def fit_stage(stage: Stage, bench: Workbench, ckpt_path: Path | None) -> dict[st
     return prepared | scalars(trainer)
 
 
-def score(cfg: DictConfig, bench: Workbench) -> dict[str, float]:
+def test(cfg: DictConfig, bench: Workbench) -> dict[str, float]:
     """Score the network on the test images and write its report; returns every metric that was logged."""
+    from arcsr_lightning.training.scoring import score
+
     module, data, trainer = bench
-    with data.naming_dead_workers():
-        trainer.test(module, data, verbose=False)
-    if module.test_rows and trainer.is_global_zero and not trainer.fast_dev_run:
-        hardware = hardware_of(trainer.strategy.root_device, trainer.world_size)
-        config = launch.as_plain_data(cfg)
-        card = method_card(cfg.method, module.network, config, module.latency)
-        write_report(cfg.paths.output_dir, module.test_rows, module.kernel_rows, card, config, hardware)
+    score(trainer, module, data, cfg.paths.output_dir, launch.as_plain_data(cfg))
     return scalars(trainer)
 
 

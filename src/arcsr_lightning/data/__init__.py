@@ -1,9 +1,10 @@
 """Image files, data sets and their loaders.
 
 A sample is a dict: ``lr`` (3, h, w) and ``hr`` (3, scale*h, scale*w), float32 RGB, ``hr`` in [0, 1]; ``noise_level`` in
-8-bit levels; ``name``; ``number``. Where the blur is known, also ``kernel`` (kernel_size**2, h, w), the field on the LR
-grid, and ``basis`` (M, k, k) with ``masks`` (M, scale*h, scale*w), the exact field on the HR grid; where ``lr`` went
-through JPEG, its ``jpeg_quality``. Where the blur was measured, ``kernel`` and its ``confidence`` (1, h, w) in [0, 1].
+8-bit levels; ``name``; ``number``; of a test image also ``group``, the sequence or photograph that it is of. Where the
+blur is known, also ``kernel`` (kernel_size**2, h, w), the field on the LR grid, and ``basis`` (M, k, k) with ``masks``
+(M, scale*h, scale*w), the exact field on the HR grid; where ``lr`` went through JPEG, its ``jpeg_quality``. Where the
+blur was measured, ``kernel`` and its ``confidence`` (1, h, w) in [0, 1].
 With ``second_crop`` a training sample also holds ``lr_key`` (3, h, w): a second crop of the same image, at a place of
 its own, augmented and degraded as ``lr`` is, with noise of its own. Everything else is the same with and without it.
 

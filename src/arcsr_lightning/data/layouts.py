@@ -74,6 +74,7 @@ def reds_pairs(root: str | Path, split: str, scale: int = 4) -> list[Pair]:
     """REDS: ``<root>/<split>/<split>_sharp/<clip>/<frame>.png`` and its twins in ``<split>_blur_bicubic/X<scale>``.
 
     Where there is no such bicubic folder (REDS has X4 only), the twins are those of ``<split>_blur``, at HR size.
+
     Args:
         root: where the folders of REDS lie.
         split: train or val.

@@ -1,1 +1,1 @@
-"""Pictures: kernels, offsets, the panel of a test, the walk through one photograph."""
+"""Pictures: kernels, offsets, the panel of a test, methods side by side, one pixel, the walk through a photograph."""

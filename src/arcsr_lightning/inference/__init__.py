@@ -2,8 +2,18 @@
 
 from arcsr_lightning.inference.memory import free_memory, largest_tile
 from arcsr_lightning.inference.observed import Observed
-from arcsr_lightning.inference.passes import run_network
+from arcsr_lightning.inference.passes import finite, pick_device, run_network
 from arcsr_lightning.inference.threads import ahead, behind
 from arcsr_lightning.inference.tiles import restore
 
-__all__ = ["Observed", "ahead", "behind", "free_memory", "largest_tile", "restore", "run_network"]
+__all__ = [
+    "Observed",
+    "ahead",
+    "behind",
+    "finite",
+    "free_memory",
+    "largest_tile",
+    "pick_device",
+    "restore",
+    "run_network",
+]

@@ -1,11 +1,13 @@
-"""What is asked of a network for one image or tile: one pass or eight, in float32 or bfloat16."""
+"""What is asked of a network for one image or tile: one pass or eight, in float32 or bfloat16, on which device."""
 
+from pathlib import Path
 from typing import Literal
 
 import torch
 from torch import Tensor, nn
 
 from arcsr_lightning.degradation import SYMMETRIES, inverse, turn, turn_field
+from arcsr_lightning.errors import InputError
 from arcsr_lightning.networks.restoration import Restoration
 
 Ensemble = Literal[1, 8]
@@ -44,3 +46,23 @@ def add(mean: Tensor | None, part: Tensor, parts: int) -> Tensor:
     """``mean`` and what one of ``parts`` adds to it, in float32."""
     share = part.float() / parts
     return share if mean is None else mean + share
+
+
+def finite(restored: Restoration, source: Path) -> Restoration:
+    """Raises InputError where what the network makes of a source is not finite."""
+    if all(part is None or torch.isfinite(part).all() for part in restored):
+        return restored
+    raise InputError(f"{source}: what the network makes of it is not finite; use other weights")
+
+
+def pick_device(name: str) -> torch.device:
+    """``auto`` is the GPU where there is one.
+
+    Raises:
+        InputError: the named device is not to be had.
+    """
+    if name == "auto":
+        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    if name == "cuda" and not torch.cuda.is_available():
+        raise InputError("device=cuda: there is no GPU that this PyTorch can use; set device=cpu")
+    return torch.device(name)

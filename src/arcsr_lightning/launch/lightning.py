@@ -12,7 +12,7 @@ from torch import nn
 
 from arcsr_lightning.data.datamodule import SRDataModule
 from arcsr_lightning.integers import ceil_div
-from arcsr_lightning.launch.objects import naming_errors
+from arcsr_lightning.launch.objects import maker, naming_errors
 from arcsr_lightning.runs.settings import as_plain_data
 from arcsr_lightning.scores.protocol import SSIM_WINDOW
 from arcsr_lightning.training.module import SRModule
@@ -23,8 +23,8 @@ def build_module(cfg: DictConfig, network: nn.Module, loss: nn.Module | None) ->
     return SRModule(
         network,
         loss=loss,
-        optimizer=naming_errors("optimizer", instantiate(cfg.optimizer, _convert_="all")),
-        scheduler=naming_errors("scheduler", instantiate(cfg.scheduler, _convert_="all")) if cfg.scheduler else None,
+        optimizer=maker(cfg, "optimizer"),
+        scheduler=maker(cfg, "scheduler") if cfg.scheduler else None,
         trains=cfg.trains,
         config=as_plain_data(cfg),
         method=cfg.method,

@@ -48,16 +48,21 @@ def prepare_network(cfg: DictConfig, network: nn.Module) -> dict[str, float]:
 
 def sum_of_rates(cfg: DictConfig, network: nn.Module) -> float:
     """The learning rate summed over the steps of a stage, which says how far it can go: no step is taken for it."""
-    optimizer = naming_errors("optimizer", instantiate(cfg.optimizer, _convert_="all"))(list(network.parameters()))
+    optimizer = maker(cfg, "optimizer")(list(network.parameters()))
     if not cfg.scheduler:
         return optimizer.param_groups[0]["lr"] * cfg.trainer.max_steps
-    scheduler = naming_errors("scheduler", instantiate(cfg.scheduler, _convert_="all"))(optimizer)
+    scheduler = maker(cfg, "scheduler")(optimizer)
     optimizer.step()  # without gradients; else the scheduler warns that it is stepped first
     total = 0.0
     for _ in range(cfg.trainer.max_steps):
         total += optimizer.param_groups[0]["lr"]
         scheduler.step()
     return total
+
+
+def maker(cfg: DictConfig, key: str) -> Callable[..., Any]:
+    """What makes the ``optimizer`` of parameters or the ``scheduler`` of an optimiser; its errors name the setting."""
+    return naming_errors(key, instantiate(cfg[key], _convert_="all"))
 
 
 def naming_errors(key: str, make: Callable[..., T]) -> Callable[..., T]:

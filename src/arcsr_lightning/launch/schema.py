@@ -10,11 +10,13 @@ import re
 from collections.abc import Iterator
 from functools import cache
 from itertools import chain
+from pathlib import Path
 from typing import Any
 
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
+from arcsr_lightning import rivals
 from arcsr_lightning.errors import InputError
 from arcsr_lightning.launch.kinds import (
     ANYTHING,
@@ -291,8 +293,8 @@ SIZES = {
     "skip": SKIP,
     "checkpoint_stages": SWITCH,
 }
-SECTIONS = ("model", "loss", "arcsr", "rrdb", "dasr", "manet", "udke", "redegnet", "cmos")
-SECTIONS += ("srcnn", "espcn", "rdn", "ikc", "nafnet")
+RIVALS = sorted(path.parent.name for path in Path(rivals.__file__).parent.glob("*/__init__.py"))
+SECTIONS = ("model", "loss", "arcsr", *RIVALS)
 IN_SECTIONS = {f"{section}.**.{name}": kind for section in SECTIONS for name, kind in SIZES.items()}
 # Of a command, before what it shares with others.
 TRAINING = {"seed": SEED}  # so that it can be repeated

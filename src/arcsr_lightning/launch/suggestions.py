@@ -23,7 +23,7 @@ def with_suggestion(error: Exception, config_name: str, typed: list[str]) -> Exc
 
     Args:
         error: what composing the configuration raised.
-        config_name: ``train``, ``evaluate``, ``predict``, ``export`` or ``prepare``.
+        config_name: ``train``, ``evaluate``, ``predict``, ``export``, ``demo`` or ``prepare``.
         typed: what was typed after the command's name.
     """
     text = str(error) if isinstance(error, HydraException) and not missing_extra(str(error)) else ""

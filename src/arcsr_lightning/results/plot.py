@@ -9,7 +9,7 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.ticker import MaxNLocator
 
-from arcsr_lightning.figures.style import save_figure
+from arcsr_lightning.figures.style import save_figure, shorten_name
 from arcsr_lightning.results.sections import Section
 
 OURS, SEED, INTERVAL = "tab:blue", "0.45", "tab:orange"
@@ -77,11 +77,6 @@ def panels_of(shown: Sequence[Section], heights: Sequence[float]) -> tuple[Figur
     return figure, panels
 
 
-def fitted(name: str) -> str:
-    """A name that leaves room for the figure: the middle of a long one is left out."""
-    return name if len(name) <= LONGEST else f"{name[: LONGEST // 2]}…{name[-LONGEST // 3 :]}"
-
-
 def draw_level(axis: Axes, section: Section, level: float) -> None:
     """The scores of a section at one noise level.
 
@@ -104,7 +99,7 @@ def draw_level(axis: Axes, section: Section, level: float) -> None:
         if len(score.psnrs) > 1:
             axis.plot(score.psnrs, [place] * len(score.psnrs), "o", color=SEED, markersize=4)
         axis.plot(score.psnr.mean, place, "D", color=OURS, markersize=5)
-    axis.set_yticks(range(len(entries)), [fitted(entry.label) for entry in entries], fontsize=9)
+    axis.set_yticks(range(len(entries)), [shorten_name(entry.label, LONGEST) for entry in entries], fontsize=9)
     axis.set_ylim(len(entries) - 0.5, -0.5)
     axis.set_xlabel("PSNR, dB", fontsize=9)
     axis.xaxis.set_major_locator(MaxNLocator(5))
@@ -129,7 +124,7 @@ def draw_gains_of_level(axis: Axes, section: Section, level: float) -> None:
             marker="D",
             markersize=4,
             capsize=2,
-            label=fitted(entry.label),
+            label=shorten_name(entry.label, LONGEST),
         )
     axis.axhline(0, color="0.3", linestyle=":", linewidth=1)
     axis.set_xlabel("blur of the image, LR px", fontsize=9)

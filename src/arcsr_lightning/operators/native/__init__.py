@@ -1,7 +1,7 @@
 """Both operators compiled for this processor: operators.cpp, built at first use, called through ctypes.
 
-Every function takes contiguous CPU tensors of one dtype, float32 or float64, and checks nothing. ``load`` says whether
-there is a library to call.
+Every function takes contiguous CPU tensors of one dtype, float32 or float64, and checks nothing. ``takes`` says
+whether there is a library to call.
 """
 
 import ctypes
