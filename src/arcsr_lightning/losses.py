@@ -39,7 +39,7 @@ def kernel_loss(estimate: Tensor, truth: Tensor, confidence: Tensor | None = Non
     """Compute the Kullback-Leibler divergence of true and estimated kernels, mean over pixels, weighted if wanted.
 
     Kernels are distributions over taps. Their L1 distance, which tables report, has no gradient left once a softmax
-    has settled on a wrong tap; this one always pulls back.
+    has settled on a wrong tap; this one pulls back as long as the estimate is above zero in float32.
 
     Args:
         estimate: (B, ks*ks, H, W), non-negative, summing to one over the taps.

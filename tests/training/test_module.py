@@ -208,6 +208,16 @@ def test_a_resumed_training_ends_where_the_uninterrupted_one_does(configure, str
         assert same(resumed[part], straight[part]), part
 
 
+def test_what_a_network_draws_is_drawn_again_by_a_training_that_goes_on(configure, tmp_path):
+    """The estimator from cues has dropout."""
+    settings = ("model/estimator=cues", "scheduler=none", "test=false")
+    train(configure(tmp_path / "straight", *settings))
+    train(configure(tmp_path / "same", *settings, "trainer.max_steps=2"))
+    train(configure(tmp_path / "same", *settings, "ckpt_path=last", "allow_config_change=true"))
+    straight, resumed = (last_of(tmp_path / name)["current_model_state"] for name in ("straight", "same"))
+    assert same(resumed, straight)
+
+
 def test_ckpt_path_last_starts_a_first_training(configure, tmp_path):
     train(configure(tmp_path, "ckpt_path=last", "trainer.max_steps=2", "test=false"))
     assert last_of(tmp_path)["global_step"] == 2

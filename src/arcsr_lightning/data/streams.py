@@ -1,10 +1,10 @@
-"""What samples are drawn with: each split has a stream of its own, so that none sees the numbers of another."""
+"""What is drawn with: each split has a stream of its own, so that none sees the numbers of another."""
 
 import numpy as np
 
 from arcsr_lightning.errors import InputError
 
-SPLITS = ("train", "val", "test", "mixture")  # the last: which data set a training sample is taken from
+SPLITS = ("train", "val", "test", "mixture", "step")  # mixture: the data sets of training samples; step: dropout
 
 
 def sample_generator(seed: int, split: str, number: int) -> np.random.Generator:
@@ -15,8 +15,8 @@ def sample_generator(seed: int, split: str, number: int) -> np.random.Generator:
 
     Args:
         seed: of a run.
-        split: train, val, test or mixture.
-        number: of the sample within its split.
+        split: train, val, test, mixture or step.
+        number: of the sample, or step, within its split.
 
     Raises:
         InputError: there is no such split.

@@ -14,7 +14,7 @@ from arcsr_lightning.degradation import pooled_mean
 from arcsr_lightning.networks import Restoration
 from arcsr_lightning.scores.metrics import best_constant_kernel, blur_amount, blur_direction
 
-SAMPLED = 256  # pixels of an image, on a grid, by which the best constant kernel is found
+SAMPLED = 16  # pixels along each side of an image, by which the best constant kernel is found
 
 
 class KernelRow(NamedTuple):
@@ -24,8 +24,8 @@ class KernelRow(NamedTuple):
     error: float
     amount: Tensor  # ``moments`` of blur_amount
     direction: Tensor  # ``moments`` of blur_direction
-    truth: Tensor  # (ks*ks, SAMPLED or fewer), float16
-    weight: Tensor  # (SAMPLED or fewer,), of these pixels
+    truth: Tensor  # (ks*ks, SAMPLED**2 or fewer), float16
+    weight: Tensor  # (SAMPLED**2 or fewer,), of these pixels
 
 
 def kernel_rows(restored: Restoration, batch: dict[str, Any]) -> list[KernelRow]:
@@ -44,7 +44,9 @@ def kernel_row(noise_level: float, estimate: Tensor, truth: Tensor, confidence: 
     """Compare the kernels of one image, (ks*ks, H, W) twice, every pixel weighted by its confidence (1, H, W)."""
     weight = torch.ones_like(truth[:1]) if confidence is None else confidence
     distance = (estimate - truth).abs().sum(0, keepdim=True)
-    chosen = torch.linspace(0, weight.numel() - 1, min(SAMPLED, weight.numel()), device=truth.device).long()
+    rows, columns = (
+        torch.linspace(0, side - 1, min(SAMPLED, side), device=truth.device).long() for side in truth.shape[1:]
+    )
     amounts, directions = (
         moments(measure(estimate[None])[0], measure(truth[None])[0], weight)
         for measure in (blur_amount, blur_direction)
@@ -54,8 +56,8 @@ def kernel_row(noise_level: float, estimate: Tensor, truth: Tensor, confidence: 
         float(pooled_mean(distance, weight)),
         amounts.cpu(),
         directions.cpu(),
-        truth.flatten(1)[:, chosen].half().cpu(),
-        weight.flatten()[chosen].cpu(),
+        truth[:, rows[:, None], columns].flatten(1).half().cpu(),
+        weight[0, rows[:, None], columns].flatten().cpu(),
     )
 
 

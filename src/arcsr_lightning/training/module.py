@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LRScheduler
 
+from arcsr_lightning.data.streams import sample_generator
 from arcsr_lightning.errors import InputError
 from arcsr_lightning.losses import known_kernel
 from arcsr_lightning.networks import Bicubic, Restoration
@@ -97,6 +98,13 @@ class SRModule(pl.LightningModule):
 
     def on_fit_end(self) -> None:
         self.output_check.remove()
+
+    def on_train_batch_start(self, batch: dict[str, Any], batch_idx: int) -> None:
+        """Let what is drawn within a step, for dropout say, follow from the seed: a run that goes on draws the same."""
+        parts, processes = self.trainer.accumulate_grad_batches, self.trainer.world_size
+        number = (self.global_step * parts + batch_idx % parts) * processes + self.global_rank
+        rng = sample_generator(self.hparams["config"].get("seed", 0), "step", number)
+        torch.manual_seed(int(rng.integers(2**63)))
 
     def training_step(self, batch: dict[str, Any], batch_idx: int) -> Tensor:
         lr = batch["lr"].contiguous(memory_format=self.memory_format)

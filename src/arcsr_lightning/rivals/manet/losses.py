@@ -21,7 +21,7 @@ class KernelFieldLoss(nn.Module):
 
     Args:
         weight: the publication multiplies by 10**4 and divides the mean once more by the 192² HR pixels of its
-            patches: 0.271. Adam all but cancels a constant factor.
+            patches: 0.271. Adam cancels a constant factor where gradients are well above its eps.
 
     Returns:
         ``kernel_l1``, unweighted, and ``loss``, for a network and a batch.
