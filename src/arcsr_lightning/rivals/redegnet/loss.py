@@ -46,8 +46,8 @@ class ReDegNetLoss(nn.Module):
     Returns:
         All terms, unweighted, and ``loss``, for a network and a batch. L1 is that of images in [-1, 1].
 
-    What it draws (synthetic degradations, swaps, how transfers are shrunk) follows from the batch's first ``number``:
-    a training goes on as if never interrupted, and processes draw differently.
+    What it draws (synthetic degradations, swaps, how transfers are shrunk) comes from PyTorch's own generator, which a
+    training seeds for every step and process.
 
     Raises:
         InputError: a batch of one, which has no other image; HR crops of another size than the synthesiser's.
@@ -91,11 +91,9 @@ class ReDegNetLoss(nn.Module):
         hr, scale = batch["hr"], network.scale
         self.check(hr)
         pair = to_signed(hr), to_signed(upsample(batch["lr"], scale).clamp(0, 1))
-        with torch.random.fork_rng([hr.device] if hr.is_cuda else []):
-            torch.manual_seed(int(batch["number"][0]))
-            other = pair[0].roll(1, 0)
-            code, terms = self.learn_degradations(pair, other, self.alike(hr, scale))
-            imitation = self.imitate(other, code, scale)
+        other = pair[0].roll(1, 0)
+        code, terms = self.learn_degradations(pair, other, self.alike(hr, scale))
+        imitation = self.imitate(other, code, scale)
         sr = to_signed(network(imitation).sr)
         terms["sr"] = F.l1_loss(sr, other)
         if self.image_discriminator is not None:
