@@ -7,6 +7,7 @@ import sys
 import weakref
 from fractions import Fraction
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -102,6 +103,43 @@ def restore(source, target, kernels=None, restoration=doubled, job=None, **more)
 @pytest.fixture(scope="module")
 def clip(tmp_path_factory):
     return write_clip(tmp_path_factory.mktemp("clip") / "clip.mp4", sound="aac", rotation=90)
+
+
+def yuv_of(rgb, red, blue, full):
+    """8-bit Y, U and V of a colour in [0, 1], as ITU-R BT.601 and BT.709 write them with their weights."""
+    luma = red * rgb[0] + (1 - red - blue) * rgb[1] + blue * rgb[2]
+    u, v = (rgb[2] - luma) / (2 - 2 * blue), (rgb[0] - luma) / (2 - 2 * red)
+    return (255 * luma, 128 + 255 * u, 128 + 255 * v) if full else (16 + 219 * luma, 128 + 224 * u, 128 + 224 * v)
+
+
+@pytest.mark.parametrize("full", [False, True])
+@pytest.mark.parametrize(("matrix", "red", "blue"), [(1, 0.2126, 0.0722), (6, 0.299, 0.114)])
+def test_colours_are_read_without_a_bias(matrix, red, blue, full):
+    look = SimpleNamespace(matrix=matrix, deep=False)
+    errors = []
+    for colour in np.random.default_rng(0).uniform(0.1, 0.9, (40, 3)):
+        frame = av.VideoFrame(32, 32, "yuv420p")
+        frame.color_range = 2 if full else 1
+        for plane, value in zip(frame.planes, yuv_of(colour, red, blue, full), strict=True):
+            plane.update(bytes([round(value)]) * plane.buffer_size)
+        errors.append(255 * (files.picture_of(frame, look)[:, 16, 16].numpy() - colour))
+    assert np.abs(np.mean(errors, 0)).max() < 0.35  # it was up to 1.5; values are rounded to 8 bits twice
+
+
+def test_colours_are_written_without_a_bias(tmp_path):
+    errors = []
+    for number, colour in enumerate(np.random.default_rng(0).integers(30, 225, (8, 3), dtype=np.uint8)):
+        path = tmp_path / f"{number}.mp4"
+        look = files.Look(32, 32, 1, Fraction(25), Fraction(1, 25), Fraction(1), 0, False, 1, 1, 1, 1)
+        with files.encoder(path, look, 32, 32) as encode:
+            encode(np.full((32, 32, 3), colour), files.Frame(None, 0, 1))
+        with av.open(str(path)) as container:
+            (frame,) = container.decode(video=0)
+        planes = [
+            np.frombuffer(plane, np.uint8).reshape(-1, plane.line_size)[:, : plane.width] for plane in frame.planes
+        ]
+        errors.append(np.array([plane.mean() for plane in planes]) - yuv_of(colour / 255, 0.2126, 0.0722, False))
+    assert np.abs(np.mean(errors, 0)).max() < 0.4
 
 
 def test_frames_times_sound_colours_rotation_and_aspect_are_kept(clip, tmp_path):

@@ -18,6 +18,7 @@ from av.container import InputContainer
 from av.packet import Packet
 from av.stream import Stream
 from av.video.frame import VideoFrame
+from av.video.reformatter import Interpolation
 from torch import Tensor
 
 from arcsr_lightning.data.images import to_tensor
@@ -32,6 +33,7 @@ SEGMENT = 24  # frames: the most that a kill costs
 ENCODER = {"crf": "14", "preset": "medium", "bf": "0", "rc-lookahead": "8"}
 MADE_BY = f"{ENCODER}, PyAV {av.__version__}"  # segments of another kind cannot be joined to those of this
 MATRICES = (1, 4, 5, 6, 7, 9)  # from RGB to YUV: those that are known how to compute
+EXACT = Interpolation.BICUBIC | Interpolation.ACCURATE_RND | Interpolation.FULL_CHR_H_INT  # else colours are darker
 BT601, BT709 = 6, 1
 HD = 720  # lines, from which on BT.709 is meant where a file does not say
 UNSPECIFIED, LIMITED_RANGE, FULL_RANGE = 2, 1, 2
@@ -150,7 +152,7 @@ def frames_of(path: Path, look: Look, start: int = 0) -> Iterator[Frame]:
 def picture_of(frame: VideoFrame, look: Look) -> Tensor:
     """The pixels of a frame, (3, H, W), RGB in [0, 1]."""
     frame.colorspace = look.matrix
-    return to_tensor(frame.to_ndarray(format="rgb48le" if look.deep else "rgb24"))
+    return to_tensor(frame.to_ndarray(format="rgb48le" if look.deep else "rgb24", interpolation=EXACT))
 
 
 def decoded(container: InputContainer, path: Path) -> Iterator[VideoFrame]:
@@ -294,7 +296,8 @@ def encoder(path: Path, look: Look, height: int, width: int) -> Iterator[Callabl
 
         def encode(pixels: np.ndarray, frame: Frame) -> None:
             rgb = VideoFrame.from_ndarray(pixels, format="rgb48le" if look.deep else "rgb24")
-            coded = rgb.reformat(format=pixel_format, dst_colorspace=look.matrix, dst_color_range=look.color_range)
+            colours = {"dst_colorspace": look.matrix, "dst_color_range": look.color_range}
+            coded = rgb.reformat(format=pixel_format, **colours, interpolation=EXACT)
             coded.pts, coded.time_base, coded.duration = frame.time, look.tick, frame.duration
             container.mux(stream.encode(coded))
 

@@ -54,8 +54,8 @@ class MANet(nn.Module):
 
     It represents one kernel per LR pixel, so also blur that varies over the image. ``basis``, (k*k, code) with
     orthonormal columns, must be fitted to the kernels at hand by ``refit_code``: fifteen dimensions that keep all of
-    Gaussians lose 26 % of what tells kernels of ``shake`` apart, 6 % of those of ``motion``. Until then it is random, and ``explained_variance``
-    is zero. Both are buffers: they stay with the weights.
+    Gaussians lose a quarter of what tells kernels of ``degradation=shake`` apart. Until then it is random, and
+    ``explained_variance`` is zero. Both are buffers: they stay with the weights.
 
     Args:
         estimator: LR image -> kernels with HR taps.
