@@ -222,8 +222,10 @@ def clip(tmp_path):
 def frames(path):
     import av
 
+    from arcsr_lightning.data.video import EXACT
+
     with av.open(str(path)) as container:
-        return [frame.to_ndarray(format="rgb24") for frame in container.decode(video=0)]
+        return [frame.to_ndarray(format="rgb24", interpolation=EXACT) for frame in container.decode(video=0)]
 
 
 def test_a_video_is_what_the_network_makes_of_its_frames_and_is_not_replaced_without_leave(
