@@ -264,7 +264,6 @@ import numpy as np
 
 from arcsr_lightning.data.store import open_store, write_store
 from arcsr_lightning.errors import InputError
-from tests.conftest import slow
 
 begin, folder, images = Path(sys.argv[1]), Path(sys.argv[2]), [Path(name) for name in sys.argv[3:]]
 

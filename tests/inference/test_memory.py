@@ -19,7 +19,6 @@ TAKEN = """
 import torch
 from arcsr_lightning.inference import largest_tile, restore
 from arcsr_lightning.launch import build_network, compose
-from tests.conftest import slow
 
 def status(name):
     lines = open("/proc/self/status").read().splitlines()
