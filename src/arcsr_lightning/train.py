@@ -42,8 +42,8 @@ def train(cfg: DictConfig) -> dict[str, float]:
     """Train, test and export as ``cfg`` says (conf/train.yaml).
 
     Leaves in ``cfg.paths.output_dir``: checkpoints/, csv/, images/, config.yaml, model.safetensors (the best weights of
-    the last stage, the last ones where no validation chose any) and, after the test, metrics.json, per_image.csv and
-    images/panel.png.
+    the method's last stage; the last ones of an earlier stage alone, or where no validation chose any) and, after the
+    test, metrics.json, per_image.csv and images/panel.png.
 
     Returns:
         Every logged metric by name.
@@ -108,7 +108,7 @@ def fit(cfg: DictConfig, network: nn.Module) -> tuple[Workbench, dict[str, float
         if stage is not stages[-1] and not bench.trainer.fast_dev_run:
             bench.trainer.save_checkpoint(stage.finished, weights_only=False)
             launch.close_loggers()  # each stage has its own
-    keep_best(bench, Path(cfg.paths.output_dir, "model.safetensors"))
+    keep_best(stages[-1], bench, Path(cfg.paths.output_dir, "model.safetensors"))
     return bench, metrics
 
 
@@ -182,8 +182,11 @@ def note_steps(cfg: DictConfig, stages: list[Stage], steps: list[int], first: in
             config.card.schedule[number].steps = taken
 
 
-def keep_best(bench: Workbench, output: Path) -> None:
-    """Give the network the best weights of this fit, where a validation chose some, and export what it has then."""
+def keep_best(stage: Stage, bench: Workbench, output: Path) -> None:
+    """Give the network the best weights of this fit, where a validation chose some, and export what it has then.
+
+    A stage that does not end the method's training leaves its last weights, those that the next would start from.
+    """
     from pytorch_lightning.callbacks import ModelCheckpoint
 
     module, _, trainer = bench
@@ -191,7 +194,9 @@ def keep_best(bench: Workbench, output: Path) -> None:
         return
     callback = trainer.checkpoint_callback
     best = callback.best_model_path if isinstance(callback, ModelCheckpoint) else ""
-    if best and Path(best).is_file():
+    if not stage.ends:
+        rank_zero_info(f"stage {stage.name} alone: {output} gets its last weights, those the next stage starts from")
+    elif best and Path(best).is_file():
         load_weights(module.network, read_saved(best), best)
     else:
         rank_zero_info(f"no validation chose a best checkpoint; {output} gets the last weights")

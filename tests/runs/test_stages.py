@@ -1,5 +1,6 @@
 """Stages: what each changes, what it leaves alone, and that a finished one is not repeated."""
 
+import itertools
 import json
 
 import pytest
@@ -185,6 +186,16 @@ def test_one_stage_can_be_trained_alone_from_given_weights(staged, tmp_path):
     train(staged(tmp_path / "second", "stage=second", f"weights={first}"))
     assert not (tmp_path / "second/checkpoints/first").exists()
     assert changed(weights(first), weights(tmp_path / "second/checkpoints/second/last.ckpt")) == {"restorer"}
+
+
+def test_an_earlier_stage_alone_leaves_what_the_next_would_start_from(staged, tmp_path, monkeypatch):
+    """Its restorer is yet to learn, and PSNR, here best at the first validation, says nothing of its kernels."""
+    psnr = itertools.count(30.0, -1.0)
+    monkeypatch.setattr("arcsr_lightning.training.module.mean_scores", lambda rows: {"psnr_rgb": next(psnr)})
+    train(staged(tmp_path, "stage=first", "trainer.max_steps=8", "trainer.val_check_interval=1"))
+    best = next(tmp_path.glob("checkpoints/first/best_*.ckpt"))
+    assert changed(weights(tmp_path / "model.safetensors"), weights(tmp_path / "checkpoints/first/last.ckpt")) == set()
+    assert changed(weights(best), weights(tmp_path / "model.safetensors")) == {"estimator"}
 
 
 def test_a_checkpoint_of_a_stage_that_is_not_planned_is_refused(staged, tmp_path):

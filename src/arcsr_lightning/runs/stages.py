@@ -19,11 +19,16 @@ OWN = ("trains", "prepare", "loss", "optimizer", "scheduler")  # what a stage ma
 
 
 class Stage(NamedTuple):
-    """One fit: ``config.trainer.max_steps`` is its own number of steps, ``first_step`` counts those before it."""
+    """One fit: ``config.trainer.max_steps`` is its own number of steps, ``first_step`` counts those before it.
+
+    ``ends`` the method's training: what it restores is what the network is for. Before that ``val/psnr`` judges parts
+    that have not learnt yet.
+    """
 
     name: str | None
     config: DictConfig
     first_step: int = 0
+    ends: bool = True
 
     @property
     def last(self) -> Path | None:
@@ -52,7 +57,7 @@ def stages_of(cfg: DictConfig) -> list[Stage]:
         raise InputError(f"stage={cfg.stage}: no stage of method={cfg.method}; it has {', '.join(cfg.stages)}")
     steps = divide(cfg.trainer.max_steps, [stage.share for stage in cfg.stages.values()])
     stages = [
-        Stage(name, config_of(cfg, name, own), sum(steps[:number]))
+        Stage(name, config_of(cfg, name, own), sum(steps[:number]), ends=number == len(steps) - 1)
         for number, (name, own) in enumerate(zip(cfg.stages, steps, strict=True))
         if cfg.stage in (None, name)
     ]
