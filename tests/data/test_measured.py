@@ -11,6 +11,7 @@ from arcsr_lightning.data.images import to_tensor
 from arcsr_lightning.data.measured import KernelStore, kernel_folder, write_kernels
 from arcsr_lightning.data.store import write_store
 from arcsr_lightning.degradation import FIT, Symmetry, downsample, measure_kernels, turn, turn_field
+from arcsr_lightning.degradation.measure import REVISION
 from arcsr_lightning.errors import InputError
 from tests.data.samples import NOISELESS, quarter_turns, same, whereabouts
 
@@ -81,6 +82,13 @@ def test_kernels_of_another_fit_are_measured_anew(frames, store, change):
     measured = measure_kernels(*(downsample(image, SCALE) for image in images), KERNEL_SIZE, other)
     kernel, _ = KernelStore(store, frames, SCALE, KERNEL_SIZE, other)(pair, 15, 20)
     torch.testing.assert_close(kernel, measured.kernel[0], atol=1e-3, rtol=0)
+
+
+def test_kernels_measured_by_an_earlier_revision_are_measured_anew(frames, store, monkeypatch):
+    monkeypatch.setattr("arcsr_lightning.data.measured.REVISION", REVISION + 1)
+    with pytest.raises(InputError, match="fitted otherwise.*run arcsr-prepare"):
+        KernelStore(store, frames, SCALE, KERNEL_SIZE)
+    assert write_kernels(store, frames, SCALE, KERNEL_SIZE) == len(frames)
 
 
 @pytest.fixture

@@ -117,31 +117,40 @@ def test_a_flat_image_has_uniform_kernels_and_no_confidence():
     assert torch.equal(confidence, torch.zeros_like(confidence))
 
 
-def test_one_cell_equals_scipy():
-    """The system of one window, built row by row."""
+@pytest.mark.parametrize("window", [3, 5])
+@pytest.mark.parametrize(("height", "width"), [(4, 4), (8, 8), (7, 6)])
+def test_an_image_of_one_window_equals_scipy(height, width, window):
+    """The system is built row by row: of all differences between two pixels of the image, and of no others."""
     torch.manual_seed(0)
-    size, cell, ridge = 3, 4, 1e-2
-    sharp = torch.rand(1, 2, cell, cell)
-    streak = torch.eye(size).flatten().view(1, -1, 1, 1).expand(-1, -1, cell, cell) / size
-    degraded = apply_kernel_field(sharp, streak) + 0.1 * torch.rand(1, 2, cell, cell)
-    padded = F.pad(sharp, (2, 1, 2, 1), mode="replicate")[0].double().numpy()
-    target = F.pad(degraded, (1, 0, 1, 0), mode="replicate")[0].double().numpy()
+    size, ridge = 3, 1e-2
+    sharp = 0.9 * torch.rand(1, 2, height, width)
+    streak = torch.eye(size).flatten().view(1, -1, 1, 1).expand(-1, -1, height, width) / size
+    degraded = 0.9 * apply_kernel_field(sharp, streak) + 0.1 * torch.rand(1, 2, height, width)
+    padded = F.pad(sharp, (1, 1, 1, 1), mode="replicate")[0].double().numpy()
+    target = degraded[0].double().numpy()
     rows, values = [], []
-    for channel in range(2):
-        for y in range(1, cell + 1):
-            for x in range(1, cell + 1):
-                for dy, dx in ((0, 1), (1, 0)):
-                    here = padded[channel, y : y + size, x : x + size]
-                    rows.append((here - padded[channel, y - dy : y - dy + size, x - dx : x - dx + size]).flatten())
-                    values.append(target[channel, y, x] - target[channel, y - dy, x - dx])
+    for channel, y, x in np.ndindex(target.shape):
+        for dy, dx in ((0, 1), (1, 0)):
+            if y >= dy and x >= dx:
+                here, before = (padded[channel, v : v + size, u : u + size] for v, u in ((y, x), (y - dy, x - dx)))
+                rows.append((here - before).flatten())
+                values.append(target[channel, y, x] - target[channel, y - dy, x - dx])
     rows, values = np.array(rows), np.array(values)
-    unit = (rows**2).sum(0).mean() + len(rows) * measure_module.QUANTISED**2
+    quantised = len(rows) * measure_module.QUANTISED**2
+    unit = (rows**2).sum(0).mean() + quantised
     more = [ridge**0.5 * unit**0.5 * np.eye(size**2), np.full((1, size**2), (measure_module._SUM_WEIGHT * unit) ** 0.5)]
-    right = [values, np.zeros(size**2), [(measure_module._SUM_WEIGHT * unit) ** 0.5]]
-    expected, _ = nnls(np.concatenate([rows, *more]), np.concatenate(right))
-    kernel = measure_cells(sharp, degraded, size, Fit(cell, 1, ridge, 0.0)).kernel[0, :, 0, 0]
+    left = np.concatenate([rows, *more])
+    right = np.concatenate([values, np.zeros(size**2), [(measure_module._SUM_WEIGHT * unit) ** 0.5]])
+    expected = nnls(left, right)[0]
+    expected /= expected.sum()
+    residual = ((rows @ expected - values) ** 2).sum() + quantised
+    bound = size**2 * residual / len(rows) * np.trace(np.linalg.inv(left.T @ left))
+    confidence = (1 - residual / ((values**2).sum() + quantised)) / (1 + bound)
+    measured = measure_cells(sharp, degraded, size, Fit(4, window, ridge, 0.0))
     assert (expected == 0).any()
-    np.testing.assert_allclose(kernel, expected / expected.sum(), atol=1e-4)
+    for cell in np.ndindex(measured.kernel.shape[-2:]):
+        np.testing.assert_allclose(measured.kernel[0][:, *cell], expected, atol=1e-4)
+        assert measured.confidence[0, 0][cell] == pytest.approx(confidence, abs=1e-3)
 
 
 def test_an_offset_between_the_images_changes_nothing(views):

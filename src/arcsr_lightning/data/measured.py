@@ -18,6 +18,7 @@ from arcsr_lightning.data.crops import cut_to_multiple
 from arcsr_lightning.data.images import read_image, to_tensor
 from arcsr_lightning.data.layouts import Pair
 from arcsr_lightning.degradation import FIT, Fit, Measured, cells_to_pixels, downsample, measure_cells
+from arcsr_lightning.degradation.measure import REVISION
 from arcsr_lightning.errors import InputError
 from arcsr_lightning.files import remove_leftovers, write_aside
 
@@ -115,7 +116,7 @@ def write_kernels(
                 kernel=cells.kernel[0].numpy().astype(np.float16),
                 confidence=(cells.confidence[0] * 255).round().numpy().astype(np.uint8),
                 source=source,
-                fit=np.array(fit),
+                fit=_fitted(fit),
             )
         progress("measured", done, len(missing))
     return len(missing)
@@ -146,6 +147,11 @@ def _source(pair: Pair) -> np.ndarray:
     return np.array([number for stat in stats for number in (stat.st_size, stat.st_mtime_ns)])
 
 
+def _fitted(fit: Fit) -> np.ndarray:
+    """How kernels are fitted, in numbers."""
+    return np.array([*fit, REVISION])
+
+
 def _arrays(file: Path, *names: str) -> dict[str, np.ndarray] | None:
     """The arrays of a file of kernels, all or those named; None where they cannot be read."""
     try:
@@ -165,4 +171,8 @@ def _is_field(arrays: dict[str, np.ndarray], taps: int) -> bool:
 def _is_current(file: Path, pair: Pair, fit: Fit) -> bool:
     """Whether a file holds the kernels of a pair as it is, so fitted; the kernels themselves are not read."""
     arrays = _arrays(file, "source", "fit")
-    return arrays is not None and np.array_equal(arrays["source"], _source(pair)) and np.array_equal(arrays["fit"], fit)
+    return (
+        arrays is not None
+        and np.array_equal(arrays["source"], _source(pair))
+        and np.array_equal(arrays["fit"], _fitted(fit))
+    )

@@ -16,6 +16,7 @@ from torch import Tensor
 from arcsr_lightning.errors import InputError, check_odd
 from arcsr_lightning.integers import ceil_div
 
+REVISION = 2  # fields that another one measured are others: a store measures them again
 SATURATED = 250 / 255  # from here on a pixel may hide light
 QUANTISED = 0.5 / 255  # the least error of an image's gradient, and the least texture that counts
 
@@ -55,11 +56,12 @@ FIT = Fit()
 
 
 class _Equations(NamedTuple):
-    """Normal equations of (h, w) cells: gram (h, w, T, T), moment (h, w, T), energy of the right side (h, w)."""
+    """Normal equations of (h, w) cells: gram (h, w, T, T), moment (h, w, T), energy of the right side, count (h, w)."""
 
     gram: Tensor
     moment: Tensor
     energy: Tensor
+    count: Tensor
 
 
 def measure_kernels(sharp: Tensor, degraded: Tensor, kernel_size: int, fit: Fit = FIT) -> Measured:
@@ -148,17 +150,16 @@ def _measure_image(sharp: Tensor, degraded: Tensor, kernel_size: int, fit: Fit) 
     left = _gradients(F.pad(sharp[None], (radius + 1, radius) * 2, mode="replicate"))[0]
     right = _gradients(F.pad(degraded[None], (1, 0) * 2, mode="replicate"))[0]
     extra = (0, columns * cell - sharp.shape[-1], 0, rows * cell - sharp.shape[-2])
-    left, right = F.pad(left, extra), F.pad(right, extra)
+    left, right, seen = (F.pad(part, extra) for part in (left, right, _seen(degraded)))
     row_bytes = columns * kernel_size**4 * sharp.element_size()
     halo = window // 2 + (_ROUNDS if pull else 0)  # no further row has a say in the kernel of a row
     parts = []
     for strip, kept in _strips(rows, halo, _STRIP_BYTES // row_bytes):
         top, bottom = strip.start * cell, strip.stop * cell
-        equations = _window_sum(
-            _cell_equations(left[:, top : bottom + 2 * radius], right[:, top:bottom], kernel_size, cell), window
+        equations = _cell_equations(
+            left[:, top : bottom + 2 * radius], right[:, top:bottom], seen[:, top:bottom], kernel_size, cell
         )
-        count = window**2 * cell**2 * len(right)
-        kernel, confidence = _fit(equations, count, ridge, pull)
+        kernel, confidence = _fit(_window_sum(equations, window), ridge, pull)
         parts.append((kernel[:, kept], confidence[:, kept]))
     kernels, confidences = zip(*parts, strict=True)
     return torch.cat(kernels, 1), torch.cat(confidences, 1)
@@ -177,12 +178,21 @@ def _gradients(x: Tensor) -> Tensor:
     return torch.cat([x[..., 1:, 1:] - x[..., 1:, :-1], x[..., 1:, 1:] - x[..., :-1, 1:]], 1)
 
 
-def _cell_equations(left: Tensor, right: Tensor, kernel_size: int, cell: int) -> _Equations:
+def _seen(image: Tensor) -> Tensor:
+    """One where a gradient of an image (C, H, W) is a difference of two of its pixels, (2C, H, W)."""
+    seen = torch.ones_like(image).repeat(2, 1, 1)
+    across, down = seen.chunk(2)
+    across[:, :, 0] = down[:, 0] = 0
+    return seen
+
+
+def _cell_equations(left: Tensor, right: Tensor, seen: Tensor, kernel_size: int, cell: int) -> _Equations:
     """Sum the normal equations of each cell.
 
     Args:
         left: (C, H + ks - 1, W + ks - 1), of which the windows around each pixel are the left sides.
         right: (C, H, W); H and W are multiples of ``cell``.
+        seen: (C, H, W), one for each equation that counts, and else zero.
         kernel_size: ks.
         cell: side of a cell in pixels.
     """
@@ -190,8 +200,12 @@ def _cell_equations(left: Tensor, right: Tensor, kernel_size: int, cell: int) ->
     taps = left.unfold(1, kernel_size, 1).unfold(2, kernel_size, 1)  # (C, H, W, ks, ks)
     taps = taps.reshape(channels, rows, cell, columns, cell, -1).permute(1, 3, 0, 2, 4, 5)
     taps = taps.reshape(rows, columns, channels * cell**2, kernel_size**2)
-    right = right.reshape(channels, rows, cell, columns, cell).permute(1, 3, 0, 2, 4).reshape(rows, columns, -1, 1)
-    return _Equations(taps.mT @ taps, (taps.mT @ right)[..., 0], right.square().sum((2, 3)))
+    right, seen = (
+        part.reshape(channels, rows, cell, columns, cell).permute(1, 3, 0, 2, 4).reshape(rows, columns, -1, 1)
+        for part in (right, seen)
+    )
+    taps, right = taps * seen, right * seen
+    return _Equations(taps.mT @ taps, (taps.mT @ right)[..., 0], right.square().sum((2, 3)), seen.sum((2, 3)))
 
 
 def _window_sum(equations: _Equations, window: int) -> _Equations:
@@ -209,13 +223,13 @@ def _sum_along(x: Tensor, window: int, dim: int) -> Tensor:
     return total
 
 
-def _fit(equations: _Equations, count: int, ridge: float, pull: float) -> tuple[Tensor, Tensor]:
-    """Kernels (T, h, w) and confidence (1, h, w) of cells with so many equations each."""
+def _fit(equations: _Equations, ridge: float, pull: float) -> tuple[Tensor, Tensor]:
+    """Kernels (T, h, w) and confidence (1, h, w) of cells."""
     rows, columns, taps = equations.moment.shape
-    gram, moment = equations.gram.flatten(0, 1), equations.moment.flatten(0, 1)
+    gram, moment, energy, count = (part.flatten(0, 1) for part in equations)
     noise = count * QUANTISED**2
     scale = gram.diagonal(dim1=1, dim2=2).mean(1) + noise  # of the equations: from here on in units of it
-    gram, moment, energy = gram / scale[:, None, None], moment / scale[:, None], equations.energy.flatten() / scale
+    gram, moment, energy = gram / scale[:, None, None], moment / scale[:, None], energy / scale
     system = _add_to_diagonal(gram + _SUM_WEIGHT, ridge)
     moment_sum = moment + _SUM_WEIGHT
     start = torch.full_like(moment, 1 / taps)
