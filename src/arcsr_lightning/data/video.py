@@ -31,9 +31,9 @@ SEGMENT = 24  # frames: the most that a kill costs
 # As good as lossless to the eye. Without B-frames, frames are stored in the order in which they are shown, so that
 # segments can be joined packet by packet; a short lookahead takes little memory.
 ENCODER = {"crf": "14", "preset": "medium", "bf": "0", "rc-lookahead": "8"}
-MADE_BY = f"{ENCODER}, PyAV {av.__version__}"  # segments of another kind cannot be joined to those of this
 MATRICES = (1, 4, 5, 6, 7, 9)  # from RGB to YUV: those that are known how to compute
 EXACT = Interpolation.BICUBIC | Interpolation.ACCURATE_RND | Interpolation.FULL_CHR_H_INT  # else colours are darker
+MADE_BY = f"{ENCODER}, {EXACT}, PyAV {av.__version__}"  # segments of another kind cannot be joined to those of this
 BT601, BT709 = 6, 1
 HD = 720  # lines, from which on BT.709 is meant where a file does not say
 UNSPECIFIED, LIMITED_RANGE, FULL_RANGE = 2, 1, 2

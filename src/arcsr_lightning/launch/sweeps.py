@@ -18,6 +18,7 @@ from arcsr_lightning.files import write_text
 from arcsr_lightning.launch import environment
 from arcsr_lightning.launch.ending import ends_the_command
 from arcsr_lightning.launch.folders import read_plan
+from arcsr_lightning.launch.logs import import_lightning
 from arcsr_lightning.launch.messages import explain, line_of
 from arcsr_lightning.launch.typed import typed_of_hydra, typed_settings
 from arcsr_lightning.processes import failed_first, rank_zero_only, run_alone
@@ -74,7 +75,8 @@ def starts_processes(cfg: DictConfig) -> bool:
     """Whether the run starts further processes by typing its command again, which is how Lightning does it."""
     if "trainer" not in cfg or cfg.trainer.devices == cfg.trainer.num_nodes == 1:
         return False
-    from pytorch_lightning.strategies.launchers import _SubprocessScriptLauncher  # here, as most jobs have one process
+    import_lightning()  # here, as most jobs have one process
+    from pytorch_lightning.strategies.launchers import _SubprocessScriptLauncher
 
     from arcsr_lightning.launch.lightning import build_trainer
 
