@@ -3,12 +3,11 @@
 import torch
 from torch import Tensor, nn
 
-from arcsr_lightning.blocks import ImageSkip
+from arcsr_lightning.blocks import ImageSkip, ShuffledUp
 from arcsr_lightning.networks.restoration import Restoration
 from arcsr_lightning.rivals.dasr.blocks import SLOPE, DAGroup
 
 RGB_MEAN = (0.4488, 0.4371, 0.4040)  # of the publication's training images
-SHUFFLES = {2: (2,), 3: (3,), 4: (2, 2)}  # pixel shuffles in a row, by scale
 
 
 class DegradationEncoder(nn.Module):
@@ -59,8 +58,6 @@ class DASRRestorer(nn.Module):
         self, scale: int = 4, width: int = 64, groups: int = 5, blocks: int = 5, skip: str | None = None
     ) -> None:
         super().__init__()
-        if scale not in SHUFFLES:
-            raise ValueError(f"scale must be 2, 3 or 4, got {scale}")
         self.scale = scale
         # Constants: the publication stores them as two frozen 1x1 convolutions of 12 values each.
         self.register_buffer("mean", 255 * torch.tensor(RGB_MEAN)[:, None, None], persistent=False)
@@ -68,7 +65,7 @@ class DASRRestorer(nn.Module):
         self.head = nn.Conv2d(3, width, 3, padding=1)
         self.groups = nn.ModuleList(DAGroup(width, blocks) for _ in range(groups))
         self.body_tail = nn.Conv2d(width, width, 3, padding=1)
-        self.upsample = nn.Sequential(*(layer for factor in SHUFFLES[scale] for layer in shuffle(width, factor)))
+        self.upsample = ShuffledUp(width, scale)
         self.tail = nn.Conv2d(width, 3, 3, padding=1)
         self.skip = ImageSkip(skip, self.tail, scale)
 
@@ -117,8 +114,3 @@ class DASR(nn.Module):
 def stage(inputs: int, outputs: int, stride: int = 1) -> list[nn.Module]:
     """The layers of one step of the encoder."""
     return [nn.Conv2d(inputs, outputs, 3, stride, padding=1), nn.BatchNorm2d(outputs), nn.LeakyReLU(SLOPE)]
-
-
-def shuffle(width: int, factor: int) -> list[nn.Module]:
-    """The layers that enlarge features ``factor`` times."""
-    return [nn.Conv2d(width, width * factor**2, 3, padding=1), nn.PixelShuffle(factor)]

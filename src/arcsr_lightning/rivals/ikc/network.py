@@ -6,7 +6,7 @@ Misspecified for spatially varying blur: it has one kernel for the whole image.
 import torch
 from torch import Tensor, nn
 
-from arcsr_lightning.blocks import ImageSkip
+from arcsr_lightning.blocks import ImageSkip, ShuffledUp
 from arcsr_lightning.degradation.blur import to_lr_taps
 from arcsr_lightning.degradation.fields import Blur
 from arcsr_lightning.degradation.kernel_code import draw_kernels, principal_kernels
@@ -15,7 +15,6 @@ from arcsr_lightning.networks.restoration import Restoration
 from arcsr_lightning.rivals.rrdb.sft import SFT
 
 SLOPE = 0.2  # of every leaky ReLU
-SHUFFLES = {2: (2,), 3: (3,), 4: (2, 2)}  # pixel shuffles in a row, by scale
 STRIDES = {2: (1, 2, 1, 1, 1), 3: (1, 3, 1, 1, 1), 4: (1, 2, 1, 2, 1)}  # of the corrector, from HR to LR size
 
 
@@ -57,8 +56,6 @@ class SFTMD(nn.Module):
         self, scale: int = 4, width: int = 64, blocks: int = 16, code: int = 10, skip: str | None = None
     ) -> None:
         super().__init__()
-        if scale not in SHUFFLES:
-            raise ValueError(f"scale must be 2, 3 or 4, got {scale}")
         self.scale = scale
         self.head = nn.Sequential(
             nn.Conv2d(3, width, 3, padding=1),
@@ -70,7 +67,7 @@ class SFTMD(nn.Module):
         self.blocks = nn.ModuleList(SFTBlock(width, code) for _ in range(blocks))
         self.transform = SFT(width, code)
         self.body_tail = nn.Conv2d(width, width, 3, padding=1)
-        self.upsample = nn.Sequential(*(layer for factor in SHUFFLES[scale] for layer in shuffle(width, factor)))
+        self.upsample = ShuffledUp(width, scale, SLOPE)
         self.tail = nn.Conv2d(width, 3, 9, padding=4)
         self.skip = ImageSkip(skip, self.tail, scale)
 
@@ -250,8 +247,3 @@ def stretch(vector: Tensor, height: int, width: int) -> Tensor:
 def wide_layer(inputs: int, outputs: int, stride: int = 1) -> list[nn.Module]:
     """A 5x5 convolution and its activation."""
     return [nn.Conv2d(inputs, outputs, 5, stride, padding=2), nn.LeakyReLU(SLOPE)]
-
-
-def shuffle(width: int, factor: int) -> list[nn.Module]:
-    """The layers that enlarge features ``factor`` times."""
-    return [nn.Conv2d(width, width * factor**2, 3, padding=1), nn.PixelShuffle(factor), nn.LeakyReLU(SLOPE)]

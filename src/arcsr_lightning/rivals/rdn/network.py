@@ -4,10 +4,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from arcsr_lightning.blocks import ImageSkip
+from arcsr_lightning.blocks import ImageSkip, ShuffledUp
 from arcsr_lightning.networks.restoration import Restoration
-
-SHUFFLES = {2: (2,), 3: (3,), 4: (2, 2)}  # pixel shuffles in a row, by scale
 
 
 class DenseBlock(nn.Module):
@@ -64,14 +62,12 @@ class RDN(nn.Module):
         skip: str | None = None,
     ) -> None:
         super().__init__()
-        if scale not in SHUFFLES:
-            raise ValueError(f"scale must be 2, 3 or 4, got {scale}")
         self.scale = scale
         self.shallow = nn.Conv2d(3, width, 3, padding=1)
         self.head = nn.Conv2d(width, width, 3, padding=1)
         self.blocks = nn.ModuleList(DenseBlock(width, growth, layers) for _ in range(blocks))
         self.fuse = nn.Sequential(nn.Conv2d(blocks * width, width, 1), nn.Conv2d(width, width, 3, padding=1))
-        self.upsample = nn.Sequential(*(layer for factor in SHUFFLES[scale] for layer in shuffle(width, factor)))
+        self.upsample = ShuffledUp(width, scale)
         self.tail = nn.Conv2d(width, 3, 3, padding=1)
         self.skip = ImageSkip(skip, self.tail, scale)
 
@@ -84,8 +80,3 @@ class RDN(nn.Module):
         features = shallow + self.fuse(torch.cat(results, dim=1))  # (B, blocks*width, H, W) -> (B, width, H, W)
         sr = self.tail(self.upsample(features))  # (B, 3, sH, sW)
         return Restoration(self.skip(sr, lr))
-
-
-def shuffle(width: int, factor: int) -> list[nn.Module]:
-    """The layers that enlarge features ``factor`` times."""
-    return [nn.Conv2d(width, width * factor**2, 3, padding=1), nn.PixelShuffle(factor)]
