@@ -14,20 +14,12 @@ from torch.export import Dim, ExportedProgram
 from arcsr_lightning import launch
 from arcsr_lightning.errors import InputError, first_line
 from arcsr_lightning.files import write_aside
-from arcsr_lightning.rivals.cmos import CMOS
-from arcsr_lightning.rivals.nafnet import NAFNet
-from arcsr_lightning.rivals.udke import UDKE
 from arcsr_lightning.runs.weights import Saved, build_saved, find_weights, read_saved
 
 ENDINGS = {"torch": ".pt2", "onnx": ".onnx"}  # of the files, by format
 OPSET = 18  # of ONNX: what torch.onnx writes without converting it
 NEEDED = ("onnx", "onnxscript")  # by torch.onnx, the extra [export]
 SIZE = (41, 53)  # LR pixels of the example that torch.export follows; odd, so that no size is taken for another
-FIXED = {  # networks that cannot be exported, and why
-    CMOS: "its attention cuts the image into windows, whose number changes which steps are taken",
-    NAFNet: "its attention averages over windows that shrink with images smaller than they",
-    UDKE: "it solves for the kernel in as many steps as the size of the image asks for",
-}
 
 
 class Program(nn.Module):
@@ -84,7 +76,7 @@ def program_of(network: nn.Module) -> ExportedProgram:
     Raises:
         InputError: it cannot; says why.
     """
-    if reason := next((reason for kind, reason in FIXED.items() if isinstance(network, kind)), None):
+    if reason := getattr(network, "why_not_exported", None):
         raise InputError(reason)
     sizes = {"lr": {2: Dim.DYNAMIC, 3: Dim.DYNAMIC}}
     try:

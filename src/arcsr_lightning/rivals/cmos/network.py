@@ -61,6 +61,10 @@ class CMOS(nn.Module):
     Shapes: RGB in [0, 1], (B, 3, H, W) -> ``Restoration`` of sr (B, 3, scale*H, scale*W) and kernel None.
     """
 
+    why_not_exported = (
+        "its attention cuts the image into windows, whose number changes which steps are taken"  # by arcsr-export
+    )
+
     def __init__(self, estimator: nn.Module, restorer: nn.Module) -> None:
         super().__init__()
         self.estimator = estimator

@@ -30,6 +30,10 @@ class NAFNet(nn.Module):
         ValueError: encoder and decoder differ in their levels.
     """
 
+    why_not_exported = (
+        "its attention averages over windows that shrink with images smaller than they"  # by arcsr-export
+    )
+
     def __init__(
         self,
         scale: int = 4,

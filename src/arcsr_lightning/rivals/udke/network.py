@@ -48,6 +48,8 @@ class UDKE(nn.Module):
         InputError: impossible sizes, an unknown downsampler or border, or an LR image too small for the kernel.
     """
 
+    why_not_exported = "it solves for the kernel in as many steps as the size of the image asks for"  # by arcsr-export
+
     def __init__(
         self,
         scale: int = 4,
