@@ -56,12 +56,12 @@ FIT = Fit()
 
 
 class _Equations(NamedTuple):
-    """Normal equations of (h, w) cells: gram (h, w, T, T), moment (h, w, T), energy of the right side, count (h, w)."""
+    """Normal equations of (h, w) cells: gram (h, w, T, T), moment (h, w, T), right side's energy, number (h, w)."""
 
     gram: Tensor
     moment: Tensor
     energy: Tensor
-    count: Tensor
+    number: Tensor
 
 
 def measure_kernels(sharp: Tensor, degraded: Tensor, kernel_size: int, fit: Fit = FIT) -> Measured:
