@@ -9,6 +9,7 @@ from matplotlib.figure import Figure
 from torch import Tensor
 
 from arcsr_lightning.data.images import to_uint8
+from arcsr_lightning.degradation.moments import field_covariance
 from arcsr_lightning.figures.style import TEXT, show_picture, square_cells
 
 _CELL = 48  # the least side of one kernel in a grid, in pixels of the picture
@@ -59,15 +60,11 @@ def kernel_moments(kernel: Tensor, floor: float = 0.1) -> tuple[Tensor, Tensor, 
         direction of its longer axis, in degrees counter-clockwise from the horizontal, in [0, 180); and how directed it
         is, from 0 (round) to 1 (a line).
     """
-    side = round(kernel.shape[0] ** 0.5)
     mass = kernel.detach().float()
     mass = mass.where(mass >= floor * mass.amax(0), 0).clamp(min=0)
     mass = mass / mass.sum(0).clamp(min=1e-12)
-    offset = torch.arange(side, dtype=mass.dtype, device=mass.device) - side // 2
-    y, x = (axis.reshape(-1, 1, 1) for axis in torch.meshgrid(offset, offset, indexing="ij"))  # (ks*ks, 1, 1)
-    y, x = y - (mass * y).sum(0), x - (mass * x).sum(0)  # (ks*ks, H, W)
-    yy, xx, xy = ((mass * product).sum(0) for product in (y * y, x * x, x * y))
-    total, difference = yy + xx, torch.hypot(xx - yy, 2 * xy)
+    yy, xx, xy = (moment[0] for moment in field_covariance(mass[None]))
+    total, difference = (yy + xx).clamp(min=0), torch.hypot(xx - yy, 2 * xy)
     angle = torch.rad2deg(torch.atan2(-2 * xy, xx - yy) / 2) % 180  # image rows count downwards
     return total.sqrt(), angle, difference / total.clamp(min=1e-12)
 

@@ -1,12 +1,12 @@
 """PSNR and SSIM as this field reports them, on RGB and on luma; and what tells how right a kernel field is."""
 
-import math
 from collections.abc import Sequence
 
 import torch
 from torch import Tensor
 
 from arcsr_lightning.degradation import confident_mean, round_to_8bit
+from arcsr_lightning.degradation.moments import field_covariance
 from arcsr_lightning.precision import exact_float32
 from arcsr_lightning.scores.protocol import SSIM_SIGMA, SSIM_WINDOW
 
@@ -125,18 +125,18 @@ def kernel_spread(kernel: Tensor) -> Tensor:
 
 def blur_amount(kernel: Tensor) -> Tensor:
     """Root of the trace of every kernel's covariance, in taps: (B, ks*ks, H, W) -> (B, 1, H, W)."""
-    var_y, var_x, _ = _covariance(kernel)
-    return (var_y + var_x).clamp_min(0).sqrt()[:, None]
+    covariance = field_covariance(kernel)
+    return (covariance.yy + covariance.xx).clamp_min(0).sqrt()[:, None]
 
 
 def blur_direction(kernel: Tensor) -> Tensor:
     """Direction of every kernel, weighted by how elongated it is: (B, ks*ks, H, W) -> (B, 2, H, W).
 
-    The components are var_y - var_x and 2 cov_yx. Together they are a vector at twice the angle of the streak, of a
-    length that does not depend on it: turning the picture turns the vector.
+    The components are yy - xx and 2 xy of its covariance. Together they are a vector at twice the angle of the streak,
+    of a length that does not depend on it: turning the picture turns the vector.
     """
-    var_y, var_x, cov_yx = _covariance(kernel)
-    return torch.stack([var_y - var_x, 2 * cov_yx], dim=1)
+    yy, xx, xy = field_covariance(kernel)
+    return torch.stack([yy - xx, 2 * xy], dim=1)
 
 
 def field_correlation(estimate: Sequence[Tensor], truth: Sequence[Tensor]) -> float:
@@ -152,13 +152,3 @@ def field_correlation(estimate: Sequence[Tensor], truth: Sequence[Tensor]) -> fl
     x, y = (each - each.mean(dim=1, keepdim=True) for each in flat)  # (C, pixels)
     norm = x.norm() * y.norm()
     return float((x * y).sum() / norm) if norm > 0 else 0.0
-
-
-@exact_float32()
-def _covariance(kernel: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-    """var_y, var_x, cov_yx of every kernel about its centroid, in taps squared: (B, ks*ks, H, W) -> 3 of (B, H, W)."""
-    size = math.isqrt(kernel.shape[1])
-    taps = torch.arange(size, dtype=kernel.dtype, device=kernel.device) - size // 2
-    y, x = (each.flatten() for each in torch.meshgrid(taps, taps, indexing="ij"))
-    mean_y, mean_x, yy, xx, yx = (torch.einsum("bthw,t->bhw", kernel, moment) for moment in (y, x, y * y, x * x, y * x))
-    return yy - mean_y**2, xx - mean_x**2, yx - mean_y * mean_x

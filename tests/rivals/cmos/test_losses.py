@@ -3,14 +3,14 @@ import torch
 from torch import Tensor, nn
 
 from arcsr_lightning.degradation import apply_blended_kernels, downsample, gaussian_kernel, lr_field
+from arcsr_lightning.degradation.moments import blend_covariance
 from arcsr_lightning.errors import InputError
 from arcsr_lightning.losses import RestorationLoss
 from arcsr_lightning.rivals.cmos import CMOS, MapEstimator, MapRestorer
 from arcsr_lightning.rivals.cmos.losses import BlurMapLoss, GivenMapsLoss, MapAndImageLoss, MapTargets
 from arcsr_lightning.rivals.cmos.maps import (
-    blend_covariance,
-    blur_amount,
-    field_covariance,
+    blur_sigma,
+    measured_covariance,
     motion_class,
     sharpness_loss_map,
 )
@@ -91,7 +91,7 @@ def test_targets_are_the_maps_of_the_true_kernels():
     data = batch()
     blur, classes = MapTargets(semantics="motion")(network(MOTION_CLASSES), data)
     covariance = blend_covariance(data["basis"], data["masks"])
-    assert torch.equal(blur, blur_amount(covariance))
+    assert torch.equal(blur, blur_sigma(covariance))
     assert torch.equal(classes, motion_class(covariance, MOTION_CLASSES - 1))
     assert classes.unique().tolist() == [0, 1, 3]
     assert not MapTargets()(network(), data).classes.any()
@@ -132,8 +132,8 @@ def test_data_without_kernels_is_refused(loss):
 def test_measured_kernels_are_targets_that_count_as_they_are_sure():
     model, data = network(MOTION_CLASSES).eval(), measured()
     blur, classes = MapTargets(semantics="motion")(model, data)
-    covariance = field_covariance(data["kernel"], 2)
-    assert torch.equal(blur, blur_amount(covariance))
+    covariance = measured_covariance(data["kernel"], 2)
+    assert torch.equal(blur, blur_sigma(covariance))
     assert torch.equal(classes, motion_class(covariance, MOTION_CLASSES - 1))
     weight = nn.functional.interpolate(data["confidence"], scale_factor=2, mode="bilinear")[:, 0]
     terms = BlurMapLoss(semantics="motion")(model, data)

@@ -4,14 +4,13 @@ import numpy as np
 import pytest
 import torch
 
-from arcsr_lightning.degradation import MotionField, dense_field, downsample, gaussian_kernel, motion_kernel
+from arcsr_lightning.degradation import MotionField, downsample, gaussian_kernel, motion_kernel
+from arcsr_lightning.degradation.moments import Covariance, blend_covariance
 from arcsr_lightning.errors import InputError
 from arcsr_lightning.rivals.cmos.maps import (
-    Covariance,
-    blend_covariance,
-    blur_amount,
-    field_covariance,
+    blur_sigma,
     gradient_energy,
+    measured_covariance,
     motion_class,
     sharpness_loss_map,
 )
@@ -28,29 +27,16 @@ def streak(angle: float, length: float = 12.0, size: int = 21) -> torch.Tensor:
     return motion_kernel(along * np.array([math.sin(angle), math.cos(angle)]), size)
 
 
-def test_blur_amount_of_a_gaussian_is_its_sigma():
+def test_blur_sigma_of_a_gaussian_is_its_sigma():
     sigmas = [0.8, 1.5, 3.0]
-    amount = blur_amount(everywhere(*(gaussian_kernel(31, sigma, sigma) for sigma in sigmas)))
+    amount = blur_sigma(everywhere(*(gaussian_kernel(31, sigma, sigma) for sigma in sigmas)))
     torch.testing.assert_close(amount.flatten(), torch.tensor(sigmas), rtol=1e-3, atol=0)
 
 
-def test_blur_amount_of_a_streak_is_its_length_whatever_its_direction():
-    amount = blur_amount(everywhere(*(streak(angle) for angle in np.linspace(0, math.pi, 7))))
+def test_blur_sigma_of_a_streak_is_its_length_whatever_its_direction():
+    amount = blur_sigma(everywhere(*(streak(angle) for angle in np.linspace(0, math.pi, 7))))
     # Sharing points bilinearly among taps adds up to 1/4 px² to the variance of an axis.
     torch.testing.assert_close(amount.flatten(), torch.full((7,), 12 / math.sqrt(24)), rtol=0.04, atol=0)
-
-
-def test_blur_amount_equals_the_moments_of_every_pixel_s_kernel():
-    torch.manual_seed(0)
-    kernels = torch.rand(2, 3, 5, 5, dtype=torch.float64).flatten(2).softmax(-1).unflatten(-1, (5, 5)).roll(1, -1)
-    masks = torch.rand(2, 3, 4, 6, dtype=torch.float64).softmax(1)
-    field = dense_field(kernels, masks)  # (B, 25, H, W)
-    amount = blur_amount(blend_covariance(kernels, masks))
-    for b, y, x in np.ndindex(2, 4, 6):
-        weights = field[b, :, y, x].reshape(5, 5).numpy()
-        offsets = [(i - 2, j - 2) for i in range(5) for j in range(5)]
-        covariance = np.cov(np.array(offsets).T, aweights=weights.flatten(), ddof=0)
-        assert amount[b, 0, y, x].item() == pytest.approx(math.sqrt(np.trace(covariance) / 2), rel=1e-9)
 
 
 def test_the_covariance_of_a_measured_field_is_that_of_every_lr_pixel_in_hr_pixels():
@@ -59,7 +45,7 @@ def test_the_covariance_of_a_measured_field_is_that_of_every_lr_pixel_in_hr_pixe
     kernels = torch.rand(2, 25, dtype=torch.float64).softmax(1)
     left = torch.arange(6) < 3
     field = torch.where(left, kernels[0, :, None, None], kernels[1, :, None, None]).expand(1, 25, 4, 6)
-    measured = field_covariance(field, scale=3)
+    measured = measured_covariance(field, scale=3)
     offsets = 3 * np.array([(i - 2, j - 2) for i in range(5) for j in range(5)])
     for side, kernel in ((slice(None, 8), kernels[0]), (slice(-8, None), kernels[1])):
         expected = np.cov(offsets.T, aweights=kernel.numpy(), ddof=0)
@@ -92,7 +78,7 @@ def test_little_blur_is_static():
 def test_maps_of_a_drawn_field_have_the_image_s_size():
     kernels, masks = (part[None] for part in MotionField()(np.random.default_rng(0), 12, 20))
     covariance = blend_covariance(kernels, masks)
-    amount, classes = blur_amount(covariance), motion_class(covariance, 8)
+    amount, classes = blur_sigma(covariance), motion_class(covariance, 8)
     assert amount.shape == (1, 1, 12, 20) and amount.isfinite().all() and amount.min() >= 0
     assert classes.shape == (1, 12, 20) and classes.min() >= 0 and classes.max() <= 8
 

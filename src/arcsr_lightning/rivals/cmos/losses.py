@@ -7,13 +7,12 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from arcsr_lightning.degradation.measure import pooled_mean
+from arcsr_lightning.degradation.moments import Covariance, blend_covariance
 from arcsr_lightning.errors import InputError
 from arcsr_lightning.rivals.cmos.estimator import BlurMaps, MapEstimate
 from arcsr_lightning.rivals.cmos.maps import (
-    Covariance,
-    blend_covariance,
-    blur_amount,
-    field_covariance,
+    blur_sigma,
+    measured_covariance,
     motion_class,
     sharpness_loss_map,
 )
@@ -25,7 +24,7 @@ class MapTargets:
     """The maps that an estimator should find, from a batch.
 
     Args:
-        blur: "kernels" for the ``blur_amount`` of true or measured kernels, "sharpness" for the ``sharpness_loss_map``
+        blur: "kernels" for the ``blur_sigma`` of true or measured kernels, "sharpness" for the ``sharpness_loss_map``
             of pairs.
         semantics: "none" for class 0 everywhere, "motion" for the ``motion_class`` of the kernels.
 
@@ -61,7 +60,7 @@ class MapTargets:
         if self.blur == "sharpness":
             return without_classes(sharpness_loss_map(batch["lr"], batch["hr"], network.scale))
         covariance = covariance_of(batch, network.scale)
-        blur = blur_amount(covariance)  # (B, 1, sH, sW)
+        blur = blur_sigma(covariance)  # (B, 1, sH, sW)
         if self.semantics == "motion":
             return BlurMaps(blur, motion_class(covariance, directions=classes - 1))
         return without_classes(blur)
@@ -81,7 +80,7 @@ def without_classes(blur: Tensor) -> BlurMaps:
 def covariance_of(batch: dict[str, Tensor], scale: int) -> Covariance:
     """Of the kernel of every HR pixel of a batch."""
     if "confidence" in batch:
-        return field_covariance(batch["kernel"], scale)
+        return measured_covariance(batch["kernel"], scale)
     if "basis" not in batch:
         raise InputError(
             "model=cmos learns from true kernels, which this data does not have; use model=cmos_proxy, or kernels that "

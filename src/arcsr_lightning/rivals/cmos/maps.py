@@ -1,29 +1,20 @@
 """Maps that say something about a kernel field in a number per pixel: how much blur, along which direction.
 
-Both are read off the covariance of every pixel's kernel: of a blend, kernels (B, M, k, k) and masks (B, M, H, W) as in
-``dense_field``, or of a field that was measured on the LR grid.
+Both are read off the covariance of every HR pixel's kernel, in HR pixels squared.
 """
 
 import math
-from typing import NamedTuple
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from arcsr_lightning.degradation.moments import Covariance, field_covariance
 from arcsr_lightning.degradation.resize import upsample
 from arcsr_lightning.errors import InputError
 
 
-class Covariance(NamedTuple):
-    """Central second moments of every pixel's kernel in HR pixels squared, each (B, H, W)."""
-
-    yy: Tensor
-    xx: Tensor
-    xy: Tensor
-
-
-def blur_amount(covariance: Covariance) -> Tensor:
+def blur_sigma(covariance: Covariance) -> Tensor:
     """Standard deviation of every pixel's kernel in HR pixels, sqrt(trace(covariance) / 2).
 
     It is the sigma of an isotropic Gaussian, and length / sqrt(24) of a straight streak at constant speed: it keeps how
@@ -45,7 +36,7 @@ def motion_class(covariance: Covariance, directions: int, static_below: float = 
     Args:
         covariance: of every pixel.
         directions: how many are told apart.
-        static_below: ``blur_amount``, in HR pixels, below which a pixel counts as sharp.
+        static_below: ``blur_sigma``, in HR pixels, below which a pixel counts as sharp.
 
     Returns:
         (B, H, W), int64.
@@ -57,37 +48,18 @@ def motion_class(covariance: Covariance, directions: int, static_below: float = 
         raise InputError(f"motion classes need one direction or more, got {directions}")
     angle = torch.atan2(2 * covariance.xy, covariance.xx - covariance.yy) / 2  # in [-pi / 2, pi / 2]
     direction = (angle * (directions / math.pi)).round().long() % directions
-    return torch.where(blur_amount(covariance)[:, 0] < static_below, 0, 1 + direction)
+    return torch.where(blur_sigma(covariance)[:, 0] < static_below, 0, 1 + direction)
 
 
-def blend_covariance(kernels: Tensor, masks: Tensor) -> Covariance:
-    """Of blended kernels, (B, M, k, k) with HR taps and (B, M, H, W); the kernel of a pixel is never made."""
-    raw = torch.einsum("bmij,nij->bmn", kernels, tap_powers(kernels, kernels.shape[-1]))  # (B, M, 5)
-    return central(torch.einsum("bmn,bmhw->nbhw", raw, masks))
+def measured_covariance(field: Tensor, scale: int) -> Covariance:
+    """Of a field on the LR grid, (B, ks*ks, H, W) with LR taps, for every HR pixel, in HR pixels squared.
 
-
-def field_covariance(field: Tensor, scale: int) -> Covariance:
-    """Of a field on the LR grid, (B, ks*ks, H, W) with LR taps, for every HR pixel: (B, scale*H, scale*W) each.
-
-    What varies from LR pixel to LR pixel is interpolated bilinearly.
+    What varies from LR pixel to LR pixel is interpolated bilinearly: (B, scale*H, scale*W) each.
     """
-    size = math.isqrt(field.shape[1])
-    raw = torch.einsum("bthw,nt->nbhw", field, tap_powers(field, size).flatten(1))
-    enlarged = (F.interpolate(part[:, None], scale_factor=scale, mode="bilinear")[:, 0] for part in central(raw))
+    enlarged = (
+        F.interpolate(part[:, None], scale_factor=scale, mode="bilinear")[:, 0] for part in field_covariance(field)
+    )
     return Covariance(*(scale**2 * part for part in enlarged))
-
-
-def tap_powers(like: Tensor, size: int) -> Tensor:
-    """y, x, y², x², xy of the offsets of all taps: (5, size, size)."""
-    taps = torch.arange(size, dtype=like.dtype, device=like.device) - size // 2
-    y, x = taps[:, None].expand(size, size), taps.expand(size, size)
-    return torch.stack([y, x, y * y, x * x, x * y])
-
-
-def central(raw: Tensor) -> Covariance:
-    """Means of y, x, y², x², xy, (5, B, H, W), as second moments about the mean."""
-    my, mx, yy, xx, xy = raw
-    return Covariance(yy - my * my, xx - mx * mx, xy - mx * my)
 
 
 def sharpness_loss_map(lr: Tensor, hr: Tensor, scale: int, radius: int = 8) -> Tensor:
