@@ -50,8 +50,13 @@ def png(array, colour_type):
     """A PNG by hand: no library here writes 16-bit grey with alpha."""
     rows = array.astype(">u2" if array.dtype == np.uint16 else "u1")
     data = b"".join(b"\0" + row.tobytes() for row in rows)
-    header = struct.pack(">IIBBBBB", array.shape[1], array.shape[0], 8 * array.itemsize, colour_type, 0, 0, 0)
-    chunks = [(b"IHDR", header), (b"IDAT", zlib.compress(data)), (b"IEND", b"")]
+    return png_of(array.shape[1], array.shape[0], 8 * array.itemsize, colour_type, data)
+
+
+def png_of(width, height, bits, colour_type, data, more=()):
+    """A PNG of rows of bytes, with more chunks before them."""
+    header = struct.pack(">IIBBBBB", width, height, bits, colour_type, 0, 0, 0)
+    chunks = [(b"IHDR", header), *more, (b"IDAT", zlib.compress(data)), (b"IEND", b"")]
     body = [struct.pack(">I", len(d)) + k + d + struct.pack(">I", zlib.crc32(k + d)) for k, d in chunks]
     return b"\x89PNG\r\n\x1a\n" + b"".join(body)
 
@@ -212,6 +217,12 @@ def test_sixteen_bit_grey_with_alpha_keeps_its_values(tmp_path):
     np.testing.assert_array_equal(returned, array[..., [0, 0, 0, 1]])
 
 
+def test_grey_whose_zero_is_white_is_read_as_it_looks(tmp_path):
+    array = noise(9, 7, dtype=np.uint16)
+    tifffile.imwrite(tmp_path / "a.tif", array, photometric="miniswhite")
+    torch.testing.assert_close(load_picture(tmp_path / "a.tif").rgb[:1], 1 - to_tensor(array))
+
+
 def test_sixteen_bits_become_eight_where_the_format_has_no_more(tmp_path, pixels):
     save_picture(tmp_path / "a.bmp", Picture(to_tensor(pixels[..., :3]), bits=16))
     np.testing.assert_array_equal(read_image(tmp_path / "a.bmp"), pixels[..., :3])
@@ -225,6 +236,19 @@ def test_a_transparent_colour_becomes_alpha(tmp_path, keyed):
     picture = load_picture(tmp_path / "a.png")
     assert picture.alpha.tolist() == [[[1, 0, 1], [1, 0, 1]]]
     assert picture.grey is (keyed == "L")
+
+
+@pytest.mark.parametrize("bits", [2, 4, 16])
+def test_a_transparent_grey_becomes_alpha_at_every_depth(tmp_path, bits):
+    """A row of four greys, the second of which is transparent."""
+    levels = [level * (2**bits - 1) // 3 for level in range(4)]
+    row = int("".join(f"{level:0{bits}b}" for level in levels), 2).to_bytes(4 * bits // 8, "big")
+    key = struct.pack(">H", levels[1])
+    (tmp_path / "a.png").write_bytes(png_of(4, 1, bits, 0, b"\0" + row, [(b"tRNS", key)]))
+    picture = load_picture(tmp_path / "a.png")
+    torch.testing.assert_close(picture.rgb[0, 0], torch.arange(4) / 3)
+    assert picture.alpha.tolist() == [[[1, 0, 1, 1]]]
+    assert (picture.grey, picture.bits) == (True, max(bits, 8))
 
 
 def turned(a, orientation):
@@ -387,6 +411,25 @@ def test_samples_that_are_not_for_us_are_named_for_what_they_are(tmp_path, read,
     tifffile.imwrite(tmp_path / "a.tif", array, photometric=photometric, planarconfig="contig")
     with pytest.raises(InputError, match=re.escape(f"a.tif has {words}; save it as grey, RGB or RGBA of 8 or 16 bits")):
         read(tmp_path / "a.tif")
+
+
+@pytest.mark.parametrize("read", [read_image, load_picture])
+def test_what_no_decoder_here_reads_rightly_is_named(tmp_path, read):
+    """Planes of 16 bits one after the other, and grey of 12 bits."""
+    tifffile.imwrite(tmp_path / "a.tif", noise(3, 4, 4, dtype=np.uint16), photometric="rgb", planarconfig="separate")
+    with pytest.raises(InputError, match=re.escape("16 bits per sample (colour, 3 channels, plane by plane); save it")):
+        read(tmp_path / "a.tif")
+    tifffile.imwrite(tmp_path / "b.tif", noise(4, 4, dtype=np.uint16))
+    with tifffile.TiffFile(tmp_path / "b.tif", mode="r+b") as file:
+        file.pages[0].tags["BitsPerSample"].overwrite(12)
+    with pytest.raises(InputError, match=re.escape("12 bits per sample (grey, 1 channels); save it")):
+        read(tmp_path / "b.tif")
+
+
+def test_planes_of_eight_bits_are_read_exactly(tmp_path, pixels):
+    planes = np.ascontiguousarray(pixels[..., :3].transpose(2, 0, 1))
+    tifffile.imwrite(tmp_path / "a.tif", planes, photometric="rgb", planarconfig="separate")
+    np.testing.assert_array_equal(read_image(tmp_path / "a.tif"), pixels[..., :3])
 
 
 def test_a_large_picture_is_opened(monkeypatch):

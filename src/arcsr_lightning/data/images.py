@@ -31,7 +31,8 @@ BYTES_32 = (".bmp", ".tif", ".tiff")  # formats that count bytes in 32 bits
 _PNG, _JPEG = b"\x89PNG\r\n\x1a\n", b"\xff\xd8\xff"
 _JPEG_SCAN, _JPEG_END = b"\xff\xda", b"\xff\xd9"
 _GREY_MODES = ("1", "L", "LA", "I;16", "I;16L", "I;16B")
-_ORIENTATION, _ICC_PROFILE, _BITS, _SAMPLES, _SAMPLE_FORMAT, _PHOTOMETRIC = 274, 34675, 258, 277, 339, 262  # TIFF tags
+_ORIENTATION, _ICC_PROFILE, _BITS, _SAMPLES, _SAMPLE_FORMAT = 274, 34675, 258, 277, 339  # TIFF tags
+_PHOTOMETRIC, _WHITE_IS_ZERO, _PLANES, _APART = 262, 0, 284, 2  # and values of two of them
 _COLOURS = {0: "grey", 1: "grey", 5: "CMYK"}
 _SAMPLE_FORMATS = {1: "", 2: "signed ", 3: "floating-point ", 5: "complex ", 6: "complex "}
 # lossless wherever the format can be: what a network restored should not be coded away again
@@ -293,13 +294,17 @@ def _decode(path: str | Path, data: bytes) -> Picture:
 
 
 def _picture(image: Image.Image, data: bytes) -> Picture | None:
-    """What Pillow has opened; None where its samples are neither of 8 nor of 16 bits."""
+    """What Pillow has opened; None where neither it nor OpenCV reads such samples rightly."""
     profile = image.info.get("icc_profile") if image.mode != "CMYK" else None
     # Pillow calls a PNG of 16-bit grey with alpha RGBA; the colour type in its header knows better
     grey = data[25] in (0, 4) if image.format == "PNG" else image.mode in _GREY_MODES
     bits = _bits(image, data)
-    if image.mode in ("I", "F") or (image.mode == "CMYK" and bits == 16):
+    if image.mode in ("I", "F") or bits not in (1, 2, 4, 8, 16):
         return None
+    if bits == 16 and (image.mode == "CMYK" or _has_planes(image)):
+        return None
+    if bits < 8 and image.format == "PNG" and image.mode != "P" and "transparency" in image.info:
+        image.info["transparency"] *= 255 // (2**bits - 1)  # Pillow scales the pixels alone
     if bits == 16:
         pixels = _decode_deep(image, data)
     else:
@@ -320,9 +325,19 @@ def _bits(image: Image.Image, data: bytes) -> int:
     return 8
 
 
+def _has_planes(image: Image.Image) -> bool:
+    """Whether colours are stored plane by plane, which OpenCV reads as noise where they have 16 bits."""
+    return image.format == "TIFF" and image.tag_v2.get(_PLANES) == _APART and image.tag_v2.get(_SAMPLES, 1) > 1
+
+
 def _decode_deep(image: Image.Image, data: bytes) -> np.ndarray:
     # Pillow keeps only the high byte of 16-bit colour
     pixels = _swap_red_and_blue(_decode_with_opencv(data, cv2.IMREAD_UNCHANGED))
+    if image.format == "TIFF" and image.tag_v2.get(_PHOTOMETRIC) == _WHITE_IS_ZERO:
+        pixels = np.iinfo(pixels.dtype).max - pixels
+    if pixels.ndim == 2 and "transparency" in image.info:
+        opaque = np.where(pixels == image.info["transparency"], 0, np.iinfo(pixels.dtype).max)
+        pixels = np.stack([pixels, opaque.astype(pixels.dtype)], -1)
     turn = image.getexif().get(_ORIENTATION, 1) if image.format == "PNG" else 1  # OpenCV turns a TIFF by itself
     if turn in (5, 6, 7, 8):
         pixels = pixels.swapaxes(0, 1)
@@ -356,4 +371,5 @@ def _unusable(path: str | Path, data: bytes) -> InputError:
     if bits <= 8:
         return _damaged(path)
     channels = f"{_SAMPLE_FORMATS.get(form, '')}{colours}, {tags.get(_SAMPLES, 1)} channels"
+    channels += ", plane by plane" if tags.get(_PLANES) == _APART else ""
     return InputError(f"{path} has {bits} bits per sample ({channels}); save it as grey, RGB or RGBA of 8 or 16 bits")
