@@ -36,11 +36,14 @@ def pixels(number, size=SIZE):
     return picture
 
 
-def write_clip(path, count=FRAMES, rotation=0, sound=None, look=None, times=TIMES, coding=None, options=None):
+def write_clip(
+    path, count=FRAMES, rotation=0, sound=None, look=None, times=TIMES, coding=None, options=None, metadata=()
+):
     """A clip, with B-frames unless ``coding`` says otherwise, and with a tone if wanted."""
     look = {"color_range": 1, "colorspace": 1, "color_primaries": 1, "color_trc": 1} | (look or {})
     deep = look.pop("deep", False)
-    with av.open(str(path), "w", options={"movie_timescale": "90000"} | (options or {})) as out:
+    with av.open(str(path), "w", options={"movie_timescale": "90000"} if options is None else options) as out:
+        out.metadata.update(metadata)
         stream = out.add_stream("libx264", rate=Fraction(30000, 1001), options=coding or {"crf": "4", "g": "12"})
         stream.height, stream.width = SIZE
         stream.pix_fmt = "yuv420p10le" if deep else "yuv420p"
@@ -330,6 +333,17 @@ def test_another_job_is_refused_and_removes_nothing_unless_it_is_told_to(tmp_pat
     assert not segment.exists()
 
 
+def test_segments_without_a_note_of_whose_they_are_are_not_taken_up(clip, tmp_path):
+    with pytest.raises(StoppedError):
+        restore(clip, tmp_path / "restored.mp4", restoration=stop_after(SEGMENT + 2))
+    (tmp_path / "restored.mp4.segments" / "job.json").unlink()
+    calls = []
+    restore(
+        clip, tmp_path / "restored.mp4", job={"weights": "b"}, restoration=lambda lr: calls.append(1) or doubled(lr)
+    )
+    assert len(calls) == FRAMES
+
+
 def test_segments_are_taken_up_with_leave_to_overwrite_too(clip, tmp_path):
     with pytest.raises(StoppedError):
         restore(clip, tmp_path / "restored.mp4", restoration=stop_after(SEGMENT + 2))
@@ -350,11 +364,64 @@ def test_two_at_once_are_refused(clip, tmp_path):
         restore(clip, target, restoration=meanwhile)
 
 
+# --- what is unusual
+
+
+def test_recordings_that_were_appended_to_each_other_have_sound_that_never_steps_back(tmp_path):
+    """As it does where the second begins."""
+    parts = [write_clip(tmp_path / f"{number}.ts", sound="aac", options={}) for number in range(2)]
+    both = tmp_path / "both.ts"
+    both.write_bytes(b"".join(part.read_bytes() for part in parts))
+    restore(both, tmp_path / "restored.mp4")
+    times = [time for time, _ in packets(tmp_path / "restored.mp4")]
+    assert times and times == sorted(set(times))
+
+
+def test_what_cannot_be_joined_names_the_file(clip, tmp_path, monkeypatch):
+    def refused(*_):
+        raise av.error.ArgumentError(22, "Invalid argument")
+        yield
+
+    monkeypatch.setattr(files, "packets_of_sound", refused)
+    with pytest.raises(InputError, match=r"restored.mp4 cannot be written \(Invalid argument\)"):
+        restore(clip, tmp_path / "restored.mp4")
+
+
+def test_a_matroska_file_that_begins_late_is_whole(tmp_path):
+    late = [180_000 + time for time in TIMES]
+    source = write_clip(tmp_path / "late.mkv", times=late, sound="aac")
+    assert len(list(frames_of(source, look_of(source)))) == FRAMES
+
+
+def test_packets_without_a_duration_last_a_frame(tmp_path):
+    """Those of ASF, whose pictures here are two seconds apart."""
+    source = tmp_path / "slow.wmv"
+    with av.open(str(source), "w") as out:
+        stream = out.add_stream("wmv2", rate=Fraction(1, 2))
+        stream.height, stream.width, stream.pix_fmt = *SIZE, "yuv420p"
+        for number in range(4):
+            out.mux(stream.encode(av.VideoFrame.from_ndarray(pixels(number), format="rgb24")))
+        out.mux(stream.encode(None))
+    assert len(list(frames_of(source, look_of(source)))) == 4
+
+
+@pytest.mark.parametrize("suffix", [".mp4", ".mov", ".mkv"])
+def test_a_phone_s_place_and_date_are_kept(tmp_path, suffix):
+    said = {"com.apple.quicktime.location.ISO6709": "+48.1374+011.5755/", "com.apple.quicktime.creationdate": "2026"}
+    source = write_clip(tmp_path / "clip.mov", count=2, options={"movflags": "use_metadata_tags"}, metadata=said)
+    restore(source, tmp_path / f"restored{suffix}")
+    with av.open(str(tmp_path / f"restored{suffix}")) as restored:
+        kept = {key.lower(): text for key, text in restored.metadata.items()}
+    assert (kept["location"], kept["date"]) == ("+48.1374+011.5755/", "2026")
+
+
 # --- what is damaged
 
 
 def test_a_file_that_was_cut_is_restored_up_to_there(tmp_path):
-    whole = write_clip(tmp_path / "whole.mp4", sound="aac", options={"movflags": "faststart"})
+    whole = write_clip(
+        tmp_path / "whole.mp4", sound="aac", options={"movflags": "faststart", "movie_timescale": "90000"}
+    )
     cut = tmp_path / "cut.mp4"
     data = whole.read_bytes()
     cut.write_bytes(data[: len(data) * 6 // 10])

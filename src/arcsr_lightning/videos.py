@@ -4,7 +4,7 @@ import json
 import logging
 import shutil
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import ExitStack, contextmanager, suppress
+from contextlib import ExitStack, contextmanager
 from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -36,6 +36,8 @@ from arcsr_lightning.inference import ahead, behind
 from arcsr_lightning.networks.restoration import Restoration
 
 log = logging.getLogger(__name__)
+
+PARTS = ("restored", "kernels")  # folders of segments
 
 
 class Video(NamedTuple):
@@ -79,12 +81,13 @@ def restore_video(
     folder = target.with_name(f"{target.name}.segments")
     with alone_in(folder):
         claim(folder, job, start_anew)
-        videos = {target: Video(Segments(folder / "restored", look), partial(pixels_of, deep=look.deep))}
+        videos = {target: Video(Segments(folder / PARTS[0], look), partial(pixels_of, deep=look.deep))}
         if kernels is not None:
-            videos[kernels] = Video(Segments(folder / "kernels", look_of_colours(look)), colours_of)
+            videos[kernels] = Video(Segments(folder / PARTS[1], look_of_colours(look)), colours_of)
         damage = restore_frames(source, look, list(videos.values()), restoration, on_frame)
         for file, (segments, _) in videos.items():
             join(segments.paths, file, segments.look, source if file == target else None, whole=damage is None)
+        remove_segments(folder)
     shutil.rmtree(folder)
     return damage
 
@@ -170,17 +173,21 @@ def claim(folder: Path, job: Mapping[str, Any], start_anew: bool) -> None:
         InputError: they belong to another, and that may not be given up.
     """
     note = folder / "job.json"
-    with suppress(FileNotFoundError):
-        begun = json.loads(note.read_text(encoding="utf-8"))
-        if begun != job and not start_anew:
-            other = ", ".join(key for key in sorted(begun | job) if begun.get(key) != job.get(key))
-            raise InputError(
-                f"{folder} holds what a command with another {other} began; name another output, or replace that with "
-                "overwrite=true"
-            )
-        if begun != job:
-            for part in ("restored", "kernels"):
-                shutil.rmtree(folder / part, ignore_errors=True)
+    begun = json.loads(note.read_text(encoding="utf-8")) if note.is_file() else {}
+    if begun and begun != job and not start_anew:
+        other = ", ".join(key for key in sorted(begun | job) if begun.get(key) != job.get(key))
+        raise InputError(
+            f"{folder} holds what a command with another {other} began; name another output, or replace that with "
+            "overwrite=true"
+        )
+    if begun != job:
+        remove_segments(folder)
     write_text(note, json.dumps(job, indent=2) + "\n")
-    for part in ("restored", "kernels"):
+    for part in PARTS:
         remove_leftovers(folder / part)
+
+
+def remove_segments(folder: Path) -> None:
+    """Remove all segments, but not yet the note of whose they are."""
+    for part in PARTS:
+        shutil.rmtree(folder / part, ignore_errors=True)

@@ -39,6 +39,8 @@ HD = 720  # lines, from which on BT.709 is meant where a file does not say
 UNSPECIFIED, LIMITED_RANGE, FULL_RANGE = 2, 1, 2
 LATE = 0.5  # seconds: a file that ends so much before the time that it states has been cut
 ITS_OWN = ("major_brand", "minor_version", "compatible_brands", "encoder")  # what a file says of itself only
+APPLE = "com.apple.quicktime."
+KNOWN_AS = {f"{APPLE}location.ISO6709": "location", f"{APPLE}creationdate": "date"}  # to MP4, which drops other names
 
 
 class Look(NamedTuple):
@@ -162,12 +164,15 @@ def decoded(container: InputContainer, path: Path) -> Iterator[VideoFrame]:
     """
     stream = container.streams.video[0]
     stated = len(stream.index_entries)
-    number = packets = 0
+    number = packets = now = 0
     end = Fraction(0)
     try:
         for packet in container.demux():
             if packet.pts is not None:
-                end = max(end, (packet.pts + (packet.duration or 0)) * packet.time_base)
+                lasts = packet.duration or 0
+                if packet.stream.index == stream.index:
+                    lasts, now = lasts or max(0, packet.pts - now), packet.pts  # ASF does not say
+                end = max(end, (packet.pts + lasts) * packet.time_base)
             if packet.stream.index == stream.index:
                 packets += packet.size > 0
                 # The last packet is empty. What the decoder still has then may come after frames that are missing.
@@ -195,9 +200,10 @@ def frames_in(packet: Packet, begun: bool) -> list[VideoFrame]:
 
 def end_stated(container: InputContainer) -> Fraction:
     """When a file says that it ends, in seconds; 0 where it does not."""
-    return (
-        Fraction((container.start_time or 0) + container.duration, av.time_base) if container.duration else Fraction(0)
-    )
+    if not container.duration:
+        return Fraction(0)
+    start = 0 if "matroska" in container.format.name else container.start_time or 0  # Matroska counts from zero on
+    return Fraction(start + container.duration, av.time_base)
 
 
 def damaged(path: Path, number: int, why: str) -> DamagedError:
@@ -319,8 +325,11 @@ def join(segments: Sequence[Path], target: Path, look: Look, source: Path | None
         look: of the video.
         source: a file, whose sound and description are copied; None for none.
         whole: copy all of its sound, not only as much as there are frames.
+
+    Raises:
+        InputError: the target cannot hold that.
     """
-    with ExitStack() as stack:
+    with ExitStack() as stack, naming(target):
         aside = stack.enter_context(write_aside(target))
         first = stack.enter_context(av.open(str(segments[0])))
         out = stack.enter_context(av.open(str(aside), "w", options=timescale(aside, look)))
@@ -331,7 +340,8 @@ def join(segments: Sequence[Path], target: Path, look: Look, source: Path | None
         streams: list[Iterable[Packet]] = [packets_of_segments(segments, video)]
         if source is not None:
             other = stack.enter_context(opened(source))
-            out.metadata.update({key: text for key, text in other.metadata.items() if key not in ITS_OWN})
+            said = {key: text for key, text in other.metadata.items() if key not in ITS_OWN}
+            out.metadata.update({KNOWN_AS[key]: said[key] for key in KNOWN_AS.keys() & said} | said)
             copies = {}
             for stream in other.streams.audio:
                 copies[stream.index] = out.add_stream_from_template(stream)
@@ -340,6 +350,15 @@ def join(segments: Sequence[Path], target: Path, look: Look, source: Path | None
                 streams.append(packets_of_sound(other, copies, None if whole else end_of(segments[-1])))
         for packet in heapq.merge(*streams, key=lambda packet: packet.dts * packet.time_base):
             out.mux(packet)
+
+
+@contextmanager
+def naming(target: Path) -> Iterator[None]:
+    """Name the file in what FFmpeg says of it."""
+    try:
+        yield
+    except av.FFmpegError as error:
+        raise InputError(f"{target} cannot be written ({error.strerror or first_line(error)})") from error
 
 
 def end_of(segment: Path) -> Fraction:
@@ -359,8 +378,14 @@ def packets_of_segments(segments: Sequence[Path], video: Stream) -> Iterator[Pac
 
 
 def packets_of_sound(source: InputContainer, copies: dict[int, Stream], end: Fraction | None) -> Iterator[Packet]:
+    """The sound up to ``end``, without what steps back in time, as where recordings were appended to each other."""
+    now: dict[int, int] = {}
     with suppress(av.FFmpegError):  # the frames before the damage have their sound
         for packet in source.demux(source.streams.audio):
-            if packet.dts is not None and (end is None or packet.dts * packet.time_base < end):
-                packet.stream = copies[packet.stream.index]
+            index = packet.stream.index
+            if packet.dts is None or packet.dts <= now.get(index, packet.dts - 1):
+                continue
+            if end is None or packet.dts * packet.time_base < end:
+                now[index] = packet.dts
+                packet.stream = copies[index]
                 yield packet
