@@ -90,6 +90,19 @@ def test_without_the_extra_it_says_what_to_install(run, capsys, tmp_path, monkey
 # --- as its command serves it
 
 
+def test_weights_come_from_the_hub_before_the_page_is_kept_from_asking_it(monkeypatch):
+    def none_there(cfg):
+        offline.append(os.environ.get("HF_HUB_OFFLINE"))
+        raise InputError("none there")
+
+    offline = []
+    monkeypatch.delenv("HF_HUB_OFFLINE", raising=False)
+    monkeypatch.setattr(demo, "weights_of", none_there)
+    with pytest.raises(InputError, match="none there"):
+        demo.serve(compose([], "demo"), print)
+    assert offline == [None]
+
+
 @pytest.fixture(scope="module")
 def weights(tmp_path_factory):
     cfg = compose(["data=sample", *TINY])

@@ -178,6 +178,29 @@ def test_a_picture_that_cannot_be_written_does_not_stop_those_after_it(run, weig
     ]
 
 
+def test_a_picture_of_kernels_that_cannot_be_written_does_not_stop_those_after_it(run, weights, tmp_path, capsys):
+    for name in ("a.png", "b.png"):
+        picture(tmp_path / "in" / name)
+    (tmp_path / "out" / "a_kernels.png").mkdir(parents=True)
+    with pytest.raises(SystemExit):
+        run(predict, "input=in", "output=out", f"weights={weights}", "overwrite=true", "kernels=true")
+    assert "not restored: out/a_kernels.png cannot be written (Is a directory)" in capsys.readouterr().err
+    assert (tmp_path / "out" / "b_kernels.png").is_file()
+
+
+def test_kernels_are_drawn_whatever_a_picture_is_called_and_however_slender_it_is(run, weights, tmp_path):
+    picture(tmp_path / "in" / "x$_$y.png", (600, 2))
+    run(predict, "input=in", "output=out", f"weights={weights}", "kernels=true")
+    assert Image.open(tmp_path / "out" / "x$_$y_kernels.png").height < 10_000
+
+
+def test_a_folder_does_not_hide_the_weights_that_come_with_the_package(run, tmp_path):
+    picture(tmp_path / "a.png")
+    (tmp_path / "arcsr_small").mkdir()
+    run(predict, "input=a.png", "output=b.png", "weights=arcsr_small")
+    assert (tmp_path / "b.png").is_file()
+
+
 @pytest.mark.parametrize(("ensemble", "precision"), [(8, 32), (1, "bf16"), (8, "bf16")])
 def test_what_is_set_is_what_the_network_is_asked_for(run, weights, tmp_path, ensemble, precision):
     picture(tmp_path / "a.png", (40, 30))

@@ -4,6 +4,7 @@ import logging
 import os
 import shutil
 import signal
+import sys
 import threading
 import uuid
 from collections import OrderedDict
@@ -111,13 +112,13 @@ def serve(cfg: DictConfig, opened: Callable[[str], None]) -> None:
     Raises:
         InputError: a setting is at fault, or the address is taken.
     """
+    weights = weights_of(cfg)
     with TemporaryDirectory(prefix="arcsr-demo-") as name:
         folder = Path(name)
         worker = Worker(examine, partial(shutil.rmtree, name, ignore_errors=True))
         worker.start()  # imports while this process does
         try:
             gr = gradio_to_itself(folder / "gradio")
-            weights = weights_of(cfg)
             (folder / "examples").mkdir()
             scale = load_model(next(iter(weights.values()))).scale
             examples = examples_of(cfg, folder / "examples", scale)
@@ -135,6 +136,8 @@ def gradio_to_itself(folder: Path) -> Any:
     os.environ["GRADIO_ANALYTICS_ENABLED"] = "False"
     logging.getLogger("httpx").setLevel(logging.WARNING)  # it would name every request of the page to itself
     os.environ["HF_HUB_OFFLINE"] = os.environ["HF_HUB_DISABLE_TELEMETRY"] = "1"
+    if hub := sys.modules.get("huggingface_hub.constants"):  # which weights have come through, and read that already
+        hub.HF_HUB_OFFLINE = hub.HF_HUB_DISABLE_TELEMETRY = True
     import gradio  # needs the extra [demo]
 
     return gradio

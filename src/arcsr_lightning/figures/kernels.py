@@ -13,6 +13,7 @@ from arcsr_lightning.degradation.moments import field_covariance
 from arcsr_lightning.figures.style import TEXT, show_picture, square_cells
 
 _CELL = 48  # the least side of one kernel in a grid, in pixels of the picture
+_SLENDEREST = 6  # shape of a picture, height over width or width over height, that a figure is made for
 _STRIP = 8  # rows of a field at a time, which the caches of a CPU hold
 
 
@@ -100,7 +101,7 @@ def kernel_field_picture(kernel: Tensor, image: Tensor, caption: str = "", truth
         caption: below the picture.
         truth: another field like ``kernel``, drawn below it on the same scales.
     """
-    shape = image.shape[-2] / image.shape[-1]
+    shape = min(max(image.shape[-2] / image.shape[-1], 1 / _SLENDEREST), _SLENDEREST)
     fields = {"estimated": kernel} if truth is None else {"estimated": kernel, "true": truth}
     if truth is None:
         cells = [["image", "estimated kernels"], ["estimated extent", "estimated angle"], ["extents", "angles"]]

@@ -8,7 +8,9 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.image import AxesImage
+from matplotlib.text import Text
 
+from arcsr_lightning.errors import InputError, first_line
 from arcsr_lightning.files import write_aside
 
 TEXT = {"fontsize": 9, "color": "0.15"}
@@ -24,15 +26,23 @@ def save_figure(figure: Figure, path: str | Path, dpi: int = 150, max_bytes: int
         path: of the file; its folder is made.
         dpi: dots per inch, fewer where the file would be too large.
         max_bytes: the largest file.
+
+    Raises:
+        InputError: there is no room for the file, or no leave to write it.
     """
+    for text in figure.findobj(Text):
+        text.set_parse_math(False)  # names of files are no formulas
     while True:
         buffer = BytesIO()
         figure.savefig(buffer, format="png", dpi=dpi, facecolor="white")
         if buffer.tell() <= max_bytes or dpi <= 50:
             break
         dpi = max(50, int(0.97 * dpi * (max_bytes / buffer.tell()) ** 0.5))
-    with write_aside(path) as aside:
-        aside.write_bytes(buffer.getvalue())
+    try:
+        with write_aside(path) as aside:
+            aside.write_bytes(buffer.getvalue())
+    except OSError as error:
+        raise InputError(f"{path} cannot be written ({error.strerror or first_line(error)})") from error
 
 
 def show_picture(axis: Axes, picture: np.ndarray, label: str = "", **style: Any) -> AxesImage:

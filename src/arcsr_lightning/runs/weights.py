@@ -107,7 +107,7 @@ def file_of(weights: str | Path) -> Path:
     if str(weights).startswith(HUB):
         return download(str(weights).removeprefix(HUB))
     path = Path(weights)
-    return path if path.exists() else shipped().get(str(weights), path)
+    return path if path.is_file() else shipped().get(str(weights), path)
 
 
 def read_saved(path: str | Path) -> Saved:
