@@ -42,7 +42,7 @@ CACHE = Path("logs/estimator")
 SCALE, KERNEL_SIZE = 4, 7
 WINDOWS, SIDE = 1200, 64  # training windows, and their side in LR pixels
 MONOCHROME = ("hubble_deep_field", "retina", "ihc")  # built-in pictures of one colour, no photographs
-STRAIGHT = Degradation(MotionField(bend=0.0))
+MOTION = Degradation(MotionField())  # that of degradation=motion
 NOISE = (0.0, 20.0)  # of training, 8-bit levels
 
 RUN = ["variant", "seed", "cpu_seconds", "steps", "parameters"]
@@ -99,6 +99,7 @@ VARIANTS = {
     "dmconv, lr 3e-4": Variant(unet(), lr=3e-4),
     "conv, 4 whole windows": Variant(unet(OrdinaryConv), crops=4, crop=SIDE),
     "conv, lr 3e-3": Variant(unet(OrdinaryConv), lr=3e-3),
+    "dmconv+all, L1": Variant(unet(**CUES, **BILINEAR, **NORMALISED), loss=l1),
     "conv+all, L1": Variant(unet(OrdinaryConv, **CUES, **BILINEAR, **NORMALISED), loss=l1),
     "cues, L1, lr 3e-3": Variant(CueEstimator, loss=l1, lr=3e-3),
     "dmconv, torch's start": Variant(torch_started),
@@ -145,7 +146,7 @@ class Windows(NamedTuple):
 
 def windows_of(paths: list[Path]) -> Windows:
     samples = SyntheticTraining(
-        paths, STRAIGHT, SCALE, KERNEL_SIZE, patch_size=SIDE * SCALE, noise_level=(0, 0), seed=1000, cache=True
+        paths, MOTION, SCALE, KERNEL_SIZE, patch_size=SIDE * SCALE, noise_level=(0, 0), seed=1000, cache=True
     )
     windows = Windows(
         torch.empty(WINDOWS, 3, SIDE, SIDE), torch.empty(WINDOWS, KERNEL_SIZE**2, SIDE, SIDE, dtype=torch.float16)
@@ -168,7 +169,7 @@ class Image(NamedTuple):
 def images_of(paths: list[Path]) -> list[Image]:
     """Whole photographs, three blurs each, with noise 0 and 10."""
     clean, noisy = (
-        SyntheticEvaluation(paths, STRAIGHT, SCALE, KERNEL_SIZE, noise_level=level, draws=3, seed=2000)
+        SyntheticEvaluation(paths, MOTION, SCALE, KERNEL_SIZE, noise_level=level, draws=3, seed=2000)
         for level in (0, 10)
     )
     return [

@@ -60,6 +60,20 @@ def test_the_settings_are_those_of_the_configuration_that_was_typed(line):
     assert "did you mean trainer.max_steps?" in line(train, "-m", "seed=0,1", "trainer.max_step=4")
 
 
+@pytest.mark.parametrize(
+    ("command", "typed", "said"),
+    [
+        (train, ["experiment=arcsr_gopro"], "paths.gopro is not set; give paths.gopro=PATH, or data.root=PATH"),
+        (train, ["data=mixed", "data.root=a"], "paths.gopro is not set; give paths.gopro=PATH, or data.gopro=PATH"),
+        (train, ["data=folder", "data.root=a"], "data.val_root is not set; give data.val_root=VALUE"),
+        (prepare, ["data=reds"], "paths.reds is not set; give paths.reds=PATH, or data.root=PATH"),
+        (predict, [], "input is not set; give input=VALUE"),
+    ],
+)
+def test_a_setting_without_a_value_is_named_with_what_to_type(line, command, typed, said):
+    assert line(command, *typed) == f"error: {said}"
+
+
 def test_a_name_like_no_other_is_answered_with_what_there_is(line):
     assert line(train, "optimizer.quux=1").endswith(
         "optimizer.quux: no such setting; optimizer has _partial_, _target_, betas, fused, lr"

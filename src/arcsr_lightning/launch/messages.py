@@ -3,7 +3,7 @@
 import re
 
 from hydra.errors import HydraException, InstantiationException
-from omegaconf.errors import MissingMandatoryValue, OmegaConfBaseException
+from omegaconf.errors import OmegaConfBaseException
 from torch.linalg import LinAlgError
 
 from arcsr_lightning.errors import InputError
@@ -18,6 +18,7 @@ USER_ERRORS = (
     OmegaConfBaseException,
 )
 OF_LIGHTNING = "MisconfigurationException"  # likewise, by name, as Lightning takes seconds to import
+NOT_SET = re.compile(r"Missing mandatory value: (\S+)")
 REFUSALS = (ValueError, TypeError, LookupError)  # how functions that know no settings say what they cannot take
 EXTRAS = {  # words of the error where packages are missing, what was typed then, and the extra that brings them
     "Could not find 'hydra/launcher/submitit_slurm'": ("cluster=slurm", "cluster"),
@@ -34,8 +35,8 @@ def explain(error: BaseException) -> str | None:
         return missing
     if isinstance(error, InstantiationException):
         return explain_instantiation(error)
-    if isinstance(error, MissingMandatoryValue):
-        return explain_missing(str(error))
+    if isinstance(error, OmegaConfBaseException) and (missing := NOT_SET.search(str(error))):
+        return explain_missing(missing[1], error.full_key)
     if said := said_by_a_resolver(str(error)):
         return said
     if isinstance(error, OSError) and error.filename and error.strerror:
@@ -68,10 +69,11 @@ def missing_extra(text: str) -> str | None:
     return None
 
 
-def explain_missing(text: str) -> str:
-    """One line for a setting without a value."""
-    key = re.search(r"Missing mandatory value: (\S+)", text)[1]
-    return f"{key} is not set; give {key}=VALUE" + (", or data.root=PATH" if key.startswith("paths.") else "")
+def explain_missing(key: str, reader: str | None) -> str:
+    """One line for a setting without a value, that of a machine's paths by what read it, too."""
+    if key.startswith("paths."):
+        return f"{key} is not set; give {key}=PATH" + (f", or {reader}=PATH" if reader and reader != key else "")
+    return f"{key} is not set; give {key}=VALUE"
 
 
 def explain_instantiation(error: InstantiationException) -> str | None:
