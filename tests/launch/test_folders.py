@@ -7,9 +7,10 @@ import re
 import pytest
 from hydra import compose as hydra_compose
 from hydra import initialize_config_dir
+from omegaconf import OmegaConf
 
 from arcsr_lightning import CONF_DIR, evaluate, train
-from arcsr_lightning.launch import FolderChoice, environment
+from arcsr_lightning.launch import FolderChoice, compose, environment
 from arcsr_lightning.launch.folders import job_folder
 
 
@@ -53,6 +54,38 @@ def test_a_run_has_a_folder_of_its_own_until_it_is_to_go_on(chosen, tmp_path):
     assert chosen("run") == "train/runs/now"
     assert chosen("run", "ckpt_path=last") == "train/runs/a"
     assert chosen("run", "ckpt_path=last", "task_name=other") == "other/runs/now"
+
+
+def test_a_run_of_these_settings_is_gone_on_with_before_others_and_an_unfinished_before_a_finished_one(
+    chosen, tmp_path
+):
+    for name, time in (("oldest", 1), ("older", 2), ("newer", 3), ("newest", 4)):
+        a_run(tmp_path, name, time)
+    runs = tmp_path / "train/runs"
+    cfg = compose(["data=sample", "seed=7", f"paths.log_dir={tmp_path}"])
+    for name in ("oldest", "older", "newest"):
+        OmegaConf.save(cfg, runs / name / "config.yaml")
+    for name in ("older", "newest"):
+        (runs / name / "finished.json").touch()
+    assert chosen("run", "data=sample", "seed=7", "ckpt_path=last") == "train/runs/oldest"
+    (runs / "oldest" / "finished.json").touch()
+    assert chosen("run", "data=sample", "seed=7", "ckpt_path=last") == "train/runs/newest"
+    assert chosen("run", "data=sample", "seed=8", "ckpt_path=last") == "train/runs/newer"
+
+
+def test_a_sweep_goes_on_though_another_was_typed_since(chosen, tmp_path):
+    typed = [f"paths.log_dir={tmp_path}", "seed=0"]
+    a_sweep(tmp_path, "1", typed, jobs=2, finished=1)
+    a_sweep(tmp_path, "2", ["seed=1"], jobs=2, finished=1)
+    assert chosen("multirun", "seed=0") == "train/multiruns/1"
+
+
+def test_evaluations_are_over_with_their_figures(chosen, tmp_path):
+    typed = [f"paths.log_dir={tmp_path}", "seed=0"]
+    a_sweep(tmp_path, "1", typed, jobs=2, finished=1)
+    (tmp_path / "train/multiruns/1/evaluated").mkdir()
+    (tmp_path / "train/multiruns/1/evaluated/metrics.json").touch()
+    assert chosen("multirun", "seed=0") == "train/multiruns/now"
 
 
 def test_a_sweep_goes_on_where_the_same_was_typed_and_something_is_missing(chosen, tmp_path):

@@ -209,6 +209,13 @@ def test_the_title_says_whether_all_saw_the_same_samples_whatever_their_seeds(jo
     assert "Not all were trained on the same samples" in compare(tmp_path).read_text()
 
 
+@pytest.mark.parametrize("own", [{"accumulate_grad_batches": 2}, {"max_time": "00:00:01:00"}])
+def test_the_title_counts_accumulated_batches_and_what_was_done_in_time(job, tmp_path, own):
+    job("arcsr", 0)
+    job("dasr", 0, edit=lambda report: report["config"]["trainer"].update(own))
+    assert "Not all were trained on the same samples" in compare(tmp_path).read_text()
+
+
 def test_the_strength_of_blur_has_a_table_and_a_picture_where_it_is_known(job, tmp_path, tables, psnr):
     job("arcsr", 0, blurred=True)
     job("dasr", 0, blurred=True)

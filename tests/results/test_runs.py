@@ -42,6 +42,13 @@ def test_an_evaluation_is_finished_with_its_report(job, tmp_path):
     assert "| arcsr | 1 | " in compare(tmp_path).read_text()
 
 
+def test_an_evaluation_that_was_killed_is_not_finished(job, tmp_path):
+    path = job("arcsr", state="killed") / ".hydra" / "config.yaml"
+    path.write_text(path.read_text().replace("\ntrain: true", ""))
+    (run,) = read_study(tmp_path).runs
+    assert (run.state, run.reason) == ("not finished", "interrupted, or still running")
+
+
 def test_evaluations_are_of_one_method_where_their_trainings_differ_in_the_seed_alone(job, tmp_path):
     for number, (seed, lr) in enumerate([(0, 1e-4), (1, 1e-4), (0, 1e-3)]):
         samples = {"train": {"seed": seed}}  # as data takes it over

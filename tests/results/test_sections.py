@@ -107,6 +107,13 @@ def test_the_reference_is_arcsr_or_the_first_that_is_trained_or_as_asked(job, tm
     assert entries(tmp_path)[0].reference == "arcsr"
 
 
+def test_a_reference_is_a_label_before_it_is_a_method(job, tmp_path):
+    job("arcsr", 0, overrides=["optimizer.lr=1e-3", "seed=0"])
+    job("arcsr", 0, overrides=["seed=0"])
+    assert entries(tmp_path)[0].reference == "arcsr"
+    assert entries(tmp_path, "arcsr, optimizer.lr=1e-3")[0].reference == "arcsr, optimizer.lr=1e-3"
+
+
 def test_an_unknown_reference_is_refused_with_those_there_are(job, tmp_path):
     job("dasr", 0)
     with pytest.raises(InputError, match="reference=arcsr: no method of this study; it has bicubic, dasr"):
@@ -139,6 +146,38 @@ def test_a_configuration_that_changed_between_two_seeds_makes_two_entries(job, t
     path.write_text(path.read_text().replace("max_steps: 400", "max_steps: 800"))
     _, found = entries(tmp_path)
     assert [entry.finished for entry in found.values()] == [1, 1, 1]
+
+
+def test_what_a_reference_to_another_setting_hides_makes_two_entries(job, tmp_path):
+    """Of two widths, both runs say ``${arcsr.width}``; what they were resolved to differs."""
+    for seed, width in enumerate((16, 32)):
+        path = (
+            job("arcsr", seed, edit=lambda report, own=width: report["config"].update(model={"width": own}))
+            / ".hydra/config.yaml"
+        )
+        path.write_text(path.read_text() + "model:\n  width: ${arcsr.width}\n")
+    assert [entry.finished for entry in entries(tmp_path)[1].values()] == [1, 1, 1]
+
+
+@pytest.mark.parametrize("line", ["stage: kernels", "weights: other.ckpt"])
+def test_a_stage_alone_and_a_start_from_weights_are_no_seed_of_a_whole_training(job, tmp_path, line):
+    job("arcsr", 0)
+    path = job("arcsr", 1) / ".hydra/config.yaml"
+    path.write_text(f"{path.read_text()}{line}\n")
+    assert len(entries(tmp_path)[1]) == 3  # with bicubic
+
+
+def test_however_a_seed_is_typed_it_is_one(job, tmp_path):
+    for seed in (0, 1):
+        job("arcsr", seed, overrides=["model=arcsr", f"++seed={seed}"])
+    assert {label: entry.finished for label, entry in entries(tmp_path)[1].items()} == {"bicubic": 1, "arcsr": 2}
+
+
+def test_two_checkpoints_of_a_training_are_two_entries(job, tmp_path):
+    for name in ("best", "last"):
+        path = job("arcsr", 0, overrides=[f"weights={name}"]) / ".hydra/config.yaml"
+        path.write_text(path.read_text().replace("\ntrain: true", f"\nweights: {name}"))
+    assert list(entries(tmp_path)[1]) == ["bicubic", "arcsr, weights-best", "arcsr, weights-last"]
 
 
 def test_seeds_that_failed_or_never_began_are_counted_as_planned(job, tmp_path):

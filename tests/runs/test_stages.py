@@ -188,6 +188,15 @@ def test_one_stage_can_be_trained_alone_from_given_weights(staged, tmp_path):
     assert changed(weights(first), weights(tmp_path / "second/checkpoints/second/last.ckpt")) == {"restorer"}
 
 
+def test_what_is_over_with_one_stage_is_not_over_with_all(staged, tmp_path):
+    train(staged(tmp_path, "stage=first"))
+    train(staged(tmp_path, "ckpt_path=last"))
+    assert (tmp_path / "checkpoints/second/last.ckpt").is_file()
+    before = (tmp_path / "checkpoints/second/last.ckpt").stat().st_mtime_ns
+    train(staged(tmp_path, "ckpt_path=last"))
+    assert (tmp_path / "checkpoints/second/last.ckpt").stat().st_mtime_ns == before
+
+
 def test_an_earlier_stage_alone_leaves_what_the_next_would_start_from(staged, tmp_path, monkeypatch):
     """Its restorer is yet to learn, and PSNR, here best at the first validation, says nothing of its kernels."""
     psnr = itertools.count(30.0, -1.0)

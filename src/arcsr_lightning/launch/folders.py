@@ -8,12 +8,14 @@ from typing import Any
 
 from hydra.experimental.callback import Callback
 from omegaconf import DictConfig, open_dict
+from omegaconf.errors import OmegaConfBaseException
 
 from arcsr_lightning.errors import InputError
 from arcsr_lightning.launch import environment
 from arcsr_lightning.launch.ending import ends_the_command
 from arcsr_lightning.launch.typed import typed_settings
-from arcsr_lightning.runs.resume import check_folder
+from arcsr_lightning.runs.resume import check_folder, read_configuration
+from arcsr_lightning.runs.settings import as_plain_data, differences
 
 
 class FolderChoice(Callback):
@@ -21,17 +23,21 @@ class FolderChoice(Callback):
 
     @ends_the_command
     def on_run_start(self, config: DictConfig, **kwargs: Any) -> None:
-        if config.get("ckpt_path") == "last" and (name := newest_unfinished_run(task_folder(config) / "runs")):
-            environment.go_on_in(name)
-        if "ckpt_path" in config:
-            check_folder(in_its_folder(config))
+        if "ckpt_path" not in config:
+            return
+        if config.ckpt_path == "last" and (run := run_to_go_on_with(task_folder(config) / "runs", config)):
+            environment.go_on_in(run.name)
+        check_folder(in_its_folder(config))
 
     @ends_the_command
     def on_multirun_start(self, config: DictConfig, **kwargs: Any) -> None:
-        newest = max((task_folder(config) / "multiruns").glob("*/jobs.json"), default=None)
-        typed = typed_settings(config.hydra)
-        if newest and (config.get("ckpt_path") == "last" or is_unfinished(newest, typed)):
-            environment.go_on_in(newest.parent.name)
+        plans = sorted((task_folder(config) / "multiruns").glob("*/jobs.json"), reverse=True)
+        if config.get("ckpt_path") != "last":
+            typed = typed_settings(config.hydra)
+            plans = [plan for plan in plans if read_plan(plan)["typed"] == typed][:1]
+            plans = [plan for plan in plans if is_unfinished(plan)]
+        if plans:
+            environment.go_on_in(plans[0].parent.name)
 
 
 def in_its_folder(config: DictConfig) -> DictConfig:
@@ -50,10 +56,25 @@ def task_folder(config: DictConfig) -> Path:
     return Path(config.paths.log_dir, config.task_name)
 
 
-def newest_unfinished_run(runs: Path) -> str | None:
-    """The name of the folder in ``runs`` with the newest checkpoint to go on from."""
-    checkpoints = sorted(runs.glob("*/checkpoints/**/last.ckpt"), key=lambda path: path.stat().st_mtime)
-    return checkpoints[-1].relative_to(runs).parts[0] if checkpoints else None
+def run_to_go_on_with(runs: Path, config: DictConfig) -> Path | None:
+    """The folder of the newest run that can be gone on with.
+
+    One of the settings at hand comes before others, one that is not over before one that is.
+    """
+    checkpoints = sorted(runs.glob("*/checkpoints/**/last.ckpt"), key=lambda path: path.stat().st_mtime, reverse=True)
+    found = list(dict.fromkeys(runs / path.relative_to(runs).parts[0] for path in checkpoints))
+    found.sort(key=lambda run: (run / "finished.json").is_file())
+    if len(found) < 2:
+        return next(iter(found), None)
+    return next((run for run in found if is_of(run, config)), found[0])
+
+
+def is_of(run: Path, config: DictConfig) -> bool:
+    """Whether a run learns by the settings at hand; False where these, or its own, cannot be read."""
+    try:
+        return not differences(read_configuration(run / "config.yaml"), as_plain_data(in_its_folder(config)))
+    except (InputError, OmegaConfBaseException):
+        return False
 
 
 def read_plan(path: Path) -> dict[str, Any]:
@@ -69,10 +90,10 @@ def read_plan(path: Path) -> dict[str, Any]:
         raise InputError(f"{path}: not the plan of a sweep; remove the file to start a new sweep") from error
 
 
-def is_unfinished(plan: Path, typed: list[str]) -> bool:
-    """Whether a sweep was typed like this, and not all of its jobs are finished."""
-    planned = read_plan(plan)
-    return planned["typed"] == typed and len(planned["jobs"]) > len(list(plan.parent.glob("*/finished.json")))
+def is_unfinished(plan: Path) -> bool:
+    """Whether not all jobs of a sweep are finished; those that train nothing are when they have their figures."""
+    over = {path.parent for name in ("finished.json", "metrics.json") for path in plan.parent.glob(f"*/{name}")}
+    return len(read_plan(plan)["jobs"]) > len(over)
 
 
 def job_folder(overrides: str) -> str:

@@ -6,6 +6,7 @@ from typing import NamedTuple
 from arcsr_lightning.errors import InputError
 from arcsr_lightning.results.images import Seeds, check_same_images
 from arcsr_lightning.results.runs import FINISHED, Run
+from arcsr_lightning.runs.jobs import key_of
 from arcsr_lightning.runs.settings import differences
 
 
@@ -32,7 +33,8 @@ def group_seeds(runs: Sequence[Run]) -> list[list[Run]]:
     """
     found: list[list[Run]] = []
     for run in runs:
-        group = next((group for group in found if same_but_for_seed(run, group[0])), None)
+        alike = (group for group in found if same_but_for_seed(run, group[0]))
+        group = next((group for group in alike if not any(of_other_weights(run, other) for other in group)), None)
         if group is None:
             found.append([run])
             continue
@@ -48,19 +50,27 @@ def group_seeds(runs: Sequence[Run]) -> list[list[Run]]:
 def same_but_for_seed(run: Run, other: Run) -> bool:
     """Whether two runs, by what was typed and by what was composed of it, are one training with two seeds."""
     same = typed_beside_seeds(run) == typed_beside_seeds(other) and run.method == other.method
-    pairs = ((other.config, run.config), (other.trained, run.trained))
+    pairs = [(other.config, run.config), (other.trained, run.trained)]
+    if run.report and other.report:  # in which nothing is left to be resolved
+        pairs.append((other.report["config"], run.report["config"]))
+    same = same and len({(one.trained.get("stage"), bool(one.trained.get("weights"))) for one in (run, other)}) == 1
     return same and all(key.split(".")[-1] == "seed" for pair in pairs for key in differences(*pair))
+
+
+def of_other_weights(run: Run, other: Run) -> bool:
+    """Whether two evaluations with one seed are of different weights: of two checkpoints of a training, say."""
+    return run.seed == other.seed and run.config.get("weights") != other.config.get("weights")
 
 
 def typed_beside_seeds(run: Run) -> frozenset[str]:
     """The overrides but for the seed and, of an evaluation, for which weights it is: the seed may be theirs."""
     own = without_seed(run.overrides)
-    return own if "train" in run.config else frozenset(one for one in own if not one.startswith("weights="))
+    return own if "train" in run.config else frozenset(one for one in own if key_of(one) != "weights")
 
 
 def without_seed(overrides: Sequence[str]) -> frozenset[str]:
     """The overrides but for the seed."""
-    return frozenset(override for override in overrides if not override.startswith("seed="))
+    return frozenset(override for override in overrides if key_of(override) != "seed")
 
 
 def label_groups(found: Sequence[list[Run]]) -> list[Group]:

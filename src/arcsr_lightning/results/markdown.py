@@ -110,8 +110,8 @@ def heading_text(section: Section) -> str:
     if not section.runs:
         return f"## {section.title}\n\nNo run is finished."
     report, images = section.runs[0].report, next(iter(section.runs[0].images["bicubic"].values()))
-    configs = [run.report["config"] for run in section.runs if run.report["method"].get("schedule")]
-    seen = [samples_seen(config) for config in configs if config.get("train")]  # not of evaluations
+    reports = [run.report for run in section.runs if run.report["method"].get("schedule")]
+    seen = [samples_seen(report) for report in reports if report["config"].get("train")]  # not of evaluations
     groups = len({image.group for image in images.values()})
     text = f"## {section.title}, ×{section.scale}, {report['rows'][0]['images']} test images"
     text += f" in {groups} groups" if groups < len(images) else ""
@@ -119,18 +119,23 @@ def heading_text(section: Section) -> str:
     if seen:
         same = all(other == seen[0] for other in seen)
         text += (
-            f"\n\nAll were trained on the same samples, {seen[0]['batch_size']} a step."
+            f"\n\nAll were trained on the same samples, {seen[0]['a_step']} a step."
             if same
             else "\n\nNot all were trained on the same samples."
         )
     return text
 
 
-def samples_seen(config: dict[str, Any]) -> dict[str, Any]:
+def samples_seen(report: dict[str, Any]) -> dict[str, Any]:
     """What decides, for a given seed, which samples a training sees in which order."""
+    data, trainer = report["config"]["data"], report["config"]["trainer"]
     elsewhere = ("second_crop", "store", "seed")
-    train = {key: value for key, value in (config["data"].get("train") or {}).items() if key not in elsewhere}
-    return {"train": train, "batch_size": config["data"]["batch_size"], "steps": config["trainer"].get("max_steps")}
+    return {
+        "train": {key: value for key, value in (data.get("train") or {}).items() if key not in elsewhere},
+        "a_step": data["batch_size"] * (trainer.get("accumulate_grad_batches") or 1),
+        "steps": trainer.get("max_steps"),
+        "in_time": trainer.get("max_time") and [stage["steps"] for stage in report["method"]["schedule"]],
+    }
 
 
 def score_cells(section: Section) -> list[list[str]]:

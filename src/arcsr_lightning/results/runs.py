@@ -199,7 +199,7 @@ def with_outcome(run: Run) -> Run:
         InputError: one of them is damaged, or it was scored by another version of the evaluation.
     """
     failed, report = run.folder / "FAILED", run.folder / "metrics.json"
-    over = "train" not in run.config or (run.folder / "finished.json").is_file()  # an evaluation ends with its report
+    over = report.is_file() if "train" not in run.config else (run.folder / "finished.json").is_file()
     throughput(run)
     if failed.is_file():
         return run._replace(state=FAILED, reason=" ".join(read_text(failed).split()))

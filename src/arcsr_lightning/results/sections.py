@@ -196,11 +196,10 @@ def find_reference(trained: Sequence[Group], wanted: str | None) -> str | None:
     """The label of the reference on a data set, None where it is not among its methods."""
     if wanted == "bicubic":
         return wanted
-    names = [(group.label, group.method) for group in trained]
-    for label, method in names:
-        if (wanted or "arcsr") in (label, method):
-            return label
-    return names[0][0] if names and wanted is None else None
+    labels = {group.label: group.label for group in trained}
+    labels = {group.method: group.label for group in reversed(trained)} | labels  # a label before a method
+    first = trained[0].label if trained and wanted is None else None
+    return labels.get(wanted or "arcsr", first)
 
 
 class Comparison(NamedTuple):

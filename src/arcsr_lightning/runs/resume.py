@@ -15,7 +15,7 @@ from yaml import YAMLError
 from arcsr_lightning.errors import FolderKeptError, InputError, first_line
 from arcsr_lightning.files import write_text
 from arcsr_lightning.processes import rank_zero_info, rank_zero_only
-from arcsr_lightning.runs.settings import as_plain_data, differences
+from arcsr_lightning.runs.settings import as_far, as_plain_data, differences
 from arcsr_lightning.runs.stages import Stage
 from arcsr_lightning.runs.weights import load_weights, read_saved
 
@@ -99,7 +99,8 @@ def read_configuration(path: Path) -> dict[str, Any]:
 
 
 def finished(cfg: DictConfig) -> dict[str, float] | None:
-    """What the run logged, if it was asked to go on (``ckpt_path=last``) and is over already; else None.
+    """What the run logged, if it was asked to go on (``ckpt_path=last``) and is over already, as far as it is asked to
+    go now; else None.
 
     Raises:
         FolderKeptError: it is over under other settings, and nothing allows the change.
@@ -108,7 +109,8 @@ def finished(cfg: DictConfig) -> dict[str, float] | None:
     if cfg.ckpt_path != "last" or not _finished(cfg).is_file():
         return None
     path = Path(cfg.paths.output_dir, "config.yaml")
-    if not is_unchanged(read_configuration(path), cfg, path):
+    before = read_configuration(path)
+    if not is_unchanged(before, cfg, path) or not as_far(before, as_plain_data(cfg)):
         return None
     try:
         return dict(json.loads(_finished(cfg).read_text(encoding="utf-8")))

@@ -41,6 +41,9 @@ DECISIVE = (
 )
 
 
+# How much of it a run was to do: what is over by one of these is not by another.
+EXTENT = ("train", "test", "stage", "trainer.max_time")
+
 # Where the data lie, how they are read and how many launches a step takes changes no sample and no step; what they are
 # tested on changes no training.
 HARMLESS = (
@@ -65,6 +68,11 @@ def differences(old: Mapping[str, Any], new: Mapping[str, Any]) -> dict[str, tup
         for key in sorted(before.keys() | after.keys())
         if before.get(key) != after.get(key)
     }
+
+
+def as_far(old: Mapping[str, Any], new: Mapping[str, Any]) -> bool:
+    """Whether a run of one configuration does all that it would by the other."""
+    return all(_at(old, part) == _at(new, part) for part in EXTENT)
 
 
 def _at(config: Mapping[str, Any], dotted: str) -> Any:
