@@ -174,6 +174,13 @@ def test_names_of_two_folders_may_differ_in_suffix_and_by_the_scale(two_folders)
     assert folder_pairs(hr, lr)[-1].degraded == lr / "fox2.png"
 
 
+def test_two_images_of_a_folder_that_would_have_one_name_are_named(two_folders):
+    for folder in two_folders:
+        shutil.copy(folder / "0001.png", folder / "clip_0001.png")
+    with pytest.raises(InputError, match=r"clip.0001.png and .*clip.0001.png would have one name in tables"):
+        folder_pairs(*two_folders)
+
+
 def test_what_two_folders_lack_is_named(two_folders, tmp_path):
     hr, lr = two_folders
     with pytest.raises(InputError, match=r"nowhere is missing"):

@@ -41,7 +41,7 @@ def test_only_what_is_missing_changed_or_damaged_is_measured(frames, store):
     file = next(kernel_folder(store, SCALE, KERNEL_SIZE).iterdir())
     whole = file.read_bytes()
     file.write_bytes(whole[:100])
-    with pytest.raises(InputError, match="damaged.*data.kernels=measured kernel_size=3"):
+    with pytest.raises(InputError, match="damaged.*data.kernels=measured scale=4 kernel_size=3"):
         KernelStore(store, frames, SCALE, KERNEL_SIZE)
     assert write_kernels(store, frames, SCALE, KERNEL_SIZE) == 1
     os.utime(frames[0].hr, ns=(1, 1))

@@ -165,6 +165,15 @@ def test_images_that_moved_with_their_times_are_not_decoded_again(folder, images
     np.testing.assert_array_equal(open_store(folder, moved)[moved[2]].pixels(), read_image(moved[2]))
 
 
+def test_frames_of_another_folder_are_others_whatever_their_size_and_time(tmp_path):
+    first, second = (save(tmp_path / name / "x.bmp", seed) for seed, name in enumerate("ab"))
+    os.utime(second, ns=(0, first.stat().st_mtime_ns))
+    assert first.stat().st_size == second.stat().st_size
+    write_store(tmp_path / "store", [first])
+    assert write_store(tmp_path / "store", [second]) == 1
+    np.testing.assert_array_equal(open_store(tmp_path / "store", [second])[second].pixels(), read_image(second))
+
+
 def test_what_the_store_holds_for_other_lists_of_images_stays(folder, images):
     more = [images[0], save(images[0].parents[1] / "c" / "x.png")]
     assert write_store(folder, more) == 1
@@ -200,7 +209,7 @@ def test_a_store_that_does_not_hold_the_images_as_they_are_is_refused(folder, im
     harm()
     with pytest.raises(InputError, match=words) as error:
         open_store(folder, images)
-    assert f"run arcsr-prepare with data.store={folder}" in str(error.value)
+    assert f"run arcsr-prepare with the same data and scale, and data.store={folder}" in str(error.value)
     assert "\n" not in str(error.value)
     if name != "missing image":
         write_store(folder, images)

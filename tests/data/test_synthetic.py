@@ -249,6 +249,13 @@ def test_images_of_one_name_in_different_folders_are_told_apart(tmp_path):
     assert [sample["name"] for sample in dataset] == ["a_x", "b_x"]
 
 
+@pytest.mark.parametrize("names", [("a/x.png", "a/x.tif"), ("a/x.png", "a_x.png")])
+def test_two_images_that_would_have_one_name_are_named(tmp_path, names):
+    paths = [write(tmp_path / name, ramp(8, 8)) for name in (*names, "y.png")]
+    with pytest.raises(InputError, match=r"x.png and .* would both be called a?_?x in tables; rename one of them"):
+        SyntheticEvaluation(paths, Degradation(NoBlur()), 2, 1, 0.0)
+
+
 def test_a_kernel_size_too_small_for_the_blur_is_refused_before_any_image_is_read():
     degradation = Degradation(MotionField(25))
     with pytest.raises(InputError, match=r"kernel_size 5 .* at least 7"):

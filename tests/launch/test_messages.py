@@ -74,6 +74,18 @@ def test_a_setting_without_a_value_is_named_with_what_to_type(line, command, typ
     assert line(command, *typed) == f"error: {said}"
 
 
+@pytest.mark.parametrize(
+    ("typed", "said"),
+    [
+        ("size=null", "size=null: size is one of published, small, tiny"),
+        ("stages=null", "stages=null: set stages.NAME.KEY, not all at once"),
+        ("~skip", "~skip: skip has no value that could be left out; leave out ~skip itself"),
+    ],
+)
+def test_null_where_it_cannot_be_typed(line, typed, said):
+    assert line(train, "experiment=quickstart", typed) == f"error: {said}"
+
+
 def test_a_name_like_no_other_is_answered_with_what_there_is(line):
     assert line(train, "optimizer.quux=1").endswith(
         "optimizer.quux: no such setting; optimizer has _partial_, _target_, betas, fused, lr"

@@ -6,7 +6,8 @@ blur is known, also ``kernel`` (kernel_size**2, h, w), the field on the LR grid,
 (M, scale*h, scale*w), the exact field on the HR grid; where ``lr`` went through JPEG, its ``jpeg_quality``. Where the
 blur was measured, ``kernel`` and its ``confidence`` (1, h, w) in [0, 1].
 With ``second_crop`` a training sample also holds ``lr_key`` (3, h, w): a second crop of the same image, at a place of
-its own, augmented and degraded as ``lr`` is, with noise of its own. Everything else is the same with and without it.
+its own (of dead leaves: of another picture), augmented and degraded as ``lr`` is, with noise of its own. Everything
+else is the same with and without it.
 
 A ``Mixture`` takes each training sample from one of several sets, and leaves out what not all of them have.
 

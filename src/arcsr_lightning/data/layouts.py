@@ -114,7 +114,11 @@ def folder_pairs(hr_folder: str | Path, lr_folder: str | Path) -> list[Pair]:
         raise InputError(f"{path} has no partner {name}.* in {folder}; add it or remove the first")
     first = next(iter(hr))
     at_lr_size = read_image(hr[first]).shape != read_image(lr[first]).shape
-    return [Pair(name.replace("/", "_"), hr[name], lr[name], at_lr_size, name.rpartition("/")[0]) for name in hr]
+    words: dict[str, str] = {}
+    for name in hr:
+        if (other := words.setdefault(name.replace("/", "_"), name)) != name:
+            raise InputError(f"{hr[other]} and {hr[name]} would have one name in tables; rename one of them")
+    return [Pair(word, hr[name], lr[name], at_lr_size, name.rpartition("/")[0]) for word, name in words.items()]
 
 
 def _by_name(folder: str | Path, partners: Container[str] | None = None) -> dict[str, Path]:

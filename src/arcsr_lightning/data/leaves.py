@@ -5,7 +5,7 @@ from collections.abc import Sequence
 import cv2
 import numpy as np
 
-LAYERS = 4.0  # how often a pixel is covered on average; e**-4 of a picture is its ground
+LAYERS = 4.0  # as much paint as covers a large picture so often; of small ones it leaves more ground, up to a tenth
 FRACTION = 4  # OpenCV draws at 2**-4 of a pixel
 # Lightness, yellow against blue, red against green: the axes along which the colours of photographs are uncorrelated
 # (Ruderman, Cronin and Chiao, "Statistics of cone responses to natural images", JOSA A 1998).

@@ -50,7 +50,7 @@ class KernelStore:
                 raise InputError(
                     f"the kernels of {pair.degraded} in {self.folder} are missing, damaged, of older frames or fitted "
                     "otherwise than now; run arcsr-prepare with data.kernels=measured "
-                    f"kernel_size={kernel_size} data.store={store}"
+                    f"scale={scale} kernel_size={kernel_size} data.store={store}"
                 )
 
     def __call__(self, pair: Pair, height: int, width: int, top: int = 0, left: int = 0) -> tuple[Tensor, Tensor]:

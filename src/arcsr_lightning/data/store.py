@@ -55,7 +55,7 @@ def open_store(folder: str | Path, paths: Iterable[Path]) -> dict[Path, StoredFr
     holds now.
     """
     folder = Path(folder)
-    again = f"run arcsr-prepare with data.store={folder}"
+    again = f"run arcsr-prepare with the same data and scale, and data.store={folder}"
     index = _read_index(folder)
     if index is None:
         raise InputError(f"{folder} holds no finished store of frames; {again}")
@@ -82,10 +82,10 @@ def write_store(
 ) -> int:
     """Bring the store ``folder`` up to date with the image files ``paths``; returns how many frames it had to write.
 
-    Frames that it holds already are kept, those of other files too. num_workers: threads (decoding, hashing and writing
-    let each other run; a process killed leaves no others behind); None: a few more than there are cores. verify: also
-    hash the pixels of the frames that it holds, and write those anew that are damaged. progress: told what is done to
-    how many of how many frames.
+    Frames that it holds already are kept, those of other files below the same folder too. num_workers: threads
+    (decoding, hashing and writing let each other run; a process killed leaves no others behind); None: a few more than
+    there are cores. verify: also hash the pixels of the frames that it holds, and write those anew that are damaged.
+    progress: told what is done to how many of how many frames.
 
     Raises InputError where the disk has no room, or where a file cannot be read: frames written before are kept then.
     """
@@ -93,10 +93,14 @@ def write_store(
     sources = {Path(path).absolute() for path in paths}
     root = Path(os.path.commonpath([path.parent for path in sources]))
     names = sorted(_name(path, root) for path in sources)
+    before = _read_index(folder)
     frames = {
         name: frame
         for name, frame in _recorded(folder).items()
-        if _is_of_file(frame, root / name) and _is_whole(frame, _file(folder, name))
+        if _is_of_file(frame, root / name)
+        and _is_whole(frame, _file(folder, name))
+        # A frame of another folder that is still there is another one, though its size and time may be the same.
+        and (before is None or before[0] == root or not (before[0] / name).exists())
     }
     if verify:
         recorded, frames = frames, {}

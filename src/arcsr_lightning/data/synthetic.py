@@ -258,9 +258,19 @@ def _truth(field: KernelField, scale: int, kernel_size: int) -> Sample:
 
 
 def _names_of(paths: Sequence[Path]) -> list[str]:
-    """A name for each file: its path from the folder that holds them all, as one word, without the suffix."""
+    """A name for each file: its path from the folder that holds them all, as one word, without the suffix.
+
+    Raises:
+        InputError: two files would have one.
+    """
     root = os.path.commonpath([path.parent for path in paths])
-    return ["_".join(path.relative_to(root).with_suffix("").parts) for path in paths]
+    named: dict[str, Path] = {}
+    for path in paths:
+        name = "_".join(path.relative_to(root).with_suffix("").parts)
+        if name in named:
+            raise InputError(f"{named[name]} and {path} would both be called {name} in tables; rename one of them")
+        named[name] = path
+    return list(named)
 
 
 def _trim(x: Tensor, margin: int) -> Tensor:

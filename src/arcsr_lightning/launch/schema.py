@@ -179,7 +179,7 @@ TRAINER = {
     "trainer.max_steps": SIZE,
     "trainer.max_time": optional(DURATION),
     "trainer.val_check_interval": SIZE,
-    "trainer.check_val_every_n_epoch": optional(SIZE),
+    "trainer.check_val_every_n_epoch": NOTHING,
     "trainer.num_sanity_val_steps": whole(-1),
     "trainer.log_every_n_steps": SIZE,
     "trainer.accumulate_grad_batches": SIZE,

@@ -81,9 +81,10 @@ def no_option_at_all(typed: list[str]) -> str | None:
         name, equals, value = override.partition("=")
         if equals and not name.strip("+~"):
             return f"{override}: the name of a setting is missing before ="
-        if name in config_groups() and re.fullmatch(r"null|[-+.\d]+|true|false", value, re.IGNORECASE):
+        if name and (CONF_DIR / name).is_dir() and re.fullmatch(r"null|[-+.\d]+|true|false", value, re.IGNORECASE):
             options = sorted(path.stem for path in (CONF_DIR / name).glob("*.yaml"))
-            return f"{override}: {name} is one of {', '.join(options)}"
+            leave = f"{name} is one of {', '.join(options)}" if options else f"set {name}.NAME.KEY, not all at once"
+            return f"{override}: {leave}"
     return None
 
 
@@ -97,6 +98,8 @@ def no_such_option(option: str, group: str, options: list[str]) -> str:
 def no_such_setting(key: str, config_name: str, typed: list[str]) -> str:
     """A setting, or group, that the configuration does not have."""
     settings = settings_beside(key, config_name, typed)
+    if f"~{key}" in typed and key in settings:
+        return f"~{key}: {key} has no value that could be left out; leave out ~{key} itself"
     if meant := nearest(key, settings):
         return f"{key}: no such setting; did you mean {meant}?"
     parent = key.rpartition(".")[0]
