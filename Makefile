@@ -8,7 +8,7 @@ ARGS ?=
 .PHONY: help train eval predict sweep table1 table2 results bench docs test test-slow test-lower test-extras mutants lint format clean
 
 help:  ## Show this list
-	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-11s %s\n", $$1, $$2}'
+	@grep -hE '^[a-z0-9-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-11s %s\n", $$1, $$2}'
 
 train: $(VENV)/run  ## Train the quickstart (or ARGS="experiment=arcsr_gopro data.root=...") and score it
 	$(BIN)/arcsr-train $(if $(findstring experiment=,$(ARGS)),,experiment=quickstart) $(ARGS)

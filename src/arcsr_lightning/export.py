@@ -111,7 +111,8 @@ def save_onnx(program: ExportedProgram, saved: Saved, path: Path) -> None:
 
 @launch.command("export")
 def main(cfg: DictConfig) -> None:
-    logging.getLogger("torch.onnx").setLevel(logging.ERROR)  # it misses torchvision, which nothing here needs
+    for name in ("torch.onnx", "onnxscript", "onnx_ir"):  # of torchvision, which nothing here needs, and of every step
+        logging.getLogger(name).setLevel(logging.ERROR)
     print(export(cfg))  # noqa: T201
 
 

@@ -24,11 +24,6 @@ if TYPE_CHECKING:  # Lightning takes seconds to import, for which --help and com
     from arcsr_lightning.data.datamodule import SRDataModule
     from arcsr_lightning.training.module import SRModule
 
-WHAT_TO_TYPE = (
-    "type experiment=quickstart for a small training on built-in photographs, or data=folder data.root=PATH "
-    "data.val_root=PATH for your own images; --help lists the others"
-)
-
 
 class Workbench(NamedTuple):
     """What Lightning needs for a stage, and for the test after the last one."""
@@ -54,7 +49,7 @@ def train(cfg: DictConfig) -> dict[str, float]:
         ChildProcessError: a data worker died.
     """
     if "data" not in cfg:
-        raise InputError(f"data is not set; {WHAT_TO_TYPE}")
+        raise InputError(launch.NO_DATA)
     launch.import_lightning()  # here, so that what follows is said as it says its own
     with resume.alone_in(cfg.paths.output_dir):
         remove_leftovers(cfg.paths.output_dir)

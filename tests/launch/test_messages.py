@@ -86,6 +86,10 @@ def test_null_where_it_cannot_be_typed(line, typed, said):
     assert line(train, "experiment=quickstart", typed) == f"error: {said}"
 
 
+def test_a_debug_mode_alone_says_that_data_are_missing(line):
+    assert line(train, "debug=fdr").startswith("error: data is not set; type experiment=quickstart")
+
+
 def test_a_name_like_no_other_is_answered_with_what_there_is(line):
     assert line(train, "optimizer.quux=1").endswith(
         "optimizer.quux: no such setting; optimizer has _partial_, _target_, betas, fused, lr"

@@ -6,7 +6,7 @@ from typing import Any
 from hydra.utils import instantiate
 
 from arcsr_lightning.launch import resolvers  # registers them
-from arcsr_lightning.launch.checks import SettingsCheck
+from arcsr_lightning.launch.checks import NO_DATA, SettingsCheck
 from arcsr_lightning.launch.commands import command, compose
 from arcsr_lightning.launch.ending import close_loggers
 from arcsr_lightning.launch.folders import FolderChoice
@@ -25,6 +25,7 @@ from arcsr_lightning.launch.sweeps import SweepPlan
 from arcsr_lightning.runs.settings import as_plain_data
 
 __all__ = [
+    "NO_DATA",
     "FolderChoice",
     "SearchSeed",
     "SettingsCheck",

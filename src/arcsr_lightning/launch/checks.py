@@ -7,10 +7,16 @@ from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.experimental.callback import Callback
 from omegaconf import DictConfig
 
+from arcsr_lightning.errors import InputError
 from arcsr_lightning.launch.ending import ends_the_command
 from arcsr_lightning.launch.schema import check_settings
 from arcsr_lightning.launch.typed import typed_settings
 from arcsr_lightning.runs.settings import check_read
+
+NO_DATA = (
+    "data is not set; type experiment=quickstart for a small training on built-in photographs, or data=folder "
+    "data.root=PATH data.val_root=PATH for your own images; --help lists the others"
+)
 
 
 class SettingsCheck(Callback):
@@ -37,6 +43,8 @@ def check(config_name: str, cfg: DictConfig, typed: Sequence[str], in_sweep: boo
     Raises:
         InputError: says what would be right, or where the setting is to be made instead.
     """
+    if cfg.get("data") and "name" not in cfg.data:  # what debug=fdr sets of it, say, and no more
+        raise InputError(NO_DATA)
     check_settings(config_name, cfg)
     if config_name == "train":
         overrides = OverridesParser.create().parse_overrides(list(typed))
