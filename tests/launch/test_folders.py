@@ -7,10 +7,10 @@ import re
 import pytest
 from hydra import compose as hydra_compose
 from hydra import initialize_config_dir
-from omegaconf import OmegaConf
+from omegaconf import OmegaConf, open_dict
 
 from arcsr_lightning import CONF_DIR, evaluate, train
-from arcsr_lightning.launch import FolderChoice, compose, environment
+from arcsr_lightning.launch import FolderChoice, SweepPlan, compose, environment
 from arcsr_lightning.launch.folders import job_folder
 
 
@@ -96,6 +96,18 @@ def test_a_sweep_goes_on_where_the_same_was_typed_and_something_is_missing(chose
     a_sweep(tmp_path, "2", typed, jobs=2, finished=2)
     assert chosen("multirun", "seed=0") == "train/multiruns/now"
     assert chosen("multirun", "seed=0", "ckpt_path=last") == "train/multiruns/2"
+
+
+def test_options_are_swept_by_a_pattern(tmp_path):
+    with initialize_config_dir(str(CONF_DIR), version_base="1.3"):
+        typed = ["data=sample", f"paths.log_dir={tmp_path}", "hydra.mode=MULTIRUN"]
+        cfg = hydra_compose("train", typed, return_hydra_config=True)
+        with open_dict(cfg):
+            cfg.hydra.overrides.task = ["data=sample", "ablation=glob(no_k*)"]
+            cfg.hydra.job.config_name = "train"
+        SweepPlan().on_multirun_start(cfg)
+    (plan,) = tmp_path.glob("**/jobs.json")
+    assert json.loads(plan.read_text())["jobs"] == [["ablation=no_kernel"], ["ablation=no_kgconv"]]
 
 
 @pytest.mark.parametrize("text", ["", '{"typed": [], "jo', "[]", "{}", "null"])

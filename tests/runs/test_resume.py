@@ -247,6 +247,15 @@ def test_typed_again_a_sweep_does_only_what_is_missing(sweep, trained, tmp_path,
     assert [path.name for path in sweep(*typed)] == ["1", "2"]  # complete: typed again it is another
 
 
+def test_a_sweep_that_cannot_be_composed_is_planned_nowhere(run, tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    for typed, said in (("ablation=full,ful", "did you mean ablation=full?"), ("optimizer.lrr=1,2", "optimizer.lr?")):
+        with pytest.raises(SystemExit):
+            run(train, "-m", "experiment=quickstart", typed)
+        assert said in capsys.readouterr().err
+    assert not list(tmp_path.glob("**/jobs.json"))
+
+
 def test_a_study_is_added_to(sweep, monkeypatch):
     monkeypatch.setenv("ARCSR_RUN_STAMP", "1")
     (folder,) = sweep("seed=0", "train=false", "ckpt_path=last")

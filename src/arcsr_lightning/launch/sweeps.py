@@ -3,13 +3,15 @@
 import json
 import logging
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 from hydra._internal.core_plugins.basic_sweeper import BasicSweeper
+from hydra.core.global_hydra import GlobalHydra
 from hydra.core.hydra_config import HydraConfig
 from hydra.core.override_parser.overrides_parser import OverridesParser
+from hydra.errors import HydraException
 from hydra.experimental.callback import Callback
 from omegaconf import DictConfig, OmegaConf
 
@@ -20,6 +22,7 @@ from arcsr_lightning.launch.ending import ends_the_command
 from arcsr_lightning.launch.folders import read_plan
 from arcsr_lightning.launch.logs import import_lightning
 from arcsr_lightning.launch.messages import explain, line_of
+from arcsr_lightning.launch.suggestions import with_suggestion
 from arcsr_lightning.launch.typed import typed_of_hydra, typed_settings
 from arcsr_lightning.processes import failed_first, rank_zero_only, run_alone
 from arcsr_lightning.runs.jobs import naming_overrides
@@ -30,7 +33,7 @@ log = logging.getLogger(__name__)
 class SweepPlan(Callback):
     """Writes down in jobs.json what a sweep was typed as and which jobs that makes, before the first of them runs.
 
-    A sweeper that decides on its jobs as it goes leaves none there.
+    A sweeper that decides on its jobs as it goes leaves none there. Nothing is written where a job cannot be composed.
     """
 
     @ends_the_command
@@ -40,17 +43,32 @@ class SweepPlan(Callback):
         jobs: list[list[str]] = []
         if sweeper._target_.endswith(f".{BasicSweeper.__name__}"):  # not by class: Hydra's plugins are imported twice
             swept = [f"{key}={value}" for key, value in (sweeper.params or {}).items()]
-            overrides = OverridesParser.create().parse_overrides([*swept, *typed])
+            loader = GlobalHydra.instance().config_loader()
+            overrides = OverridesParser.create(config_loader=loader).parse_overrides([*swept, *typed])
             for override in overrides:
                 if override.key_or_group == "methods" and override.is_sweep_override():
                     line = override.input_line
                     raise InputError(f"{line}: a list is written methods=[{line.partition('=')[2]}]")
             grid = BasicSweeper.split_arguments(overrides, None)[0]
+            try:
+                for job in with_every_value(grid):
+                    loader.load_sweep_config(config, list(job))
+            except HydraException as error:
+                raise with_suggestion(error, config.hydra.job.config_name, typed) from error
             jobs = [naming_overrides(job, config.hydra.job.config.override_dirname.exclude_keys) for job in grid]
         path = Path(config.hydra.sweep.dir, "jobs.json")
         before = read_plan(path)["jobs"] if path.is_file() else []
         jobs = before + [job for job in jobs if job not in before]
         write_text(path, json.dumps({"typed": typed, "jobs": jobs}, indent=1) + "\n")
+
+
+def with_every_value(jobs: Sequence[Sequence[str]]) -> Iterator[Sequence[str]]:
+    """As many of the jobs of a grid as hold all of its values: where these can be composed, all can."""
+    seen: set[str] = set()
+    for job in jobs:
+        if not seen.issuperset(job):
+            seen.update(job)
+            yield job
 
 
 def sweep_job(config_name: str, task: Callable[[DictConfig], Any], cfg: DictConfig) -> Any:

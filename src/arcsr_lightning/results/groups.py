@@ -1,7 +1,7 @@
 """Which runs are one training with several seeds, and what it is called in a table."""
 
 from collections.abc import Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from arcsr_lightning.errors import InputError
 from arcsr_lightning.results.images import Seeds, check_same_images
@@ -50,11 +50,19 @@ def group_seeds(runs: Sequence[Run]) -> list[list[Run]]:
 def same_but_for_seed(run: Run, other: Run) -> bool:
     """Whether two runs, by what was typed and by what was composed of it, are one training with two seeds."""
     same = typed_beside_seeds(run) == typed_beside_seeds(other) and run.method == other.method
-    pairs = [(other.config, run.config), (other.trained, run.trained)]
+    pairs = [(read_by(other.config), read_by(run.config)), (other.trained, run.trained)]
     if run.report and other.report:  # in which nothing is left to be resolved
-        pairs.append((other.report["config"], run.report["config"]))
+        pairs.append((read_by(other.report["config"]), read_by(run.report["config"])))
     same = same and len({(one.trained.get("stage"), bool(one.trained.get("weights"))) for one in (run, other)}) == 1
     return same and all(key.split(".")[-1] == "seed" for pair in pairs for key in differences(*pair))
+
+
+def read_by(config: dict[str, Any]) -> dict[str, Any]:
+    """What of a configuration the run read: an evaluation has data to train on, too."""
+    if config.get("train") is not None:
+        return config
+    data = {key: node for key, node in (config.get("data") or {}).items() if key not in ("train", "val")}
+    return config | {"data": data}
 
 
 def of_other_weights(run: Run, other: Run) -> bool:
