@@ -19,6 +19,7 @@ from arcsr_lightning.degradation import (
     MotionField,
     NoBlur,
     apply_blended_kernels,
+    code_as_jpeg,
     downsample,
     lr_field,
 )
@@ -199,6 +200,20 @@ def test_jpeg_changes_nothing_but_the_lr_images(photo_files):
         for name in {"lr", "lr_key"} & plain.keys():
             assert not torch.equal(plain.pop(name), coded.pop(name))
         assert same(plain, coded)
+
+
+def test_blocks_of_jpeg_begin_where_the_image_does_in_training_as_in_evaluation(photo_files):
+    """That is: the LR image is coded as it is without JPEG, whatever lay around it when it was blurred."""
+    plain, coded = (
+        [
+            synthetic(photo_files, degradation=degradation)[3],
+            SyntheticEvaluation(photo_files, degradation, 4, 5, 2.0)[1],
+        ]
+        for degradation in (Degradation(MotionField(9, 6)), Degradation(MotionField(9, 6), jpeg=(20, 20)))
+    )
+    for before, after in zip(plain, coded, strict=True):
+        expected = code_as_jpeg(before["lr"][None], after["jpeg_quality"][None])[0]
+        torch.testing.assert_close(after["lr"], expected)
 
 
 def test_the_quality_of_an_evaluation_image_does_not_depend_on_its_noise(photo_files):

@@ -141,9 +141,8 @@ class SyntheticTraining(Dataset[Sample]):
 
     def _lr(self, window: Tensor, noise: Tensor, drawn: Sample) -> Tensor:
         """The LR crops of windows (B, 3, H, W)."""
-        quality = drawn.get("jpeg_quality")
-        lr = self.degradation.apply(window, drawn["basis"], drawn["masks"], noise, self.scale, quality)
-        return _trim(lr, self.margin // self.scale)
+        quality, margin = drawn.get("jpeg_quality"), self.margin // self.scale
+        return self.degradation.apply(window, drawn["basis"], drawn["masks"], noise, self.scale, quality, margin)
 
     def _begin(self, number: int) -> tuple[np.random.Generator, Path]:
         """What a sample is drawn with, and the image that is drawn first."""

@@ -41,7 +41,7 @@ class Degradation:
         blur: any sampler of ``fields``.
         round_8bit: round the LR image to 8 bits.
         jpeg: (lowest, highest) quality, uniform in between; None for no JPEG. Its blocks begin at the top left of
-            what is degraded.
+            the LR image.
 
     Raises:
         InputError: ``jpeg`` is no range of qualities.
@@ -90,7 +90,14 @@ class Degradation:
         return Drawn(field, noise, torch.tensor(rng.spawn(1)[0].uniform(lowest, highest)).float())
 
     def apply(
-        self, hr: Tensor, kernels: Tensor, masks: Tensor, noise: Tensor, scale: int, jpeg_quality: Tensor | None = None
+        self,
+        hr: Tensor,
+        kernels: Tensor,
+        masks: Tensor,
+        noise: Tensor,
+        scale: int,
+        jpeg_quality: Tensor | None = None,
+        margin: int = 0,
     ) -> Tensor:
         """Degrade a batch by what was drawn for it.
 
@@ -101,11 +108,14 @@ class Degradation:
             noise: (B, 3, H/scale, W/scale), in units of ``hr``.
             scale: H and W are multiples of it.
             jpeg_quality: (B,), or None for no JPEG.
+            margin: LR pixels on every side that only lend what is blurred into the others; they are cut off before
+                JPEG, whose blocks begin at the top left of what is left.
 
         Returns:
-            (B, 3, H/scale, W/scale).
+            (B, 3, H/scale - 2 margin, W/scale - 2 margin).
         """
         lr = downsample(apply_blended_kernels(hr, kernels, masks), scale) + noise
+        lr = lr[..., margin : lr.shape[-2] - margin, margin : lr.shape[-1] - margin].contiguous()
         if jpeg_quality is not None:
             lr = code_as_jpeg(lr, jpeg_quality)
         return round_to_8bit(lr) if self.round_8bit else lr
