@@ -43,7 +43,7 @@ def check(config_name: str, cfg: DictConfig, typed: Sequence[str], in_sweep: boo
     Raises:
         InputError: says what would be right, or where the setting is to be made instead.
     """
-    if cfg.get("data") and "name" not in cfg.data:  # what debug=fdr sets of it, say, and no more
+    if config_name == "train" and cfg.get("data") and "name" not in cfg.data:  # debug=fdr, say, sets parts of it
         raise InputError(NO_DATA)
     check_settings(config_name, cfg)
     if config_name == "train":
