@@ -144,6 +144,7 @@ def test_a_method_and_a_data_set(tree, photos):
     assert '"method": "toy"' in (folder / "metrics.json").read_text()
 
 
+@pytest.mark.slow
 def test_a_loss_and_a_normalisation(tree, photos):
     contribute(tree, "loss", {"losses.py": LOSS, "toy.yaml": "_target_: arcsr_lightning.losses.ToyLoss\n"})
     (path,) = files_of("normalisation")

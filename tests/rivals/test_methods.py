@@ -131,7 +131,7 @@ def test_every_published_rival_is_there():
     assert {"manet_pairs", "manet_reblur", "udke_lite", "redegnet_gan", "cmos_proxy"} <= set(METHODS)
 
 
-@pytest.mark.parametrize("method", [some(method, *OF_THE_PAPER) for method in TRAINED])
+@pytest.mark.parametrize("method", [some(method, *OF_THE_PAPER - {"cmos"}) for method in TRAINED])  # a third of all
 def test_a_method_trains_resumes_evaluates_and_predicts(method, photos, synthetic, run, tmp_path):
     common = [*COMMON, *synthetic, f"model={method}", *sizes(method)]
     run(train, *common, f"trainer.max_steps={steps(method)}", "test=false")
@@ -182,7 +182,7 @@ def test_a_skip_brings_a_fresh_network_to_bicubic_upscaling(method):
     assert added.abs().mean() < 0.01  # UDKE's data steps change the image by that much
 
 
-@pytest.mark.parametrize("method", NETWORKS)
+@pytest.mark.parametrize("method", [some(method, "arcsr", "dasr", "manet", "nafnet", "udke") for method in TRAINED])
 def test_a_network_laid_out_channels_last_has_the_same_gradients(method):
     lr = torch.rand(2, 3, 8, 8, generator=torch.Generator().manual_seed(0))
     gradients = []
