@@ -40,7 +40,7 @@ docs: $(VENV)/dev  ## Build the documentation as a site, build/site/index.html; 
 	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build  # --quiet would hush what strict counts
 
 test: $(VENV)/dev  ## Run the test suite
-	$(BIN)/python -m pytest --numprocesses 3 --dist loadfile $(ARGS)  # for two cores: some tests wait
+	$(BIN)/python -m pytest --numprocesses 2 --dist loadfile $(ARGS)
 
 test-slow: $(VENV)/dev  ## Run the slow tests only
 	$(BIN)/python -m pytest -m slow $(ARGS)

@@ -131,7 +131,7 @@ def test_every_published_rival_is_there():
     assert {"manet_pairs", "manet_reblur", "udke_lite", "redegnet_gan", "cmos_proxy"} <= set(METHODS)
 
 
-@pytest.mark.parametrize("method", [some(method, *OF_THE_PAPER - {"cmos"}) for method in TRAINED])  # a third of all
+@pytest.mark.parametrize("method", [some(method, *OF_THE_PAPER - {"cmos"}) for method in TRAINED])  # it takes long
 def test_a_method_trains_resumes_evaluates_and_predicts(method, photos, synthetic, run, tmp_path):
     common = [*COMMON, *synthetic, f"model={method}", *sizes(method)]
     run(train, *common, f"trainer.max_steps={steps(method)}", "test=false")
