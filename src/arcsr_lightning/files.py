@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 from uuid import uuid4
 
-from arcsr_lightning.errors import first_line
+from arcsr_lightning.errors import InputError, first_line
 
 PART = ".part-"  # what the name of a file begins with while it is being written
 
@@ -61,6 +61,19 @@ def write_text(path: str | Path, text: str) -> None:
     """Write ``text`` as UTF-8 through :func:`write_aside`."""
     with write_aside(path) as aside:
         aside.write_text(text, encoding="utf-8")
+
+
+def write_bytes(path: str | Path, data: bytes) -> None:
+    """Write a file that somebody has asked for through :func:`write_aside`.
+
+    Raises:
+        InputError: there is no room for it, or no leave to write it.
+    """
+    try:
+        with write_aside(path) as aside:
+            aside.write_bytes(data)
+    except OSError as error:
+        raise InputError(f"{path} cannot be written ({error.strerror or first_line(error)})") from error
 
 
 def write_csv(path: str | Path, rows: Sequence[Mapping[str, Any]]) -> None:

@@ -37,7 +37,7 @@ from arcsr_lightning.networks.restoration import Restoration
 
 log = logging.getLogger(__name__)
 
-PARTS = ("restored", "kernels")  # folders of segments
+RESTORED, KERNELS = PARTS = ("restored", "kernels")  # folders of segments
 
 
 class Video(NamedTuple):
@@ -81,9 +81,9 @@ def restore_video(
     folder = target.with_name(f"{target.name}.segments")
     with alone_in(folder):
         claim(folder, job, start_anew)
-        videos = {target: Video(Segments(folder / PARTS[0], look), partial(pixels_of, deep=look.deep))}
+        videos = {target: Video(Segments(folder / RESTORED, look), partial(pixels_of, deep=look.deep))}
         if kernels is not None:
-            videos[kernels] = Video(Segments(folder / PARTS[1], look_of_colours(look)), colours_of)
+            videos[kernels] = Video(Segments(folder / KERNELS, look_of_colours(look)), colours_of)
         damage = restore_frames(source, look, list(videos.values()), restoration, on_frame)
         for file, (segments, _) in videos.items():
             join(segments.paths, file, segments.look, source if file == target else None, whole=damage is None)

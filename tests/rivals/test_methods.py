@@ -66,7 +66,6 @@ PUBLISHED = sorted(path.stem for path in CONF_DIR.glob("stages/published/*.yaml"
 TRAINED = [method for method in METHODS if method != "bicubic"]
 VARIANTS = {"cmos_proxy", "manet_pairs", "manet_reblur", "redegnet_gan", "srcnn_955", "udke_lite"}  # of methods tested
 OF_THE_PAPER = {"rrdb", "dasr", "manet", "udke", "redegnet", "cmos", "arcsr_staged"}  # arcsr: in test_commands.py
-NETWORKS = [some(method, *{*TRAINED} - VARIANTS) for method in TRAINED]
 
 
 COMMON = [

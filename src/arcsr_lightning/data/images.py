@@ -15,8 +15,8 @@ from PIL import Image, ImageOps
 from PIL.TiffImagePlugin import ImageFileDirectory_v2
 from torch import Tensor
 
-from arcsr_lightning.errors import InputError, first_line, printable
-from arcsr_lightning.files import write_aside
+from arcsr_lightning.errors import InputError, printable
+from arcsr_lightning.files import write_bytes
 
 SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff", ".webp")
 DEEP_SUFFIXES = (".png", ".tif", ".tiff")  # can hold 16 bits
@@ -161,12 +161,7 @@ def save_picture(path: str | Path, picture: Picture) -> None:
         InputError: :func:`check_format` says so, or there is no room for the file.
     """
     check_format(path, picture)
-    data = encode_picture(picture, Path(path).suffix.lower())
-    try:
-        with write_aside(path) as aside:
-            aside.write_bytes(data)
-    except OSError as error:
-        raise InputError(f"{path} cannot be written ({error.strerror or first_line(error)})") from error
+    write_bytes(path, encode_picture(picture, Path(path).suffix.lower()))
 
 
 def encode_picture(picture: Picture, suffix: str) -> bytes:

@@ -10,8 +10,7 @@ from matplotlib.figure import Figure
 from matplotlib.image import AxesImage
 from matplotlib.text import Text
 
-from arcsr_lightning.errors import InputError, first_line
-from arcsr_lightning.files import write_aside
+from arcsr_lightning.files import write_bytes
 
 TEXT = {"fontsize": 9, "color": "0.15"}
 MARK = "deepskyblue"  # of single pixels
@@ -38,11 +37,7 @@ def save_figure(figure: Figure, path: str | Path, dpi: int = 150, max_bytes: int
         if buffer.tell() <= max_bytes or dpi <= 50:
             break
         dpi = max(50, int(0.97 * dpi * (max_bytes / buffer.tell()) ** 0.5))
-    try:
-        with write_aside(path) as aside:
-            aside.write_bytes(buffer.getvalue())
-    except OSError as error:
-        raise InputError(f"{path} cannot be written ({error.strerror or first_line(error)})") from error
+    write_bytes(path, buffer.getvalue())
 
 
 def show_picture(axis: Axes, picture: np.ndarray, label: str = "", **style: Any) -> AxesImage:

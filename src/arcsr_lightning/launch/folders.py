@@ -3,6 +3,7 @@
 import hashlib
 import json
 import re
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -66,14 +67,18 @@ def run_to_go_on_with(runs: Path, config: DictConfig) -> Path | None:
     found.sort(key=lambda run: (run / "finished.json").is_file())
     if len(found) < 2:
         return next(iter(found), None)
-    return next((run for run in found if is_of(run, config)), found[0])
-
-
-def is_of(run: Path, config: DictConfig) -> bool:
-    """Whether a run learns by the settings at hand; False where these, or its own, cannot be read."""
     try:
-        return not differences(read_configuration(run / "config.yaml"), as_plain_data(in_its_folder(config)))
-    except (InputError, OmegaConfBaseException):
+        settings = as_plain_data(in_its_folder(config))
+    except OmegaConfBaseException:  # said by those who read them
+        return found[0]
+    return next((run for run in found if is_of(run, settings)), found[0])
+
+
+def is_of(run: Path, settings: Mapping[str, Any]) -> bool:
+    """Whether a run learns by these settings; False where its own cannot be read."""
+    try:
+        return not differences(read_configuration(run / "config.yaml"), settings)
+    except InputError:
         return False
 
 
