@@ -83,8 +83,8 @@ def no_option_at_all(typed: list[str]) -> str | None:
             return f"{override}: the name of a setting is missing before ="
         if name and (CONF_DIR / name).is_dir() and re.fullmatch(r"null|[-+.\d]+|true|false", value, re.IGNORECASE):
             options = sorted(path.stem for path in (CONF_DIR / name).glob("*.yaml"))
-            leave = f"{name} is one of {', '.join(options)}" if options else f"set {name}.NAME.KEY, not all at once"
-            return f"{override}: {leave}"
+            right = f"{name} is one of {', '.join(options)}" if options else f"set {name}.NAME.KEY, not all at once"
+            return f"{override}: {right}"
     return None
 
 
