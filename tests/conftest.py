@@ -2,6 +2,7 @@
 
 import ast
 import os
+import pickle
 import subprocess
 import sys
 from unittest import mock
@@ -96,6 +97,26 @@ def loaded(tmp_path):
         return ast.literal_eval(done.stdout.splitlines()[-1])
 
     return fresh
+
+
+@pytest.fixture(scope="session", autouse=True)
+def configuration_files_are_read_once():
+    """Hydra parses all files again for each of the suite's thousand configurations, a tenth of the suite's time."""
+    from hydra._internal.config_repository import ConfigRepository
+
+    parse, parsed = ConfigRepository.load_config, {}
+
+    def load(repository, config_path):
+        key = (*(source.path for source in repository.sources), config_path)
+        if key not in parsed:
+            found = parse(repository, config_path)
+            if found is None or found.path.startswith("structured:"):  # plugins are registered when they are asked for
+                return found
+            parsed[key] = pickle.dumps(found)  # composing changes what it is given
+        return pickle.loads(parsed[key])
+
+    with mock.patch.object(ConfigRepository, "load_config", load):
+        yield
 
 
 @pytest.fixture

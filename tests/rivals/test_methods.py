@@ -1,5 +1,6 @@
 """Every method goes the whole way a user goes: train, save, resume, evaluate, predict; and says what does not fit."""
 
+import functools
 import json
 from itertools import pairwise
 
@@ -91,8 +92,9 @@ def sizes(method: str) -> list[str]:
     return next(sizes for name, sizes in TINY.items() if method.split("_")[0] == name)
 
 
-def stages(method: str, protocol: str = "paper") -> list[str]:
-    return list(compose(["data=sample", f"model={method}", f"protocol={protocol}"]).stages or ())
+@functools.cache
+def stages(method: str, protocol: str = "paper") -> tuple[str, ...]:
+    return tuple(compose(["data=sample", f"model={method}", f"protocol={protocol}"]).stages or ())
 
 
 def steps(method: str) -> int:
@@ -145,7 +147,7 @@ def test_a_method_trains_resumes_evaluates_and_predicts(method, photos, syntheti
     assert torch.load(last, weights_only=True)["global_step"] > 1
     report = json.loads((folder / "metrics.json").read_text())
     assert {row["method"] for row in report["rows"]} == {"bicubic", method}
-    assert [entry["stage"] for entry in report["method"]["schedule"]] == (names or [None])
+    assert [entry["stage"] for entry in report["method"]["schedule"]] == list(names or [None])
     assert set(report["method"]["supervision"]) <= {"pairs", "kernels", "labels"} and report["method"]["supervision"]
     assert report["method"]["represents"] and report["method"]["publication"]
 
@@ -218,7 +220,7 @@ def test_a_method_trains_as_its_publication_did(method, synthetic, run, tmp_path
     run(train, *averaged, f"trainer.max_steps={len(names)}")
     (report,) = tmp_path.glob("logs/quickstart/runs/*/metrics.json")
     card = json.loads(report.read_text())["method"]
-    assert [entry["stage"] for entry in card["schedule"]] == names
+    assert [entry["stage"] for entry in card["schedule"]] == list(names)
     assert (card["protocol"], card["ema"], card["augmentation"]) == ("published", None, ["SquareSymmetry"])
     assert all(entry["lr_sum"] > 0 for entry in card["schedule"])
 
