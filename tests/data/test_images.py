@@ -79,6 +79,17 @@ def test_a_missing_empty_or_wrong_folder_is_named(tmp_path):
             image_files(tmp_path / name)
 
 
+@pytest.mark.parametrize("target", ["gone.png", "a.png"])  # and one to itself
+def test_a_link_to_nothing_is_named_and_not_left_out(tmp_path, target):
+    save_picture(tmp_path / "b.png", Picture(torch.zeros(3, 4, 4)))
+    (tmp_path / "a.png").symlink_to(target)
+    with pytest.raises(InputError, match=re.escape(f"{tmp_path}/a.png is a link to a file that is missing")):
+        image_files(tmp_path)
+    (tmp_path / "a.png").unlink()
+    (tmp_path / "a.png").symlink_to("b.png")
+    assert [path.name for path in image_files(tmp_path)] == ["a.png", "b.png"]
+
+
 def test_a_name_that_is_not_utf_8_is_named_in_utf_8(tmp_path):
     Path(os.fsdecode(os.fsencode(tmp_path) + b"/caf\xe9.png")).touch()
     with pytest.raises(InputError, match=r"caf\\xe9\.png: this name is not UTF-8; rename the file"):

@@ -49,7 +49,8 @@ def image_files(folder: str | Path, recursive: bool = False) -> list[Path]:
     """The image files of ``folder``, or of all folders below too, sorted.
 
     Raises:
-        InputError: it is missing or has none, or the name of one is not UTF-8, which no table or log could hold.
+        InputError: it is missing or has none, one is a link to nothing, or its name is not UTF-8, which no table or log
+            could hold.
     """
     folder = Path(folder)
     if not folder.is_dir():
@@ -59,11 +60,13 @@ def image_files(folder: str | Path, recursive: bool = False) -> list[Path]:
         for path in (folder.rglob("*") if recursive else folder.iterdir())
         if path.suffix.lower() in SUFFIXES
         and not any(part.startswith(".") for part in path.relative_to(folder).parts)
-        and path.is_file()
+        and (path.is_file() or (path.is_symlink() and not path.exists()))
     )
     if not files:
         raise InputError(f"{folder} holds no images; expected files ending in {' '.join(SUFFIXES)}")
     for path in files:
+        if not path.is_file():
+            raise InputError(f"{printable(path)} is a link to a file that is missing; mend or remove it")
         if (shown := printable(path)) != str(path):
             raise InputError(f"{shown}: this name is not UTF-8; rename the file")
     return files
