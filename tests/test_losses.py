@@ -18,11 +18,11 @@ def always(sr: torch.Tensor, kernel: torch.Tensor | None = None):
 
 
 def batch() -> dict[str, torch.Tensor]:
-    return {"lr": uniform(2, 3, 6, 7), "hr": uniform(2, 3, 12, 14), "kernel": torch.softmax(uniform(2, 9, 6, 7), 1)}
+    return {"lr": uniform(2, 3, 8, 9), "hr": uniform(2, 3, 16, 18), "kernel": torch.softmax(uniform(2, 9, 8, 9), 1)}
 
 
 def test_the_loss_is_l1_unless_told_otherwise():
-    data, sr = batch(), uniform(2, 3, 12, 14).flip(0)
+    data, sr = batch(), uniform(2, 3, 16, 18).flip(0)
     terms = RestorationLoss()(always(sr), data)
     torch.testing.assert_close(terms["loss"], (sr - data["hr"]).abs().mean())
     assert terms.keys() == {"l1", "loss"}
@@ -45,8 +45,19 @@ def test_reblur_vanishes_for_the_kernels_that_made_the_lr_image():
     assert reblur_loss(data["kernel"].flip(0), lr, data["hr"], scale=2) > 1e-3
 
 
+def test_reblur_asks_nothing_of_what_lies_beyond_the_crop():
+    torch.manual_seed(0)
+    hr, kernel = torch.rand(2, 3, 80, 80), torch.rand(2, 25, 20, 20)
+    lr = apply_kernel_field(downsample(hr, 4), kernel)
+    kernel, lr, hr = kernel[..., 4:16, 4:16], lr[..., 4:16, 4:16], hr[..., 16:64, 16:64]
+    assert reblur_loss(kernel, lr, hr, 4) < 1e-6
+    assert reblur_loss(kernel, lr + 1e-3 * torch.eye(12), hr, 4) > 1e-6  # of what is left it asks
+    with pytest.raises(InputError, match=r"8x8 LR pixels are too small .* at least 9"):
+        reblur_loss(kernel[..., :8, :8], lr[..., :8, :8], hr[..., :32, :32], 4)
+
+
 def test_kernel_loss_weighs_pixels_by_confidence():
-    data = batch() | {"confidence": torch.zeros(2, 1, 6, 7)}
+    data = batch() | {"confidence": torch.zeros(2, 1, 8, 9)}
     data["confidence"][0, :, 2:4, 3], data["confidence"][1, :, 5, 5] = 1.0, 0.5
     estimate = data["kernel"].flip(1)
     divergence = (data["kernel"] * (data["kernel"] / estimate).log()).sum(1)
@@ -94,7 +105,7 @@ class Guided(nn.Module):
 
 
 def test_the_kernel_loss_teaches_the_estimator_alone():
-    network, data = Guided(), batch() | {"confidence": uniform(2, 1, 6, 7)}
+    network, data = Guided(), batch() | {"confidence": uniform(2, 1, 8, 9)}
     network.estimator = nn.Sequential(network.estimator, nn.Softmax(dim=1))
     terms = KernelLoss()(network, data)
     expected = kernel_loss(network.estimator(data["lr"]), data["kernel"], data["confidence"])

@@ -10,7 +10,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from arcsr_lightning.data import SyntheticTraining, image_files
 from arcsr_lightning.degradation import Degradation, MotionField
 from arcsr_lightning.precision import exact_float32
-from arcsr_lightning.scores.metrics import blur_direction, ssim
+from arcsr_lightning.scores.metrics import blur_amount, blur_direction, ssim
 
 PARTS = (cudnn.conv, torch.backends.cuda.matmul, torch.backends.mkldnn.conv, torch.backends.mkldnn.matmul)
 
@@ -109,3 +109,11 @@ def test_samples_that_a_gpu_degrades_are_those_of_a_cpu(allow, photos):
     assert all(torch.equal(batch[key], expected[key]) for key in ("lr", "kernel"))
     if allow != "by default":  # which allows it to convolutions, of which a sample has none
         assert not all(torch.equal(rough[key], expected[key]) for key in ("lr", "kernel"))  # what TF32 would do
+
+
+@pytest.mark.parametrize("measure", [blur_amount, blur_direction])
+def test_autocast_leaves_what_is_measured_of_kernels_exact(measure):
+    kernel = torch.softmax(torch.randn(1, 49, 4, 4, generator=torch.Generator().manual_seed(0)), 1)
+    with torch.autocast("cpu", torch.bfloat16):
+        measured = measure(kernel)
+    torch.testing.assert_close(measured, measure(kernel), rtol=0, atol=0)

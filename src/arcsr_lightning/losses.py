@@ -5,6 +5,7 @@ them is what is minimised. It owns what only training needs (key encoders, queue
 every stage, and says in ``supervision`` what it learns from.
 """
 
+import math
 from collections.abc import Callable
 from typing import cast
 
@@ -16,12 +17,15 @@ from arcsr_lightning.degradation import apply_kernel_field, downsample, pooled_m
 from arcsr_lightning.errors import InputError
 from arcsr_lightning.networks import Restoration
 
+SHRINKING_REACH = 2  # LR pixels that bicubic downsampling looks to either side
+
 
 def reblur_loss(kernel: Tensor, lr: Tensor, hr: Tensor, scale: int) -> Tensor:
     """Compute L1 between the LR image and the shrunk HR image blurred, on the LR grid, with the estimated kernels.
 
-    Blur and downsampling of Eq. (1) are exchanged here, which is exact where the kernels vary slowly; noise stays in
-    the loss as a constant.
+    Blur and downsampling of Eq. (1) are exchanged here, which is exact where the kernels vary slowly. Noise stays in
+    the loss, and weakens its gradient where errors are smaller. Pixels at the borders, whose blur comes from beyond
+    the crop, are left out.
 
     Args:
         kernel: (B, ks*ks, H, W).
@@ -31,8 +35,27 @@ def reblur_loss(kernel: Tensor, lr: Tensor, hr: Tensor, scale: int) -> Tensor:
 
     Returns:
         A scalar.
+
+    Raises:
+        InputError: no pixel is far enough from the borders.
     """
-    return F.l1_loss(apply_kernel_field(downsample(hr, scale), kernel), lr)
+    reach = math.isqrt(kernel.shape[1]) // 2 + SHRINKING_REACH
+    return inner_l1(apply_kernel_field(downsample(hr, scale), kernel), lr, reach)
+
+
+def inner_l1(made: Tensor, lr: Tensor, border: int) -> Tensor:
+    """Compute L1 between two images (B, C, H, W) but for so many pixels along every border: a scalar.
+
+    Raises:
+        InputError: nothing remains.
+    """
+    if min(lr.shape[-2:]) <= 2 * border:
+        raise InputError(
+            f"data.train.patch_size: crops of {lr.shape[-2]}x{lr.shape[-1]} LR pixels are too small to be blurred "
+            f"again without what lies beyond them; at least {2 * border + 1} pixels a side are needed"
+        )
+    inner = slice(border, -border or None)
+    return F.l1_loss(made[..., inner, inner], lr[..., inner, inner])
 
 
 def kernel_loss(estimate: Tensor, truth: Tensor, confidence: Tensor | None = None) -> Tensor:

@@ -12,8 +12,15 @@ def exact_float32() -> Iterator[None]:
     """Multiply float32 as float32 within the block, or the function that this decorates, whatever is set outside.
 
     For images, kernels and scores: TF32, which cuDNN uses unless told otherwise, keeps 10 bits of a number, too few for
-    an image with noise of 0.2 levels of 255 or for the third digit of SSIM.
+    an image with noise of 0.2 levels of 255 or for the third digit of SSIM; bfloat16, to which autocast would turn its
+    products, keeps 8.
     """
+    with torch.autocast("cpu", enabled=False), torch.autocast("cuda", enabled=False), _without_tf32():
+        yield
+
+
+@contextmanager
+def _without_tf32() -> Iterator[None]:
     if hasattr(cudnn, "conv"):  # PyTorch 2.9: where somebody used these names, reading the old ones fails
         backends = torch.backends
         parts = (cudnn.conv, backends.cuda.matmul, backends.mkldnn.conv, backends.mkldnn.matmul)

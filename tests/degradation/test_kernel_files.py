@@ -43,8 +43,13 @@ def test_formats_agree(tmp_path):
     Image.fromarray(kernel).save(tmp_path / "folder/k.png")
     Image.fromarray(np.dstack([kernel] * 3)).save(tmp_path / "colour.png")
     Image.fromarray(np.dstack([kernel] * 3 + [np.full_like(kernel, 255)])).save(tmp_path / "alpha.png")
+    Image.fromarray(np.dstack([kernel, np.full_like(kernel, 255)])).save(tmp_path / "grey_alpha.png")
+    palette = Image.fromarray(255 - kernel, "P")  # of brightest first
+    palette.putpalette([level for entry in range(256) for level in [255 - entry] * 3])
+    palette.save(tmp_path / "palette.png")
     expected = torch.from_numpy(kernel / kernel.sum()).float()[None]
-    for name in ("k.npz", "k.mat", "folder", "folder/k.png", "colour.png", "alpha.png"):
+    pictures = ("folder/k.png", "colour.png", "alpha.png", "grey_alpha.png", "palette.png")
+    for name in ("k.npz", "k.mat", "folder", *pictures):
         torch.testing.assert_close(FileKernels(tmp_path / name).kernels, expected)
 
 

@@ -4,9 +4,16 @@ import pytest
 from omegaconf import OmegaConf
 
 from arcsr_lightning.errors import InputError
-from arcsr_lightning.launch.resolvers import table_rows
+from arcsr_lightning.launch.resolvers import steps, table_rows
 
 NAMED = OmegaConf.create({"default": {"known": ["a", "b"], "unknown": ["b"]}, "all": {"known": ["a", "b", "c"]}})
+
+
+@pytest.mark.parametrize("total", [1, 2, 5, 15, 1001, 2667, 46_602, 266_667])
+@pytest.mark.parametrize("periods", [1, 2, 4, 5])
+def test_so_many_periods_hold_all_steps_so_that_no_other_begins(total, periods):
+    part = steps(1 / periods, _root_=OmegaConf.create({"trainer": {"max_steps": total}}))
+    assert part - 1 < total / periods <= part
 
 
 @pytest.mark.parametrize(

@@ -13,6 +13,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from arcsr_lightning.integers import ceil_div
+from arcsr_lightning.precision import exact_float32
 
 
 def apply_kernel_field(x: Tensor, kernel: Tensor) -> Tensor:
@@ -116,6 +117,7 @@ def lr_field(kernels: Tensor, masks: Tensor, scale: int, kernel_size: int) -> Te
     return dense_field(splat @ kernels @ splat.T, F.avg_pool2d(masks, scale))
 
 
+@exact_float32()
 def hr_taps_field(kernels: Tensor, masks: Tensor, scale: int, kernel_size: int) -> Tensor:
     """Bring a blended HR kernel field to the LR grid, with taps in HR pixels.
 
@@ -161,6 +163,7 @@ def to_lr_taps(field: Tensor, scale: int, kernel_size: int) -> Tensor:
     return torch.einsum("ai,bj,nijhw->nabhw", splat, splat, field.unflatten(1, (2 * radius + 1, -1))).flatten(1, 2)
 
 
+@exact_float32()
 def to_hr_taps(field: Tensor, scale: int, kernel_size: int) -> Tensor:
     """Turn LR-pixel taps into HR-pixel taps: every LR tap is shared among the HR taps that go to it, bilinearly.
 

@@ -67,8 +67,10 @@ def _read_arrays(file: Path) -> list[np.ndarray]:
                 entries = [cell for v in variables.values() for cell in (v.flat if v.dtype == object else [v])]
             case _:
                 with Image.open(file) as image:
-                    pixels = np.asarray(image, dtype=np.float64)
-                entries = [pixels if pixels.ndim == 2 else pixels[..., :3].mean(-1)]
+                    brightness = image.convert("RGB") if image.mode in ("P", "PA") else image  # a palette is an index
+                    pixels = np.asarray(brightness, dtype=np.float64)
+                    colours = [band for band in brightness.getbands() if band not in "Aa"]
+                entries = [pixels if pixels.ndim == 2 else pixels[..., : len(colours)].mean(-1)]
         arrays = [np.asarray(entry, dtype=np.float64) for entry in entries]
     except NotImplementedError:
         raise InputError(f"{file} is a MATLAB v7.3 file; save it with -v7 or as .npz") from None

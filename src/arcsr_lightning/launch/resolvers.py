@@ -1,6 +1,7 @@
 """What configurations can compute: ``${name:argument,...}``. Nothing here writes, and only W&B's key is read."""
 
 import hashlib
+import math
 import netrc
 import os
 from pathlib import Path
@@ -18,8 +19,11 @@ MOST_WORKERS = 12  # for a GPU that takes hundreds of samples of 20 to 40 ms a s
 
 
 def steps(part: float, *, _root_: DictConfig) -> int:
-    """A part of the training's steps, at least one: the unit of schedules that fit every training."""
-    return max(1, int(part * _root_.trainer.max_steps))
+    """A part of the training's steps, rounded up: the unit of schedules that fit every training.
+
+    Rounded down, four periods of a quarter each would leave steps for the peak of a fifth.
+    """
+    return max(1, math.ceil(part * _root_.trainer.max_steps - 1e-6))
 
 
 def per_node(devices: Any) -> int:

@@ -77,6 +77,17 @@ def test_a_code_as_long_as_a_kernel_has_taps_loses_nothing():
     torch.testing.assert_close(network.decode(network.encode(kernel)), kernel, atol=1e-5, rtol=0)
 
 
+def test_a_kernel_loses_what_its_code_loses_and_no_more():
+    network, blur = tiny(code=4, kernel_size=5), MotionField(kernel_size=5, max_length=4)
+    fit_code(network, blur, samples=50, seed=3)
+    taps = to_lr_taps(draw_kernels(blur, 50, 3).flatten(1)[..., None, None], 2, 5).flatten(1)
+    mean = taps.mean(0, keepdim=True)
+    torch.testing.assert_close(network.decode(network.encode(mean)), mean, atol=1e-4, rtol=0)
+    kept = mean + (taps - mean) @ network.basis @ network.basis.T
+    expected = kept.clamp_min(0) / kept.clamp_min(0).sum(1, keepdim=True)
+    torch.testing.assert_close(network.decode(network.encode(taps)), expected, atol=1e-4, rtol=0)
+
+
 def test_a_fitted_code_keeps_what_it_says():
     network = tiny(code=4, kernel_size=5)
     blur = MotionField(kernel_size=5, max_length=4)

@@ -146,6 +146,16 @@ def test_reblur_vanishes_for_the_kernels_that_made_the_lr_images():
     torch.testing.assert_close(terms["loss"], terms["l1"] + 0.5 * terms["reblur"])
 
 
+def test_reblur_asks_nothing_of_what_lies_beyond_the_crop():
+    torch.manual_seed(0)
+    hr, manet = torch.rand(1, 3, 48, 48), network()
+    kernel = torch.softmax(torch.randn(1, 25, 24, 24), 1)
+    lr = downsample(blur_at_hr(hr, kernel), 2)
+    manet.estimator.forward = lambda lr: kernel[..., 6:14, 6:14]
+    crop = {"lr": lr[..., 6:14, 6:14], "hr": hr[..., 12:28, 12:28]}
+    assert ReblurConsistencyLoss()(manet, crop)["reblur"] < 1e-6
+
+
 @pytest.mark.parametrize("loss", [KernelFieldLoss(), TrueKernelLoss()])
 def test_data_without_kernels_name_the_variants_that_need_none(loss):
     data = {key: value for key, value in batch().items() if key in ("lr", "hr")}

@@ -5,6 +5,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from arcsr_lightning.errors import InputError
+from arcsr_lightning.precision import exact_float32
 from arcsr_lightning.rivals.ikc.network import IKC
 
 
@@ -42,7 +43,8 @@ class IKCLoss(nn.Module):
         return ("kernels", "pairs") if self.image_weight else ("kernels",)
 
     def forward(self, network: IKC, batch: dict[str, Tensor]) -> dict[str, Tensor]:
-        truth = network.encode(mean_kernel(batch))  # (B, code)
+        with exact_float32():
+            truth = network.encode(mean_kernel(batch))  # (B, code)
         terms, loss = {}, 0
         if self.image_weight:
             terms["l1"] = F.l1_loss(network.restorer(batch["lr"], truth), batch["hr"])

@@ -194,6 +194,7 @@ class IKC(nn.Module):
         self.corrector = corrector
         self.restorer = restorer
         self.register_buffer("basis", nn.init.orthogonal_(torch.empty(taps, code)))
+        self.register_buffer("offset", torch.zeros(taps))  # what all kernels have outside of the basis
         self.register_buffer("explained_variance", torch.zeros(()))
 
     @property
@@ -214,7 +215,7 @@ class IKC(nn.Module):
 
     def decode(self, code: Tensor) -> Tensor:
         """Codes (B, code) -> the kernels that they stand for, (B, ks*ks), non-negative, summing to one."""
-        kernel = (code @ self.basis.T).clamp_min(0) + 1e-6  # all alike, where a code stands for none
+        kernel = (code @ self.basis.T + self.offset).clamp_min(0) + 1e-6  # all alike, where a code stands for none
         return kernel / kernel.sum(1, keepdim=True)
 
 
@@ -223,7 +224,7 @@ def fit_code(network: IKC, blur: Blur, samples: int = 2000, seed: int = 0) -> di
     """Fit the network's basis to the kernels that ``blur`` draws; returns and keeps the share of variance explained.
 
     Args:
-        network: its buffers ``basis`` and ``explained_variance`` are filled.
+        network: its buffers ``basis``, ``offset`` and ``explained_variance`` are filled.
         blur: a sampler of ``degradation``; means of its kernels lie in the same space.
         samples: fields to draw.
         seed: of the draws.
@@ -234,7 +235,9 @@ def fit_code(network: IKC, blur: Blur, samples: int = 2000, seed: int = 0) -> di
     kernels = draw_kernels(blur, samples, seed)  # (N, k, k), HR pixels
     taps = to_lr_taps(kernels.flatten(1)[..., None, None], network.scale, network.kernel_size)
     basis, explained = principal_kernels(taps.flatten(1), network.basis.shape[1])
+    mean = taps.flatten(1).mean(0)
     network.basis.copy_(basis)
+    network.offset.copy_(mean - basis @ (mean @ basis))
     network.explained_variance.copy_(explained)
     return {"explained_variance": explained.item()}
 

@@ -9,6 +9,8 @@ from arcsr_lightning.degradation.blur import hr_taps_field, to_hr_taps, to_lr_ta
 from arcsr_lightning.degradation.measure import pooled_mean
 from arcsr_lightning.degradation.resize import downsample
 from arcsr_lightning.errors import InputError
+from arcsr_lightning.integers import ceil_div
+from arcsr_lightning.losses import SHRINKING_REACH, inner_l1
 from arcsr_lightning.rivals.manet.network import MANet
 
 
@@ -94,13 +96,17 @@ class ReblurConsistencyLoss(nn.Module):
     """L1 on the image, and on the LR image that the estimated kernels make of the HR image.
 
     The second term is what ties the estimate to the blur where no true kernels exist. It degrades as Eq. (1) does,
-    at HR: exact for kernels that are constant over an LR pixel, but for the noise.
+    at HR: exact for kernels that are constant over an LR pixel, but for the noise, and away from the borders of the
+    crop, which are left out: their blur comes from beyond it.
 
     Args:
         weight: of the second term.
 
     Returns:
         ``l1``, ``reblur`` and ``loss``, for a network and a batch.
+
+    Raises:
+        InputError: no pixel is far enough from the borders.
     """
 
     supervision = ("pairs",)
@@ -113,7 +119,8 @@ class ReblurConsistencyLoss(nn.Module):
         lr, hr = batch["lr"], batch["hr"]
         kernel = network.estimator(lr)
         l1 = F.l1_loss(network(lr, kernel=kernel).sr, hr)
-        reblur = F.l1_loss(downsample(blur_at_hr(hr, kernel), network.scale), lr)
+        reach = ceil_div(network.estimator.kernel_size // 2, network.scale) + SHRINKING_REACH
+        reblur = inner_l1(downsample(blur_at_hr(hr, kernel), network.scale), lr, reach)
         return {"l1": l1, "reblur": reblur, "loss": l1 + self.weight * reblur}
 
 
