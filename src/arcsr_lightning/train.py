@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import warnings
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -82,28 +83,28 @@ def fit(cfg: DictConfig, network: nn.Module) -> tuple[Workbench, dict[str, float
     """Train the stages that remain, and give ``network`` the best weights of the last one.
 
     Returns:
-        The workbench of the last stage, and every metric that was logged.
+        The workbench of the last stage, and every metric that was logged; those of validation are of the weights kept.
     """
     if not any(True for _ in network.parameters()):
         raise InputError(f"method={cfg.method}: this model has nothing to train; set train=false to score it only")
     stages = [stage for stage in stages_of(cfg) if has_what_trains(network, stage)]
     losses = [launch.build_loss(stage.config) for stage in stages]
-    describe(cfg, stages, losses, network)
+    describe(cfg, stages, losses)
     first, ckpt_path = resume.resume_point(cfg, stages, network)
     begin(cfg)
     metrics: dict[str, float] = {}
-    note_steps(cfg, stages, resume.steps_before(stages, first))
+    note_taken(cfg, stages, resume.taken_before(stages, first))
     for number, (stage, loss) in list(enumerate(zip(stages, losses, strict=True)))[first:]:
         seed(cfg)  # what a stage draws does not depend on whether those before it ran just now
         bench = set_up(stage, network, loss)
         metrics |= fit_stage(stage, bench, ckpt_path)
         ckpt_path = None
-        note_steps(cfg, stages, [bench.trainer.global_step], number)
+        note_taken(cfg, stages, [taken(stage, bench.trainer.global_step)], number)
         bench.module.hparams["config"] = launch.as_plain_data(stage.config)
         if stage is not stages[-1] and not bench.trainer.fast_dev_run:
             bench.trainer.save_checkpoint(stage.finished, weights_only=False)
             launch.close_loggers()  # each stage has its own
-    keep_best(stages[-1], bench, Path(cfg.paths.output_dir, "model.safetensors"))
+    metrics |= keep_best(stages[-1], bench, Path(cfg.paths.output_dir, "model.safetensors"))
     return bench, metrics
 
 
@@ -161,42 +162,56 @@ def seed(cfg: DictConfig) -> None:
     seed_everything(cfg.seed, workers=True, verbose=False)
 
 
-def describe(cfg: DictConfig, stages: list[Stage], losses: list[nn.Module], network: nn.Module) -> None:
-    """Put what the network learns from, and how long, into the configurations that the checkpoints will hold."""
-    schedule = schedule_of(stages, [launch.sum_of_rates(stage.config, network) for stage in stages])
+def describe(cfg: DictConfig, stages: list[Stage], losses: list[nn.Module]) -> None:
+    """Put what is learnt from, and how long, into the configurations that the checkpoints will hold."""
+    rates = [launch.sum_of_rates(stage.config, stage.config.trainer.max_steps) for stage in stages]
+    schedule = schedule_of(stages, rates)
     supervision = list(dict.fromkeys(source for loss in losses for source in loss.supervision))
     for config in (cfg, *(stage.config for stage in stages)):
         config.card.supervision = supervision
         config.card.schedule = schedule
 
 
-def note_steps(cfg: DictConfig, stages: list[Stage], steps: list[int], first: int = 0) -> None:
-    """Replace the planned steps of the stages from number ``first`` on by those that they took."""
+def taken(stage: Stage, steps: int) -> dict[str, Any]:
+    """What the schedule says of a stage that took so many steps: it may have been cut off."""
+    return {"steps": steps, "lr_sum": launch.sum_of_rates(stage.config, steps)}
+
+
+def note_taken(cfg: DictConfig, stages: list[Stage], entries: list[dict[str, Any]], first: int = 0) -> None:
+    """Replace what was planned of the stages from number ``first`` on by what they did."""
     for config in (cfg, *(stage.config for stage in stages)):
-        for number, taken in enumerate(steps, first):
-            config.card.schedule[number].steps = taken
+        for number, entry in enumerate(entries, first):
+            config.card.schedule[number].update(entry)
 
 
-def keep_best(stage: Stage, bench: Workbench, output: Path) -> None:
+def keep_best(stage: Stage, bench: Workbench, output: Path) -> Mapping[str, float]:
     """Give the network the best weights of this fit, where a validation chose some, and export what it has then.
 
     A stage that does not end the method's training leaves its last weights, those that the next would start from.
+
+    Returns:
+        What the validation that chose them logged, where one did.
     """
     from pytorch_lightning.callbacks import ModelCheckpoint
 
+    from arcsr_lightning.training.checkpoints import BestCheckpoint
+
     module, _, trainer = bench
     if trainer.fast_dev_run:
-        return
+        return {}
     callback = trainer.checkpoint_callback
     best = callback.best_model_path if isinstance(callback, ModelCheckpoint) else ""
+    kept: Mapping[str, float] = {}
     if not stage.ends:
         rank_zero_info(f"stage {stage.name} alone: {output} gets its last weights, those the next stage starts from")
     elif best and Path(best).is_file():
         load_weights(module.network, read_saved(best), best)
+        kept = callback.best_metrics if isinstance(callback, BestCheckpoint) else {}
     else:
         rank_zero_info(f"no validation chose a best checkpoint; {output} gets the last weights")
     if trainer.is_global_zero:
         export(Saved(module.network.state_dict(), module.hparams["config"]), output)
+    return kept
 
 
 def scalars(trainer: pl.Trainer) -> dict[str, float]:

@@ -124,7 +124,7 @@ def change(*path, to):
 @pytest.mark.parametrize(
     ("edit", "aspect"),
     [
-        (change("config", "data", "test", "root", to="/elsewhere"), "the test images"),
+        (change("config", "data", "test", "limit", to=3), "the test images"),
         (change("config", "data", "noise_levels", to=[0, 5]), "data.noise_levels"),
         (change("rows", 0, "psnr_rgb", to=20.0), "the test images, as bicubic upscaling scores differently"),
         (change("rows", 2, "images", to=11), "the test images, as bicubic upscaling scores differently"),
@@ -135,6 +135,13 @@ def test_runs_that_were_scored_differently_have_no_common_table(edit, aspect, jo
     job("dasr", 0, edit=edit)
     with pytest.raises(InputError, match=f"model-arcsr_.* and model-dasr_.* differ in {aspect}.*: no common table"):
         compare(tmp_path)
+
+
+def test_data_that_moved_are_the_same_images(job, tmp_path):
+    job("arcsr", 0)
+    job("dasr", 0, edit=change("config", "data", "test", "root", to="/elsewhere"))
+    compare(tmp_path)
+    assert "dasr" in (tmp_path / "results.md").read_text()
 
 
 def other_scale(report):

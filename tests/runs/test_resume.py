@@ -32,6 +32,15 @@ def test_what_decides_the_training_is_compared(configure, tmp_path):
     assert changes(configure, tmp_path, "scheduler=multistep")["scheduler.T_max"] == (4, None)
 
 
+def test_weights_to_start_from_are_compared_where_both_name_some(configure, tmp_path):
+    for settings in ((), ("weights=a.ckpt",)):
+        before = as_plain_data(configure(tmp_path, *settings))
+        assert resume.differences(before, as_plain_data(configure(tmp_path, "weights=a.ckpt"))) == {}
+        assert resume.differences(before, as_plain_data(configure(tmp_path))) == {}
+    other = as_plain_data(configure(tmp_path, "weights=b.ckpt"))
+    assert resume.differences(before, other)["weights"] == ("a.ckpt", "b.ckpt")
+
+
 def test_all_that_decides_what_is_learnt_is_compared(configure, tmp_path):
     changed = {
         "scale": 2,
@@ -169,7 +178,8 @@ def test_the_steps_of_the_stages_before_are_not_forgotten_by_a_run_that_goes_on(
     assert steps_of(tmp_path) == (2, 2)
     cfg = configure(tmp_path, stages, "ckpt_path=last")
     planned = train.stages_of(cfg)
-    assert resume.steps_before(planned, 1) == [2] and resume.steps_before(planned, 0) == []
+    (before,) = resume.taken_before(planned, 1)
+    assert before["steps"] == 2 and before["lr_sum"] > 0 and resume.taken_before(planned, 0) == []
 
 
 # ---------------------------------------------------------------- a folder of its own

@@ -7,11 +7,12 @@ import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
+from pytorch_lightning.callbacks import Timer
 from torch import nn
 
 from arcsr_lightning.launch import build_network
 from arcsr_lightning.losses import RestorationLoss
-from arcsr_lightning.runs.stages import divide, stages_of
+from arcsr_lightning.runs.stages import divide, interval_of, stages_of
 from arcsr_lightning.runs.weights import read_saved
 from arcsr_lightning.train import train
 from arcsr_lightning.training.module import freeze_all_but
@@ -37,6 +38,10 @@ def staged(configure):
 
 def weights(path):
     return read_saved(path).weights
+
+
+def steps_of(folder):
+    return [stage["steps"] for stage in read_saved(folder / "model.safetensors").config["card"]["schedule"]]
 
 
 def changed(before, after):
@@ -139,7 +144,7 @@ def test_every_stage_changes_its_own_part_alone(staged, tmp_path):
     assert changed(after_first, after_second) == {"restorer"}
     assert (tmp_path / "model.safetensors").is_file()
     assert {path.parent.name for path in tmp_path.glob("csv/*/version_0")} == {"first", "second"}
-    assert [entry["steps"] for entry in read_saved(tmp_path / "model.safetensors").config["card"]["schedule"]] == [1, 3]
+    assert steps_of(tmp_path) == [1, 3]
 
 
 def test_no_sample_is_seen_by_two_stages(staged, tmp_path, monkeypatch):
@@ -177,6 +182,26 @@ def test_an_interrupted_run_ends_as_if_it_never_was_and_repeats_no_stage(staged,
     )
     for key, value in whole["state_dict"].items():
         assert torch.equal(value, cut["state_dict"][key]), key
+
+
+def test_a_stage_that_its_time_limit_cut_off_goes_on_and_the_next_starts_again(staged, tmp_path, monkeypatch):
+    long = ("trainer.max_steps=12", "trainer.val_check_interval=1", "ckpt_path=last")  # 3 and 9
+    train(staged(tmp_path / "whole", *long))
+    seconds = itertools.count()
+    monkeypatch.setattr(Timer, "time_elapsed", lambda *_: next(seconds))
+    train(staged(tmp_path / "cut", *long, "trainer.max_time=00:00:00:02"))
+    assert steps_of(tmp_path / "cut")[0] < 3
+    train(staged(tmp_path / "cut", *long))
+    assert steps_of(tmp_path / "cut") == [3, 9]
+    own, expected = (weights(tmp_path / name / "checkpoints/second/last.ckpt") for name in ("cut", "whole"))
+    assert changed(own, expected) == set()
+
+
+@pytest.mark.parametrize(("batches", "most"), [(97_087, 20_000), (4000, 800), (2400, 400), (1, 800), (1333, 800)])
+def test_next_to_nothing_of_a_stage_comes_after_its_last_validation(batches, most):
+    interval = interval_of(batches, most)
+    assert 0 < interval <= most
+    assert batches % interval < batches / interval  # fewer steps than there are validations
 
 
 def test_one_stage_can_be_trained_alone_from_given_weights(staged, tmp_path):

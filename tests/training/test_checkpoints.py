@@ -1,5 +1,6 @@
 """Trainings that are cut off, by a crash, their time limit or a full disk, end as if they had not been."""
 
+import itertools
 import os
 import random
 import resource
@@ -11,6 +12,7 @@ import pytest
 from pytorch_lightning.callbacks import Timer
 
 from arcsr_lightning import train
+from arcsr_lightning.runs.weights import read_saved
 from tests.conftest import slow
 from tests.training.interruptions import SETTINGS, assert_same_end, checkpoints, end_of, last_step, same
 
@@ -60,6 +62,21 @@ def test_the_steps_since_the_last_validation_outlive_the_time_limit(
     train.train(configure(tmp_path / "cut", *settings, "ckpt_path=last"))
     own, expected = (checkpoints(tmp_path / name)["checkpoints/last.ckpt"] for name in ("cut", "whole"))
     assert all(same(own[part], expected[part]) for part in ("state_dict", "current_model_state", "optimizer_states"))
+
+
+# ---------------------------------------------------------------- another place
+
+
+def test_the_best_checkpoint_moves_with_its_run(configure, tmp_path, monkeypatch):
+    psnr = itertools.count(30.0, -1.0)
+    monkeypatch.setattr("arcsr_lightning.training.module.mean_scores", lambda rows: {"psnr_rgb": next(psnr)})
+    settings = ("trainer.val_check_interval=1", "test=false", "allow_config_change=true")
+    train.train(configure(tmp_path / "here", *settings, "trainer.max_steps=1"))
+    (tmp_path / "here").rename(tmp_path / "there")
+    metrics = train.train(configure(tmp_path / "there", *settings, "trainer.max_steps=2", "ckpt_path=last"))
+    (best,) = (tmp_path / "there/checkpoints").glob("best_*.ckpt")
+    assert best.name == "best_0000001.ckpt" and metrics["val/psnr"] == 30
+    assert same(read_saved(tmp_path / "there/model.safetensors").weights, read_saved(best).weights)
 
 
 # ---------------------------------------------------------------- a full disk

@@ -142,11 +142,13 @@ def test_the_metric_asked_for_is_what_a_sweeper_gets():
 
 def test_best_and_last_checkpoints_are_both_true_when_the_metric_worsens(configure, tmp_path):
     uphill = "+optimizer.maximize=true"  # of the loss
-    train(configure(tmp_path, uphill, "trainer.val_check_interval=1", "callbacks.ema=null", "test=false"))
+    settings = ("trainer.val_check_interval=1", "callbacks.ema=null", "test=false")
+    metrics = train(configure(tmp_path, uphill, *settings))
     with (tmp_path / "csv/version_0/metrics.csv").open() as file:
         psnr = [float(row["val/psnr"]) for row in csv.DictReader(file) if row["val/psnr"]]
     best_step = max(range(4), key=psnr.__getitem__) + 1
     assert psnr[0] > psnr[3]
+    assert metrics["val/psnr"] == pytest.approx(max(psnr))  # what a sweeper gets: that of the weights kept
     (best,) = (tmp_path / "checkpoints").glob("best_*.ckpt")
     assert torch.load(best, weights_only=True)["global_step"] == best_step
     assert last_of(tmp_path)["global_step"] == 4
@@ -206,6 +208,16 @@ def test_a_resumed_training_ends_where_the_uninterrupted_one_does(configure, str
     assert resumed["global_step"] == straight["global_step"] == 4
     for part in ("state_dict", "current_model_state", "averaging_state", "optimizer_states", "lr_schedulers"):
         assert same(resumed[part], straight[part]), part
+
+
+def test_a_run_that_goes_on_in_another_layout_ends_in_the_same_weights(configure, straight, tmp_path):
+    """As from a GPU to a CPU: there moments lie channels-last, and a fused step does not ask how they lie."""
+    settings = (*MULTISTEP, "test=false")
+    there, here = (("channels_last=true", "optimizer.fused=true"), ("channels_last=false", "optimizer.fused=true"))
+    train(configure(tmp_path, *settings, *there, "trainer.max_steps=2"))
+    train(configure(tmp_path, *settings, *here, "ckpt_path=last", "allow_config_change=true"))
+    end, expected = (each["current_model_state"] for each in (last_of(tmp_path), straight))
+    torch.testing.assert_close(end, expected, rtol=0, atol=1e-5)
 
 
 def test_what_a_network_draws_is_drawn_again_by_a_training_that_goes_on(configure, tmp_path):

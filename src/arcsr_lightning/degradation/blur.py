@@ -113,7 +113,7 @@ def lr_field(kernels: Tensor, masks: Tensor, scale: int, kernel_size: int) -> Te
     height, width = masks.shape[-2:]
     if height % scale or width % scale:
         raise ValueError(f"scale {scale} needs H and W divisible by {scale}, got {height}x{width}")
-    splat = splat_matrix(kernels.shape[-1] // 2, scale, kernel_size).to(kernels)
+    splat = splat_matrix(kernels.shape[-1] // 2, scale, kernel_size, kernels)
     return dense_field(splat @ kernels @ splat.T, F.avg_pool2d(masks, scale))
 
 
@@ -159,7 +159,7 @@ def to_lr_taps(field: Tensor, scale: int, kernel_size: int) -> Tensor:
         ValueError: ``kernel_size`` is even or cannot hold the HR kernels.
     """
     radius = math.isqrt(field.shape[1]) // 2
-    splat = splat_matrix(radius, scale, kernel_size).to(field)
+    splat = splat_matrix(radius, scale, kernel_size, field)
     return torch.einsum("ai,bj,nijhw->nabhw", splat, splat, field.unflatten(1, (2 * radius + 1, -1))).flatten(1, 2)
 
 
@@ -190,18 +190,19 @@ def to_hr_taps(field: Tensor, scale: int, kernel_size: int) -> Tensor:
         )
     radius = kernel_size // 2
     lr_size = 2 * ceil_div(radius, scale) + 1  # that of the taps which HR taps may go to
-    splat = splat_matrix(radius, scale, lr_size)[(lr_size - size) // 2 :][:size].to(field)
+    splat = splat_matrix(radius, scale, lr_size, field)[(lr_size - size) // 2 :][:size]
     share = splat / splat.sum(1, keepdim=True)  # (size, kernel_size)
     return torch.einsum("ai,bj,nabhw->nijhw", share, share, field.unflatten(1, (size, size))).flatten(1, 2)
 
 
-def splat_matrix(radius: int, scale: int, kernel_size: int) -> Tensor:
+def splat_matrix(radius: int, scale: int, kernel_size: int, like: Tensor) -> Tensor:
     """Compute how the taps of an HR axis share themselves among the taps of an LR axis.
 
     Args:
         radius: of the HR kernels, in HR pixels.
         scale: of the HR image over the LR image.
         kernel_size: odd, in LR pixels.
+        like: of the device and dtype of the result, which is made there: a copy would wait for the device.
 
     Returns:
         (kernel_size, 2 * radius + 1).
@@ -215,6 +216,6 @@ def splat_matrix(radius: int, scale: int, kernel_size: int) -> Tensor:
             f"kernel_size {kernel_size} cannot hold HR kernels of size {2 * radius + 1} at scale {scale}; "
             f"use an odd size, at least {smallest}"
         )
-    hr_taps = torch.arange(-radius, radius + 1) / scale
-    lr_taps = torch.arange(kernel_size) - kernel_size // 2
-    return (1 - (lr_taps[:, None] - hr_taps).abs()).clamp(min=0)
+    hr_taps = torch.arange(-radius, radius + 1, device=like.device) / scale
+    lr_taps = torch.arange(kernel_size, device=like.device) - kernel_size // 2
+    return (1 - (lr_taps[:, None] - hr_taps).abs()).clamp(min=0).to(like)

@@ -7,12 +7,13 @@ import pytorch_lightning as pl
 import torch
 from hydra.utils import instantiate
 from omegaconf import DictConfig
-from pytorch_lightning.callbacks import Checkpoint
+from pytorch_lightning.callbacks import Checkpoint, LearningRateMonitor
 from torch import nn
 
 from arcsr_lightning.data.datamodule import SRDataModule
 from arcsr_lightning.integers import ceil_div
 from arcsr_lightning.launch.objects import maker, naming_errors
+from arcsr_lightning.processes import rank_zero_info
 from arcsr_lightning.runs.settings import as_plain_data
 from arcsr_lightning.scores.protocol import SSIM_WINDOW
 from arcsr_lightning.training.module import SRModule
@@ -52,6 +53,16 @@ def build_data(cfg: DictConfig, first_step: int = 0) -> SRDataModule:
     )
 
 
+def accelerator_of(name: str) -> str:
+    """What ``trainer.accelerator`` means: ``auto`` takes CUDA or the CPU, as Apple's GPUs have no float64."""
+    if name != "auto":
+        return name
+    if not torch.cuda.is_available():
+        return "cpu"
+    rank_zero_info("trainer.accelerator=auto: on the GPU, but fed and set as on a CPU; trainer=gpu is faster")
+    return "gpu"
+
+
 def build_trainer(cfg: DictConfig) -> pl.Trainer:
     """The trainer with the plugins, loggers and callbacks that are not switched off.
 
@@ -62,7 +73,10 @@ def build_trainer(cfg: DictConfig) -> pl.Trainer:
         [instantiate(node) for node in (nodes or {}).values() if node and "_target_" in node]
         for nodes in (cfg.get("callbacks"), cfg.get("logger"), cfg.trainer.get("plugins"))
     )
-    trainer = naming_errors("trainer", instantiate(cfg.trainer, plugins=None, _partial_=True, _convert_="all"))
+    if not loggers:  # it would refuse to start
+        callbacks = [callback for callback in callbacks if not isinstance(callback, LearningRateMonitor)]
+    given = {"plugins": None, "accelerator": accelerator_of(cfg.trainer.accelerator)}
+    trainer = naming_errors("trainer", instantiate(cfg.trainer, **given, _partial_=True, _convert_="all"))
     keeps = any(isinstance(callback, Checkpoint) for callback in callbacks)  # else Lightning adds one of its own
     if cfg.trainer.devices == cfg.trainer.num_nodes == 1:  # one process needs none; said whenever the trainer starts
         warnings.filterwarnings("ignore", "The `srun` command is available")

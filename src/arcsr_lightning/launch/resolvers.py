@@ -69,9 +69,10 @@ def data_workers(elsewhere: int, *, _root_: DictConfig) -> int:
 
 
 def fused(*, _root_: DictConfig) -> bool | None:
-    """Whether an optimiser takes its step in one launch: on a GPU, but for 16-mixed, where it would refuse to clip."""
-    clips = OmegaConf.select(_root_, "precision") != "16-mixed"
-    return on_gpu(True if clips else None, None, _root_=_root_)
+    """Whether an optimiser takes its step in one launch: on a GPU, where Lightning need not clip mixed precision."""
+    precision, clips = (OmegaConf.select(_root_, f"trainer.{name}") for name in ("precision", "gradient_clip_val"))
+    refuses = precision == "16-mixed" or (clips and str(precision).endswith("-mixed"))
+    return on_gpu(None if refuses else True, None, _root_=_root_)
 
 
 def options(group: str) -> str:

@@ -172,7 +172,7 @@ DEGRADATION = {
 }
 TRAINER = {
     "trainer": PARTS,
-    "trainer.accelerator": choice("auto", "cpu", "gpu", "cuda", "mps"),
+    "trainer.accelerator": choice("auto", "cpu", "gpu", "cuda"),
     "trainer.devices": either(whole(1), choice("auto", -1), list_of(whole(0), least=1)),
     "trainer.num_nodes": SIZE,
     "trainer.strategy": either(TEXT, PARTS),

@@ -11,6 +11,7 @@ from arcsr_lightning.errors import InputError
 from arcsr_lightning.results.images import Images, read_images
 from arcsr_lightning.results.reading import NUMBER, number_in, read_csv, read_json, read_text, read_yaml
 from arcsr_lightning.runs.jobs import naming_overrides
+from arcsr_lightning.runs.settings import decisive_leaves
 from arcsr_lightning.scores.protocol import PERCEPTUAL, TRUTH, protocol
 
 FINISHED, FAILED, UNFINISHED, UNSCORED, WAITING = "finished", "failed", "not finished", "not scored", "not started"
@@ -287,7 +288,7 @@ def check_comparable(runs: Sequence[Run]) -> None:
     aspects = {
         "scale": lambda report: report["config"]["scale"],
         "the protocol": lambda report: report["protocol"],
-        "the test images": lambda report: {**report["config"]["data"]["test"], "store": None},
+        "the test images": lambda report: dict(decisive_leaves(report["config"]["data"]["test"], "test")),
         "data.noise_levels": lambda report: report["config"]["data"]["noise_levels"],
     }
     for other in runs[1:]:

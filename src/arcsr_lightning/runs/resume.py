@@ -137,7 +137,7 @@ def resume_point(cfg: DictConfig, stages: list[Stage], network: nn.Module) -> tu
         return 0, None
     if cfg.ckpt_path != "last":
         return _named_checkpoint(Path(cfg.ckpt_path), stages, network)
-    number = sum(stage.finished.is_file() for stage in stages[:-1])
+    number = stages_over(stages)
     last = stages[number].last
     if last is not None and last.is_file():
         _take_up(last, stages[number], network)
@@ -147,6 +147,28 @@ def resume_point(cfg: DictConfig, stages: list[Stage], network: nn.Module) -> tu
     else:
         rank_zero_info(f"ckpt_path=last: nothing to go on with in {cfg.paths.output_dir}; starting a new run")
     return number, None
+
+
+def stages_over(stages: list[Stage]) -> int:
+    """How many stages, from the first on, are over, but for the last.
+
+    One that its time limit cut off goes on under another limit, and those after it, which started from what it left,
+    start again: their checkpoints are removed.
+    """
+    number = 0
+    while number < len(stages) - 1 and stages[number].finished.is_file():
+        saved = read_saved(stages[number].finished).config
+        steps, limit = saved["card"]["schedule"][number]["steps"], saved["trainer"]["max_time"]
+        trainer = stages[number].config.trainer
+        if steps < trainer.max_steps and limit != trainer.max_time:
+            rank_zero_info(f"stage {stages[number].name}: was cut off after {steps} steps, and goes on")
+            stages[number].finished.unlink()
+            for later in stages[number + 1 :]:
+                for path in later.finished.parent.glob("*.ckpt"):
+                    path.unlink()
+            break
+        number += 1
+    return number
 
 
 def _named_checkpoint(path: Path, stages: list[Stage], network: nn.Module) -> tuple[int, Path]:
@@ -204,9 +226,9 @@ def changes_of(before: Mapping[str, Any], cfg: DictConfig, path: Path) -> str:
     return listed
 
 
-def steps_before(stages: list[Stage], first: int) -> list[int]:
-    """The steps that each of the finished stages before number ``first`` took."""
+def taken_before(stages: list[Stage], first: int) -> list[dict[str, Any]]:
+    """What each of the finished stages before number ``first`` did: its steps, and their rates in sum."""
     if not first or not stages[first - 1].finished.is_file():  # goes on from a checkpoint of another run
         return []
     schedule = read_saved(stages[first - 1].finished).config["card"]["schedule"]
-    return [stage["steps"] for stage in schedule[:first]]
+    return [{name: stage[name] for name in ("steps", "lr_sum")} for stage in schedule[:first]]

@@ -59,9 +59,13 @@ def as_plain_data(cfg: DictConfig) -> dict[str, Any]:
 
 
 def differences(old: Mapping[str, Any], new: Mapping[str, Any]) -> dict[str, tuple[Any, Any]]:
-    """Old and new values of all settings that decide what a training learns and are not the same, by dotted name."""
+    """Old and new values of all settings that decide what a training learns and are not the same, by dotted name.
+
+    ``weights`` to start from are compared where both name some: who goes on need not type them again.
+    """
+    parts = (*DECISIVE, "weights") if old.get("weights") and new.get("weights") else DECISIVE
     before, after = (
-        {key: value for part in DECISIVE for key, value in _leaves(_at(config, part), part)} for config in (old, new)
+        dict(leaf for part in parts for leaf in decisive_leaves(_at(config, part), part)) for config in (old, new)
     )
     return {
         key: (before.get(key), after.get(key))
@@ -81,14 +85,14 @@ def _at(config: Mapping[str, Any], dotted: str) -> Any:
     return config
 
 
-def _leaves(node: Any, name: str) -> Iterator[tuple[str, Any]]:
+def decisive_leaves(node: Any, name: str) -> Iterator[tuple[str, Any]]:
     """(dotted name, value) of all settings below a node of a configuration, but for the harmless ones."""
     if not isinstance(node, Mapping):
         yield name, node
         return
     for key, child in node.items():
         if key not in HARMLESS:
-            yield from _leaves(child, f"{name}.{key}")
+            yield from decisive_leaves(child, f"{name}.{key}")
 
 
 def check_read(cfg: DictConfig, typed: Mapping[str, str], in_sweep: bool = False) -> None:

@@ -14,6 +14,7 @@ from typing import Any, NamedTuple
 from omegaconf import DictConfig, open_dict
 
 from arcsr_lightning.errors import InputError
+from arcsr_lightning.integers import ceil_div
 
 OWN = ("trains", "prepare", "loss", "optimizer", "scheduler")  # what a stage may have instead of the run's
 
@@ -95,13 +96,23 @@ def config_of(cfg: DictConfig, name: str, steps: int) -> DictConfig:
     with open_dict(config):
         config.current_stage = name
         config.trainer.max_steps = steps
-        config.trainer.val_check_interval = min(steps, cfg.trainer.val_check_interval)
+        config.trainer.val_check_interval = interval_of(
+            steps * cfg.trainer.accumulate_grad_batches, cfg.trainer.val_check_interval
+        )
         for key, node in cfg.stages[name].items():
             if key not in (*OWN, "share"):
                 raise InputError(f"stages.{name}.{key}: a stage has share, {', '.join(OWN)}")
             if key != "share":
                 config[key] = node
     return config
+
+
+def interval_of(batches: int, most: int) -> int:
+    """The interval of validations, at most ``most`` batches, that leaves the fewest batches after the last of them.
+
+    The end of a schedule, where rates are lowest, is to be among what the best checkpoint is chosen from.
+    """
+    return batches // ceil_div(batches, min(batches, most))
 
 
 def schedule_of(stages: Sequence[Stage], rates: Sequence[float]) -> list[dict[str, Any]]:

@@ -99,6 +99,10 @@ class SRModule(pl.LightningModule):
     def on_fit_end(self) -> None:
         self.output_check.remove()
 
+    def on_train_start(self) -> None:
+        for optimizer in self.trainer.optimizers:
+            fit_to_weights(optimizer)
+
     def on_train_batch_start(self, batch: dict[str, Any], batch_idx: int) -> None:
         """Let what is drawn within a step, for dropout say, follow from the seed: a run that goes on draws the same."""
         parts, processes = self.trainer.accumulate_grad_batches, self.trainer.world_size
@@ -204,6 +208,25 @@ class SRModule(pl.LightningModule):
             "optimizer": optimizer,
             "lr_scheduler": {"scheduler": self.make_scheduler(optimizer), "interval": "step"},
         }
+
+
+@torch.no_grad()
+def fit_to_weights(optimizer: torch.optim.Optimizer) -> None:
+    """Make what an optimiser remembers of a run on another device that of this one.
+
+    A fused step walks through memory as it lies there: moments in another layout than their weight would be another
+    weight's.
+    """
+    for group in optimizer.param_groups:
+        if "fused" in group:
+            group["fused"] = optimizer.defaults["fused"]
+        for parameter in group["params"]:
+            state = optimizer.state.get(parameter, {})
+            for name, value in state.items():
+                if isinstance(value, Tensor) and value.shape == parameter.shape:
+                    state[name] = torch.empty_like(parameter, dtype=value.dtype).copy_(value)
+            if group.get("fused") and "step" in state:
+                state["step"] = torch.as_tensor(state["step"], dtype=torch.float32, device=parameter.device)
 
 
 def clock(device: torch.device) -> float:

@@ -74,7 +74,8 @@ class MANet(nn.Module):
 
     def __init__(self, estimator: MutualAffineEstimator, restorer: RRDBSFT, kernel_size: int = 7) -> None:
         super().__init__()
-        splat_matrix(estimator.kernel_size // 2, restorer.scale, kernel_size)  # raises where kernels would not fit
+        # Raises where kernels would not fit.
+        splat_matrix(estimator.kernel_size // 2, restorer.scale, kernel_size, torch.empty(()))
         taps = estimator.kernel_size**2
         if restorer.code > taps:
             raise InputError(f"code {restorer.code} is longer than the {taps} taps of a kernel; use at most {taps}")
