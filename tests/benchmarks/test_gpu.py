@@ -16,6 +16,15 @@ def test_errors_are_those_of_rounding(layout, precision, most):
     assert all(0 < error() < most for error in (ours, unfolded, deformed))
 
 
+def test_errors_are_measured_with_the_first_tiles_and_times_with_all():
+    pytest.importorskip("triton")
+    lists = [kernel.configs for kernel in gpu.tuned_kernels()]
+    assert len(lists) == 5 and all(len(configs) > 1 for configs in lists)
+    with gpu.first_tiles():
+        assert [kernel.configs for kernel in gpu.tuned_kernels()] == [configs[:1] for configs in lists]
+    assert [kernel.configs for kernel in gpu.tuned_kernels()] == lists
+
+
 def test_an_operator_that_is_wrong_has_an_error():
     inputs = [torch.randn(1, 2, 4, 4), torch.randn(2, 2, 3, 3)]
     wrong, right = gpu.errors((lambda x, w: 2 * convolved(x, w), convolved), inputs, torch.ones(1, 2, 2, 2), "float32")

@@ -56,13 +56,17 @@ def finite(restored: Restoration, source: Path) -> Restoration:
 
 
 def pick_device(name: str) -> torch.device:
-    """``auto`` is the GPU where there is one.
+    """``auto`` is the GPU where there is one; a GPU multiplies float32 as TF32 in this process from here on.
+
+    As cuDNN does in convolutions: without tensor cores KGconvs would take three times as long beside them.
 
     Raises:
         InputError: the named device is not to be had.
     """
     if name == "auto":
-        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    if name == "cuda" and not torch.cuda.is_available():
-        raise InputError("device=cuda: there is no GPU that this PyTorch can use; set device=cpu")
+        name = "cuda" if torch.cuda.is_available() else "cpu"
+    if name == "cuda":
+        if not torch.cuda.is_available():
+            raise InputError("device=cuda: there is no GPU that this PyTorch can use; set device=cpu")
+        torch.set_float32_matmul_precision("high")
     return torch.device(name)

@@ -53,7 +53,8 @@ class DASRLoss(nn.Module):
     to ignore what varies within an image. Other crops of the same photograph or video clip in the queue count as
     negatives although their degradation may be the same.
 
-    Batch normalisation of both encoders uses the statistics of the process's own batch, and keys are not shuffled
+    Batch normalisation of both encoders uses the statistics of the process's own batch, unless it is synchronised as
+    by trainer=ddp, and keys are not shuffled
     between processes as in momentum contrast's publication. Running statistics are not copied from one to the other.
 
     Args:

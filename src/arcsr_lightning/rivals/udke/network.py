@@ -29,7 +29,7 @@ class UDKE(nn.Module):
     Args:
         scale: 2 or more.
         kernel_size: side of the kernel in HR pixels, odd; 11 in the publication.
-        stages: T.
+        stages: T, two or more: the first restores without a kernel.
         blocks: residual blocks at each place of NetX.
         width: channels of NetX at full resolution, and of NetK.
         hyper_width: hidden width of HyPaNet.
@@ -67,8 +67,8 @@ class UDKE(nn.Module):
         super().__init__()
         check_one_of("downsampler", downsampler, DOWNSAMPLERS)
         check_one_of("border", border, BORDERS)
-        if stages < 1:
-            raise InputError(f"an unfolding has at least one stage, got stages={stages}")
+        if stages < 2:  # the first stage restores without a kernel, which nothing would read
+            raise InputError(f"udke.stages={stages}: UDKE has two stages or more, as its first knows no kernel yet")
         radius = check_odd(kernel_size) // 2
         smallest = 2 * ceil_div(radius, scale) + 1
         lr_kernel_size = smallest if lr_kernel_size is None else check_odd(lr_kernel_size)
