@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -92,6 +91,7 @@ def fit(cfg: DictConfig, network: nn.Module) -> tuple[Workbench, dict[str, float
     describe(cfg, stages, losses)
     first, ckpt_path = resume.resume_point(cfg, stages, network)
     begin(cfg)
+    resume.forget_after(stages, first)
     metrics: dict[str, float] = {}
     note_taken(cfg, stages, resume.taken_before(stages, first))
     for number, (stage, loss) in list(enumerate(zip(stages, losses, strict=True)))[first:]:
@@ -184,7 +184,7 @@ def note_taken(cfg: DictConfig, stages: list[Stage], entries: list[dict[str, Any
             config.card.schedule[number].update(entry)
 
 
-def keep_best(stage: Stage, bench: Workbench, output: Path) -> Mapping[str, float]:
+def keep_best(stage: Stage, bench: Workbench, output: Path) -> dict[str, float]:
     """Give the network the best weights of this fit, where a validation chose some, and export what it has then.
 
     A stage that does not end the method's training leaves its last weights, those that the next would start from.
@@ -194,19 +194,19 @@ def keep_best(stage: Stage, bench: Workbench, output: Path) -> Mapping[str, floa
     """
     from pytorch_lightning.callbacks import ModelCheckpoint
 
-    from arcsr_lightning.training.checkpoints import BestCheckpoint
+    from arcsr_lightning.training.repairs import metrics_in
 
     module, _, trainer = bench
     if trainer.fast_dev_run:
         return {}
     callback = trainer.checkpoint_callback
     best = callback.best_model_path if isinstance(callback, ModelCheckpoint) else ""
-    kept: Mapping[str, float] = {}
+    kept: dict[str, float] = {}
     if not stage.ends:
         rank_zero_info(f"stage {stage.name} alone: {output} gets its last weights, those the next stage starts from")
     elif best and Path(best).is_file():
         load_weights(module.network, read_saved(best), best)
-        kept = callback.best_metrics if isinstance(callback, BestCheckpoint) else {}
+        kept = {name: value for name, value in metrics_in(best).items() if name.startswith("val/")}
     else:
         rank_zero_info(f"no validation chose a best checkpoint; {output} gets the last weights")
     if trainer.is_global_zero:

@@ -12,6 +12,7 @@ import torch
 from arcsr_lightning import train
 from arcsr_lightning.launch import as_plain_data
 from arcsr_lightning.runs import resume
+from arcsr_lightning.runs.settings import changes_for, differences
 from arcsr_lightning.runs.weights import read_saved
 from tests.conftest import slow
 
@@ -19,7 +20,7 @@ from tests.conftest import slow
 
 
 def changes(configure, folder, *overrides):
-    return resume.differences(as_plain_data(configure(folder)), as_plain_data(configure(folder, *overrides)))
+    return differences(as_plain_data(configure(folder)), as_plain_data(configure(folder, *overrides)))
 
 
 def test_what_decides_the_training_is_compared(configure, tmp_path):
@@ -35,10 +36,10 @@ def test_what_decides_the_training_is_compared(configure, tmp_path):
 def test_weights_to_start_from_are_compared_where_both_name_some(configure, tmp_path):
     for settings in ((), ("weights=a.ckpt",)):
         before = as_plain_data(configure(tmp_path, *settings))
-        assert resume.differences(before, as_plain_data(configure(tmp_path, "weights=a.ckpt"))) == {}
-        assert resume.differences(before, as_plain_data(configure(tmp_path))) == {}
+        assert changes_for(before, as_plain_data(configure(tmp_path, "weights=a.ckpt"))) == {}
+        assert changes_for(before, as_plain_data(configure(tmp_path))) == {}
     other = as_plain_data(configure(tmp_path, "weights=b.ckpt"))
-    assert resume.differences(before, other)["weights"] == ("a.ckpt", "b.ckpt")
+    assert changes_for(before, other)["weights"] == ("a.ckpt", "b.ckpt")
 
 
 def test_all_that_decides_what_is_learnt_is_compared(configure, tmp_path):

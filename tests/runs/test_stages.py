@@ -12,6 +12,7 @@ from torch import nn
 
 from arcsr_lightning.launch import build_network
 from arcsr_lightning.losses import RestorationLoss
+from arcsr_lightning.runs import resume
 from arcsr_lightning.runs.stages import divide, interval_of, stages_of
 from arcsr_lightning.runs.weights import read_saved
 from arcsr_lightning.train import train
@@ -195,6 +196,8 @@ def test_a_stage_that_its_time_limit_cut_off_goes_on_and_the_next_starts_again(s
     assert steps_of(tmp_path / "cut") == [3, 9]
     own, expected = (weights(tmp_path / name / "checkpoints/second/last.ckpt") for name in ("cut", "whole"))
     assert changed(own, expected) == set()
+    longer = staged(tmp_path / "cut", "trainer.max_steps=24", "trainer.max_time=00:01:00:00")
+    assert resume.stages_over(stages_of(longer)) == 1  # a limit that never cut it off reopens no stage
 
 
 @pytest.mark.parametrize(("batches", "most"), [(97_087, 20_000), (4000, 800), (2400, 400), (1, 800), (1333, 800)])

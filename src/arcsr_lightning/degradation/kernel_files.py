@@ -67,10 +67,10 @@ def _read_arrays(file: Path) -> list[np.ndarray]:
                 entries = [cell for v in variables.values() for cell in (v.flat if v.dtype == object else [v])]
             case _:
                 with Image.open(file) as image:
-                    brightness = image.convert("RGB") if image.mode in ("P", "PA") else image  # a palette is an index
-                    pixels = np.asarray(brightness, dtype=np.float64)
-                    colours = [band for band in brightness.getbands() if band not in "Aa"]
-                entries = [pixels if pixels.ndim == 2 else pixels[..., : len(colours)].mean(-1)]
+                    grey = image.mode[0] in "1LIF" and image.mode != "LAB"
+                    pixels = np.asarray(image if grey else image.convert("RGB"), dtype=np.float64)
+                alone = pixels[..., 0] if grey else pixels.mean(-1)
+                entries = [pixels if pixels.ndim == 2 else alone]
         arrays = [np.asarray(entry, dtype=np.float64) for entry in entries]
     except NotImplementedError:
         raise InputError(f"{file} is a MATLAB v7.3 file; save it with -v7 or as .npz") from None

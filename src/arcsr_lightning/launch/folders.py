@@ -16,7 +16,7 @@ from arcsr_lightning.launch import environment
 from arcsr_lightning.launch.ending import ends_the_command
 from arcsr_lightning.launch.typed import typed_settings
 from arcsr_lightning.runs.resume import check_folder, read_configuration
-from arcsr_lightning.runs.settings import as_plain_data, differences
+from arcsr_lightning.runs.settings import as_plain_data, changes_for
 
 
 class FolderChoice(Callback):
@@ -77,7 +77,7 @@ def run_to_go_on_with(runs: Path, config: DictConfig) -> Path | None:
 def is_of(run: Path, settings: Mapping[str, Any]) -> bool:
     """Whether a run learns by these settings; False where its own cannot be read."""
     try:
-        return not differences(read_configuration(run / "config.yaml"), settings)
+        return not changes_for(read_configuration(run / "config.yaml"), settings)
     except InputError:
         return False
 

@@ -15,7 +15,7 @@ from yaml import YAMLError
 from arcsr_lightning.errors import FolderKeptError, InputError, first_line
 from arcsr_lightning.files import write_text
 from arcsr_lightning.processes import rank_zero_info, rank_zero_only
-from arcsr_lightning.runs.settings import as_far, as_plain_data, differences
+from arcsr_lightning.runs.settings import as_far, as_plain_data, changes_for
 from arcsr_lightning.runs.stages import Stage
 from arcsr_lightning.runs.weights import load_weights, read_saved
 
@@ -150,25 +150,35 @@ def resume_point(cfg: DictConfig, stages: list[Stage], network: nn.Module) -> tu
 
 
 def stages_over(stages: list[Stage]) -> int:
-    """How many stages, from the first on, are over, but for the last.
-
-    One that its time limit cut off goes on under another limit, and those after it, which started from what it left,
-    start again: their checkpoints are removed.
-    """
+    """How many stages, from the first on, are over, but for the last; one that goes on (``cut_off``) is not."""
     number = 0
-    while number < len(stages) - 1 and stages[number].finished.is_file():
-        saved = read_saved(stages[number].finished).config
-        steps, limit = saved["card"]["schedule"][number]["steps"], saved["trainer"]["max_time"]
-        trainer = stages[number].config.trainer
-        if steps < trainer.max_steps and limit != trainer.max_time:
-            rank_zero_info(f"stage {stages[number].name}: was cut off after {steps} steps, and goes on")
-            stages[number].finished.unlink()
-            for later in stages[number + 1 :]:
-                for path in later.finished.parent.glob("*.ckpt"):
-                    path.unlink()
-            break
+    while number < len(stages) - 1 and stages[number].finished.is_file() and not cut_off(stages[number], number):
         number += 1
     return number
+
+
+def cut_off(stage: Stage, number: int) -> bool:
+    """Whether its time limit ended a stage, and another limit, or none, lets it go on from its ``last.ckpt``."""
+    config = read_saved(stage.finished).config
+    steps, trainer = config["card"]["schedule"][number]["steps"], config["trainer"]
+    limits = trainer["max_time"], stage.config.trainer.max_time
+    if limits[0] in (None, limits[1]) or steps >= trainer["max_steps"] or not (stage.last and stage.last.is_file()):
+        return False
+    rank_zero_info(f"stage {stage.name}: cut off by trainer.max_time={limits[0]} after {steps} steps, and goes on")
+    return True
+
+
+@rank_zero_only
+def forget_after(stages: list[Stage], first: int) -> None:
+    """Remove what says that the stage that is trained next, or one after it, is over, and what they would go on from.
+
+    They start from what this one leaves.
+    """
+    for stage in stages[first : len(stages) - 1]:
+        stage.finished.unlink(missing_ok=True)
+    for stage in stages[first + 1 :]:
+        for path in {*stage.finished.parent.glob("*.ckpt"), *([stage.last] if stage.last else [])}:
+            path.unlink(missing_ok=True)
 
 
 def _named_checkpoint(path: Path, stages: list[Stage], network: nn.Module) -> tuple[int, Path]:
@@ -215,7 +225,7 @@ def changes_of(before: Mapping[str, Any], cfg: DictConfig, path: Path) -> str:
     Raises:
         FolderKeptError: something has, and ``cfg.allow_config_change`` does not allow it.
     """
-    changes = differences(before, as_plain_data(cfg))
+    changes = changes_for(before, as_plain_data(cfg))
     listed = ", ".join(f"{key} {old} -> {new}" for key, (old, new) in list(changes.items())[:SHOWN])
     if len(changes) > SHOWN:
         listed += f" and {len(changes) - SHOWN} more"

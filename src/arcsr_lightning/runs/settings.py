@@ -59,19 +59,22 @@ def as_plain_data(cfg: DictConfig) -> dict[str, Any]:
 
 
 def differences(old: Mapping[str, Any], new: Mapping[str, Any]) -> dict[str, tuple[Any, Any]]:
-    """Old and new values of all settings that decide what a training learns and are not the same, by dotted name.
-
-    ``weights`` to start from are compared where both name some: who goes on need not type them again.
-    """
-    parts = (*DECISIVE, "weights") if old.get("weights") and new.get("weights") else DECISIVE
+    """Old and new values of all settings that decide what a training learns and are not the same, by dotted name."""
     before, after = (
-        dict(leaf for part in parts for leaf in decisive_leaves(_at(config, part), part)) for config in (old, new)
+        dict(leaf for part in DECISIVE for leaf in decisive_leaves(_at(config, part), part)) for config in (old, new)
     )
     return {
         key: (before.get(key), after.get(key))
         for key in sorted(before.keys() | after.keys())
         if before.get(key) != after.get(key)
     }
+
+
+def changes_for(old: Mapping[str, Any], new: Mapping[str, Any]) -> dict[str, tuple[Any, Any]]:
+    """``differences`` for a run that goes on: ``weights`` too, where both name some, as nobody types them twice."""
+    begun, given = old.get("weights"), new.get("weights")
+    other = {"weights": (begun, given)} if begun and given and begun != given else {}
+    return differences(old, new) | other
 
 
 def as_far(old: Mapping[str, Any], new: Mapping[str, Any]) -> bool:

@@ -96,9 +96,9 @@ def config_of(cfg: DictConfig, name: str, steps: int) -> DictConfig:
     with open_dict(config):
         config.current_stage = name
         config.trainer.max_steps = steps
-        config.trainer.val_check_interval = interval_of(
-            steps * cfg.trainer.accumulate_grad_batches, cfg.trainer.val_check_interval
-        )
+        parts = cfg.trainer.accumulate_grad_batches
+        most = max(1, cfg.trainer.val_check_interval // parts)
+        config.trainer.val_check_interval = parts * interval_of(steps, most)
         for key, node in cfg.stages[name].items():
             if key not in (*OWN, "share"):
                 raise InputError(f"stages.{name}.{key}: a stage has share, {', '.join(OWN)}")
@@ -107,12 +107,12 @@ def config_of(cfg: DictConfig, name: str, steps: int) -> DictConfig:
     return config
 
 
-def interval_of(batches: int, most: int) -> int:
-    """The interval of validations, at most ``most`` batches, that leaves the fewest batches after the last of them.
+def interval_of(steps: int, most: int) -> int:
+    """The interval of validations, at most ``most`` steps: after the last come fewer steps than there are validations.
 
     The end of a schedule, where rates are lowest, is to be among what the best checkpoint is chosen from.
     """
-    return batches // ceil_div(batches, min(batches, most))
+    return steps // ceil_div(steps, min(steps, most))
 
 
 def schedule_of(stages: Sequence[Stage], rates: Sequence[float]) -> list[dict[str, Any]]:

@@ -8,10 +8,8 @@ after a validation: Lightning takes a step that was saved before its validation 
 import errno
 import io
 import logging
-from collections.abc import Mapping
 from copy import deepcopy
 from pathlib import Path
-from types import MappingProxyType
 from typing import Any, Literal
 
 import pytorch_lightning as pl
@@ -70,27 +68,15 @@ class DurableCheckpointIO(TorchCheckpointIO):
 
 
 class BestCheckpoint(ModelCheckpoint):
-    """A ModelCheckpoint that does not take for its best what found no space on the disk, and may be moved with its run.
-
-    ``best_metrics`` are those of the validation that chose it.
-    """
-
-    best_metrics: Mapping[str, float] = MappingProxyType({})
+    """A ModelCheckpoint that does not take for its best what found no space on the disk, and moves with its run."""
 
     def on_validation_end(self, trainer: pl.Trainer, module: pl.LightningModule) -> None:
         before = deepcopy(self.state_dict())
         super().on_validation_end(trainer, module)
         if self.best_model_path and not self.file_exists(self.best_model_path, trainer):
             self.load_state_dict(before)
-        elif self.best_model_path != before["best_model_path"]:
-            validated = {name: value for name, value in trainer.callback_metrics.items() if name.startswith("val/")}
-            self.best_metrics = {name: float(value) for name, value in validated.items()}
-
-    def state_dict(self) -> dict[str, Any]:
-        return super().state_dict() | {"best_metrics": dict(self.best_metrics)}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        self.best_metrics = state_dict.get("best_metrics", {})
         paths = (state_dict["best_model_path"], state_dict["kth_best_model_path"], *state_dict["best_k_models"])
         here = {path: path and str(Path(self.dirpath, Path(path).name)) for path in paths} if self.dirpath else {}
         if here and all(Path(path).is_file() for path in here.values() if path):

@@ -3,6 +3,7 @@
 tests/training/test_repairs.py says when Lightning does it by itself; the callback can go then.
 """
 
+from pathlib import Path
 from typing import Any
 
 import pytorch_lightning as pl
@@ -28,6 +29,12 @@ class KeepMetrics(pl.Callback):
 
     def on_fit_start(self, trainer: pl.Trainer, module: pl.LightningModule) -> None:
         trainer.callback_metrics.update(self.metrics)  # not before, as Lightning empties them between the two
+
+
+def metrics_in(path: str | Path) -> dict[str, float]:
+    """The metrics that ``KeepMetrics`` kept in a checkpoint; none where it was switched off."""
+    metrics = torch.load(path, map_location="cpu", weights_only=True).get("metrics", {})
+    return {name: value.item() for name, value in metrics.items()}
 
 
 class FinishWeightAveraging(pl.Callback):
