@@ -206,6 +206,7 @@ def test_resuming_goes_on_in_the_folder_of_the_newest_run(here, run):
     assert torch.load(newest, weights_only=True)["global_step"] == 4
 
 
+@pytest.mark.slow  # tests/results/test_commands.py has a sweep that does, too
 def test_a_sweep_goes_on_after_a_failed_job(here, run, capsys):
     with pytest.raises(SystemExit):
         run(train, "--multirun", *TINY, *WITHOUT_PICTURES, "test=false", "arcsr.estimator_width=6,4", "task_name=sweep")

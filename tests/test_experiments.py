@@ -8,6 +8,7 @@ import pytest
 from arcsr_lightning import CONF_DIR, compose
 from arcsr_lightning.prepare import prepare
 from arcsr_lightning.train import train
+from tests.conftest import some
 
 EXPERIMENTS = sorted(path.stem for path in (CONF_DIR / "experiment").glob("*.yaml"))
 MEASURED = {
@@ -17,6 +18,7 @@ MEASURED = {
     "table1_small": "mixed",
     "table2_small": "mixed",
 }
+OF_EVERY_KIND = ("quickstart", "arcsr_reds_measured", "arcsr_small", "table1_cpu", "table2", "table2_small")
 SYNTHETIC = ("quickstart", "table1_cpu", "table2_cpu")
 SIZES = ("arcsr.estimator_width=4", "arcsr.estimator_levels=2", "arcsr.width=4", "arcsr.blocks=1", "print_config=false")
 
@@ -51,7 +53,7 @@ def test_there_are_experiments():
     assert {"arcsr_gopro", "arcsr_reds", "quickstart", "table1", "table2"} <= set(EXPERIMENTS)
 
 
-@pytest.mark.parametrize("experiment", EXPERIMENTS)
+@pytest.mark.parametrize("experiment", [some(experiment, *OF_EVERY_KIND) for experiment in EXPERIMENTS])
 def test_every_experiment_runs_a_batch_of_everything(experiment, run, tmp_path):
     metrics = run(experiment, "debug=fdr")
     assert {"train/loss", "val/psnr", "test/psnr"} <= set(metrics)

@@ -5,6 +5,7 @@ from pytorch_lightning.callbacks import Checkpoint
 
 from arcsr_lightning import CONF_DIR, compose, train
 from arcsr_lightning.launch import build_trainer
+from tests.conftest import slow
 
 EXPERIMENTS = sorted(path.stem for path in (CONF_DIR / "experiment").glob("*.yaml"))
 
@@ -30,7 +31,7 @@ def test_without_arguments_it_says_what_to_type(error_of):
 
 
 @pytest.mark.parametrize(
-    "ablation", ["baseline", "no_dmconv", "no_kgconv", "no_kernel", "mean_kernel", "known_kernel", "full"]
+    "ablation", ["full", *map(slow, ("baseline", "no_dmconv", "no_kgconv", "no_kernel", "mean_kernel", "known_kernel"))]
 )
 def test_ablations_are_of_arcsr(error_of, ablation):
     line = error_of("experiment=quickstart", f"ablation={ablation}", "model=rrdb")

@@ -318,6 +318,7 @@ def test_a_worker_that_is_killed_while_it_hands_over_a_sample_is_reported_too():
         raise ConnectionResetError
 
 
+@pytest.mark.slow  # test_workers.py has a process that does not wait, too
 def test_a_process_does_not_wait_for_workers_that_an_error_left_behind(tmp_path):
     code = f"""
 import sys

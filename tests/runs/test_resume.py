@@ -255,8 +255,6 @@ def test_typed_again_a_sweep_does_only_what_is_missing(sweep, trained, tmp_path,
     assert second.keys() == first.keys() | failed.keys()
     assert first.items() <= second.items()
 
-    assert [path.name for path in sweep(*typed)] == ["1", "2"]  # complete: typed again it is another
-
 
 def test_a_sweep_that_cannot_be_composed_is_planned_nowhere(run, tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)

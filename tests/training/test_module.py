@@ -230,6 +230,7 @@ def test_what_a_network_draws_is_drawn_again_by_a_training_that_goes_on(configur
     assert same(resumed, straight)
 
 
+@pytest.mark.slow  # as every training of test_checkpoints.py starts
 def test_ckpt_path_last_starts_a_first_training(configure, tmp_path):
     train(configure(tmp_path, "ckpt_path=last", "trainer.max_steps=2", "test=false"))
     assert last_of(tmp_path)["global_step"] == 2
