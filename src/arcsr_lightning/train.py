@@ -91,7 +91,8 @@ def fit(cfg: DictConfig, network: nn.Module) -> tuple[Workbench, dict[str, float
     describe(cfg, stages, losses)
     first, ckpt_path = resume.resume_point(cfg, stages, network)
     begin(cfg)
-    resume.forget_after(stages, first)
+    if not cfg.trainer.fast_dev_run:  # which saves nothing
+        resume.forget_after(stages, first)
     metrics: dict[str, float] = {}
     note_taken(cfg, stages, resume.taken_before(stages, first))
     for number, (stage, loss) in list(enumerate(zip(stages, losses, strict=True)))[first:]:

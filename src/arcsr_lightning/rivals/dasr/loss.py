@@ -54,8 +54,8 @@ class DASRLoss(nn.Module):
     negatives although their degradation may be the same.
 
     Batch normalisation of both encoders uses the statistics of the process's own batch, unless it is synchronised as
-    by trainer=ddp, and keys are not shuffled
-    between processes as in momentum contrast's publication. Running statistics are not copied from one to the other.
+    by trainer=ddp, and keys are not shuffled between processes as in momentum contrast's publication. Running
+    statistics are not copied from one to the other.
 
     Args:
         encoder: built as the network's encoder. It makes the keys: a copy of the network's at the first call, it then
