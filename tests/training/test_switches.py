@@ -104,7 +104,7 @@ def test_a_run_whose_time_is_over_ends_as_others_do(configure, tmp_path):
     assert (tmp_path / "model.safetensors").is_file()
 
 
-@pytest.mark.parametrize("precision", [slow("16-true"), "64-true"])
+@pytest.mark.parametrize("precision", [slow("bf16-true"), "64-true"])
 def test_weights_of_another_precision_are_averaged(configure, tmp_path, precision):
     train(configure(tmp_path, f"precision={precision}", "trainer.max_steps=3", "test=false"))
     assert all(torch.isfinite(value).all() for value in weights_of(tmp_path).values())
