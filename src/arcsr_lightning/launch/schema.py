@@ -80,7 +80,8 @@ RUN = {
     "ckpt_path": optional(PATH),
     "allow_config_change": SWITCH,
     "weights": optional(PATH),
-    "precision": choice("32-true", "bf16-mixed", "16-mixed", "bf16-true", "16-true", "64-true"),
+    # Lightning's bf16-true and 16-true would round the images, too, and score what is left of them.
+    "precision": choice("32-true", "bf16-mixed", "16-mixed", "64-true"),
     "compile": SWITCH,
     "matmul_precision": choice("highest", "high", "medium"),
     "channels_last": SWITCH,

@@ -48,7 +48,7 @@ def move(average: nn.Module, module: nn.Module, decay: float) -> None:
         if chosen:
             ours, theirs = map(list, zip(*chosen, strict=True))
             if fractions and decay:
-                theirs = [their.to(our.dtype) for our, their in zip(ours, theirs, strict=True)]  # precision=bf16-true
+                theirs = [their.to(our.dtype) for our, their in zip(ours, theirs, strict=True)]  # precision=64-true
                 torch._foreach_lerp_(ours, theirs, 1 - decay)
             else:
                 torch._foreach_copy_(ours, theirs)
