@@ -7,6 +7,7 @@ import sys
 from contextlib import nullcontext
 
 import pytest
+from pytorch_lightning.trainer.connectors.signal_connector import _HandlersCompose
 
 from arcsr_lightning import train
 from arcsr_lightning.training.module import SRModule
@@ -89,6 +90,18 @@ def test_a_second_interrupt_does_not_wait(configure, tmp_path, at_batch):
     with pytest.raises(SystemExit) as end:
         train.train(configure(tmp_path, *SETTINGS, "trainer.val_check_interval=6"))
     assert (end.value.code, last_step(tmp_path)) == (130, 2)
+
+
+def test_a_handler_that_lightning_left_behind_is_none(configure, tmp_path, at_batch):
+    left = _HandlersCompose([lambda *_: None])  # as of a run whose loggers could not be closed
+    before = signal.signal(signal.SIGTERM, left)
+    try:
+        at_batch({1: raised(signal.SIGTERM)})
+        with pytest.raises(SystemExit) as end:
+            train.train(configure(tmp_path, *SETTINGS, "trainer.val_check_interval=6"))
+    finally:
+        signal.signal(signal.SIGTERM, before)
+    assert (end.value.code, last_step(tmp_path)) == (143, 2)
 
 
 def test_a_signal_ends_a_whole_sweep(run, tiny, tmp_path, at_batch, monkeypatch):

@@ -30,7 +30,11 @@ class SignalListener:
         self.handlers: dict[int, Any] = {}  # of whoever was there before
 
     def remember_handlers(self) -> None:
+        """Those that were there before; what Lightning left of a run that failed while it was being ended is none."""
         self.handlers = {number: signal.getsignal(number) for number in SIGNALS}
+        for number, handler in self.handlers.items():
+            if type(handler).__module__.startswith("pytorch_lightning."):
+                self.handlers[number] = signal.SIG_DFL
 
     def listen(self) -> None:
         """Take the place of all handlers, but for signals that are ignored (as nohup does) or not Python's."""
