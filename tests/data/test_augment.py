@@ -45,6 +45,28 @@ def test_an_augmentation_depends_on_its_seed_alone(option):
         assert torch.equal(again(seed, parts[0]).hr, expected.hr)  # whatever else comes with it
 
 
+def test_a_view_is_turned_by_any_angle_and_shrunk():
+    """The slope of a ramp says both, in the middle, which the crop's mirror image does not reach."""
+    view = configured("views").pipeline.transforms[1]
+    view = Augmentation({"view": type(view)(**view.get_transform_init_args() | {"p": 1})})
+    ramp = (0.3 + 0.01 * torch.arange(32.0)).expand(3, 32, 32).contiguous()
+    angles, sizes = [], []
+    for seed in range(200):
+        middle = view(seed, ramp).hr[0, 14:18, 14:18]
+        slope = complex(middle.diff(dim=1).mean(), middle.diff(dim=0).mean()) / 0.01
+        angles.append(np.degrees(np.angle(slope)))
+        sizes.append(1 / abs(slope))
+    assert -46 < min(angles) < -40 and 40 < max(angles) < 46
+    assert 0.58 < min(sizes) < 0.65 and 1.05 < max(sizes) < 1.12
+
+
+def test_a_view_of_black_and_white_is_no_darker_and_no_brighter():
+    """Bicubic interpolation goes beyond both."""
+    views, noise = configured("views"), (torch.rand(3, 32, 32) > 0.5).float()
+    pixels = torch.stack([views(seed, noise).hr for seed in range(20)])
+    assert (pixels.min(), pixels.max()) == (0, 1)
+
+
 @pytest.mark.parametrize("option", ["paper", "square", "colour"])
 def test_both_images_of_a_pair_change_alike(option):
     augmentation, lr = configured(option), torch.rand(3, 8, 8)
@@ -103,8 +125,8 @@ def test_the_parts_of_one_of_several_are_told_apart():
 
 def test_everything_in_the_configuration_suits_pairs():
     for path in (CONF_DIR / "data/augment").glob("*.yaml"):
-        if path.stem == "focus":  # of images that are degraded here
-            with pytest.raises(InputError, match="GaussianBlur cannot"):
+        if path.stem in ("focus", "views"):  # of images that are degraded here
+            with pytest.raises(InputError, match="(GaussianBlur|Affine) cannot"):
                 configured(path.stem).check_pairs()
             continue
         augmentation = configured(path.stem)

@@ -6,6 +6,7 @@ from arcsr_lightning.blocks.image_skip import ImageSkip, skip_added
 from arcsr_lightning.blocks.initialisation import he_normal_, nearly_zero_
 from arcsr_lightning.blocks.kg_block import ChannelAttention, ConcatConv, KGBlock, KGConv, PlainConv
 from arcsr_lightning.blocks.shuffles import ShuffledUp
+from arcsr_lightning.blocks.standardisation import Standardisation
 from arcsr_lightning.blocks.upsampling import BilinearUp, TransposedUp
 
 __all__ = [
@@ -21,6 +22,7 @@ __all__ = [
     "OrdinaryConv",
     "PlainConv",
     "ShuffledUp",
+    "Standardisation",
     "TransposedUp",
     "he_normal_",
     "nearly_zero_",

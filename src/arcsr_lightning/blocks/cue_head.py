@@ -4,6 +4,7 @@ from collections.abc import Sequence
 
 from torch import Tensor, nn
 
+from arcsr_lightning.blocks.standardisation import Standardisation
 from arcsr_lightning.operators import count_cues, motion_cues
 
 
@@ -24,7 +25,7 @@ class CueHead(nn.Module):
         self.windows = tuple(windows)
         self.layers = nn.Sequential(
             # Far shifts vary ten times less than near ones and say as much.
-            nn.BatchNorm2d(count_cues(windows), affine=False),
+            Standardisation(count_cues(windows)),
             nn.Conv2d(count_cues(windows), 192, 1),
             nn.ReLU(inplace=True),
             nn.Conv2d(192, channels, 1),

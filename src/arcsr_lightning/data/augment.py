@@ -164,5 +164,5 @@ def _pixels(image: Tensor) -> np.ndarray:
 
 
 def _tensor(pixels: np.ndarray) -> Tensor:
-    """(H, W, 3) -> (3, H, W)."""
-    return torch.from_numpy(np.ascontiguousarray(pixels.transpose(2, 0, 1)))
+    """(H, W, 3) -> (3, H, W), in [0, 1], which bicubic interpolation leaves."""
+    return torch.from_numpy(np.ascontiguousarray(pixels.transpose(2, 0, 1))).clamp_(0, 1)

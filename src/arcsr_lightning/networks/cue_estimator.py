@@ -6,7 +6,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from arcsr_lightning.blocks import nearly_zero_
+from arcsr_lightning.blocks import Standardisation, nearly_zero_
 from arcsr_lightning.errors import check_odd
 from arcsr_lightning.networks.kernel_estimator import pad_to_multiple
 from arcsr_lightning.operators import count_cues, motion_cues
@@ -43,7 +43,7 @@ class CueEstimator(nn.Module):
         self.windows = tuple(windows)
         self.hidden = nn.Sequential(
             # Far shifts vary ten times less than near ones and say as much.
-            nn.BatchNorm2d(count_cues(windows), affine=False),
+            Standardisation(count_cues(windows)),
             nn.Conv2d(count_cues(windows), width, 1),
             nn.ReLU(inplace=True),
             nn.Dropout(dropout),
