@@ -29,7 +29,7 @@ from arcsr_lightning.errors import InputError
 from arcsr_lightning.figures.kernels import kernel_colours, kernel_grid_picture
 from arcsr_lightning.figures.pixel import pixel_picture, streak_of, words_of
 from arcsr_lightning.figures.style import square_cells
-from arcsr_lightning.inference import Observed, finite, restore
+from arcsr_lightning.inference import Observed, finite, pick_device, restore
 from arcsr_lightning.runs.weights import load_model
 
 CELLS = 16  # of the mosaic, along its longer side
@@ -92,7 +92,7 @@ def examine(job: Job, on_tile: Callable[[int, int], None]) -> Closeup:
     check_limits(job.source, job.limits)
     picture = load_picture(job.source)
     check_pixels(job.source.name, picture.rgb.shape[-1], picture.rgb.shape[-2], job.limits)
-    network = model(job.weights).to(job.device)
+    network = model(job.weights).to(pick_device(job.device))
     result = job.folder / f"{job.source.stem}_restored.png"
     check_format(result, picture, network.scale)
     lr = noisy(picture.rgb, job.noise_level)
@@ -100,7 +100,8 @@ def examine(job: Job, on_tile: Callable[[int, int], None]) -> Closeup:
     sr, field = finite(restored, job.source)
     kernel, offset = (None if part is None else part[0].half().numpy() for part in network.split(field))
     bicubic = upsample(lr[None], network.scale)[0].clamp(0, 1)
-    save_picture(job.folder / "bicubic.png", Picture(bicubic))
+    # As the restored file is, profile and transparency too: a browser shows both side by side.
+    save_picture(job.folder / "bicubic.png", replace_pixels(picture, bicubic))
     save_picture(result, replace_pixels(picture, sr[0].clamp(0, 1)))
     return Closeup(to_uint8(lr), to_uint8(sr[0]), kernel, offset, job.folder / "bicubic.png", result)
 
@@ -113,6 +114,8 @@ def model(weights: str) -> Observed:
 
 def check_limits(path: Path, limits: Limits) -> None:
     """Raise InputError for a file that is too large, before anything of it but its header is read."""
+    if not path.is_file():
+        raise InputError(f"{path.name} is no longer here; drop it again")
     megabytes = path.stat().st_size / 1e6
     if megabytes > limits.megabytes:
         raise InputError(f"{path.name} has {megabytes:.1f} MB; this page takes {limits.megabytes:g} MB at most")

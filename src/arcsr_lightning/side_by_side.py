@@ -1,6 +1,6 @@
 """Figure 2 of a study: what every method makes of the same images, as a picture and as a page with a slider."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from pathlib import Path
 from statistics import fmean
 from typing import Any, NamedTuple
@@ -62,8 +62,11 @@ def draw_figure(
         note_damage(line)
     if not sections:
         raise InputError(f"{folder}: no run is finished; a figure shows what finished runs restore")
+    check_choice(sections, images, noise)
     paths = []
     for section in sections:
+        if not holds_choice(section, images, noise):
+            continue
         stem = "figure" if len(sections) == 1 else f"figure_{section.data}_{section.protocol or 'other'}"
         chosen, reason = choose_images(section, images, noise)
         level = section.levels[0] if noise is None else noise
@@ -77,24 +80,37 @@ def draw_figure(
     return paths
 
 
-def choose_images(section: Section, images: Sequence[str] | None, noise: float | None) -> tuple[list[str], str]:
-    """The names of the images to show, and why these.
-
-    Raises:
-        InputError: there is no such image, or no such noise level.
-    """
-    if noise is not None and noise not in section.levels:
-        known = ", ".join(f"{level:g}" for level in section.levels)
-        raise InputError(f"noise={noise:g}: {section.title} was not tested at it; it was at {known}")
-    level = section.levels[0] if noise is None else noise
-    known_names = section.runs[0].images["bicubic"][level]
+def check_choice(sections: Sequence[Section], images: Sequence[str] | None, noise: float | None) -> None:
+    """Raise InputError for an image or a noise level that no data set has, or where none has both."""
+    titles = " and ".join(section.title for section in sections)
+    levels = sorted({level for section in sections for level in section.levels})
+    if noise is not None and noise not in levels:
+        known = ", ".join(f"{level:g}" for level in levels)
+        raise InputError(f"noise={noise:g}: {titles} was not tested at it; it was at {known}")
+    names = {name: None for section in sections for name in sorted(images_of(section))}
     for name in images or ():
-        if name not in known_names:
-            some = ", ".join(sorted(known_names)[:8]) + (", ..." if len(known_names) > 8 else "")
-            raise InputError(f"images={name}: no test image of {section.title}; it has {some}")
+        if name not in names:
+            some = ", ".join(list(names)[:8]) + (", ..." if len(names) > 8 else "")
+            raise InputError(f"images={name}: no test image of {titles}; it has {some}")
+    if not any(holds_choice(section, images, noise) for section in sections):
+        raise InputError(f"images={','.join(images or ())}: not tested at noise={noise:g}")
+
+
+def holds_choice(section: Section, images: Sequence[str] | None, noise: float | None) -> bool:
+    """Whether a data set was tested at a noise level, and has one of the images that are asked for."""
+    return noise in (None, *section.levels) and (not images or any(name in images_of(section) for name in images))
+
+
+def images_of(section: Section) -> Collection[str]:
+    """The names of a data set's test images."""
+    return section.runs[0].images["bicubic"][section.levels[0]]
+
+
+def choose_images(section: Section, images: Sequence[str] | None, noise: float | None) -> tuple[list[str], str]:
+    """The names of the images to show, those of ``images`` that the data set has, and why these."""
     if images:
-        return list(images), "Images chosen by name"
-    return telling_images(section, level)
+        return [name for name in images if name in images_of(section)], "Images chosen by name"
+    return telling_images(section, section.levels[0] if noise is None else noise)
 
 
 def telling_images(section: Section, level: float) -> tuple[list[str], str]:

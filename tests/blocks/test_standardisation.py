@@ -28,6 +28,12 @@ def test_a_batch_is_in_training_what_it_is_afterwards():
     assert abs(out.mean()) > 0.1
 
 
+def test_training_on_several_devices_leaves_it_as_it_is():
+    """Lightning makes SyncBatchNorm of every BatchNorm, whatever its class makes of a batch."""
+    network = torch.nn.Sequential(Standardisation(3))
+    assert type(torch.nn.SyncBatchNorm.convert_sync_batchnorm(network)[0]) is Standardisation
+
+
 def test_what_is_frozen_keeps_its_statistics():
     layer, _ = seen(UNLIKE)
     before = layer.running_mean.clone()

@@ -67,6 +67,12 @@ def test_a_view_of_black_and_white_is_no_darker_and_no_brighter():
     assert (pixels.min(), pixels.max()) == (0, 1)
 
 
+def test_an_lr_image_keeps_what_lies_beyond_black_and_white():
+    """Bicubic shrinking goes there, and whole images are scored so."""
+    lr = torch.tensor([-0.1, 1.1]).expand(3, 8, 2).contiguous()
+    assert torch.equal(configured("square")(0, torch.rand(3, 32, 8), lr).lr.unique(), lr.unique())
+
+
 @pytest.mark.parametrize("option", ["paper", "square", "colour"])
 def test_both_images_of_a_pair_change_alike(option):
     augmentation, lr = configured(option), torch.rand(3, 8, 8)

@@ -71,7 +71,7 @@ def test_by_what_it_was_trained_and_how_far_is_said(study, job, tables):
     _, _, training, _, _, failed = map(lines, tables(compare(study).read_text()))
     seconds = [16 * 400 / speed for speed in (11, 12)]  # images by images/s
     spread = f"{np.mean(seconds):.0f} ± {np.std(seconds, ddof=1):.0f} s"
-    assert training["arcsr"] == ["pairs", "400", spread, "40%", "0.04", "0.999", "RandomRotate90"]
+    assert training["arcsr"] == ["pairs", "400", spread, "40 %", "0.04", "0.999", "RandomRotate90"]
     assert training["bicubic"] == ["nothing", "none", "-", "-", "-", "-", "-"]
     assert failed["dasr"] == ["failed"] * 7
 

@@ -85,6 +85,14 @@ def test_what_a_stage_has_replaces_the_run_s_as_a_whole(staged, tmp_path):
     assert "betas" in second.config.optimizer
 
 
+def test_a_stage_may_have_a_rate_of_its_own_for_the_run_s_optimizer(staged, tmp_path):
+    cfg = staged(tmp_path)
+    cfg.stages.second.lr = 0.25
+    first, second = stages_of(cfg)
+    assert first.config.optimizer == ADAM
+    assert dict(second.config.optimizer) == dict(cfg.optimizer) | {"lr": 0.25}
+
+
 def test_a_method_without_stages_has_one(configure, tmp_path):
     (only,) = stages_of(configure(tmp_path))
     assert (only.name, only.first_step, only.last) == (None, 0, tmp_path / "checkpoints/last.ckpt")

@@ -5,13 +5,14 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 
-class Standardisation(nn.BatchNorm2d):
+class Standardisation(nn.Module):
     """Subtract the mean of every channel and divide by its standard deviation, as known from all batches so far.
 
     In training, too: batch normalisation uses the batch's own statistics there, and those of a few crops say which
     pictures they are of. What a network learns behind them is not what it meets afterwards.
 
-    For an input whose statistics do not change while the network learns.
+    For an input whose statistics do not change while the network learns. No ``nn.BatchNorm2d``, which Lightning
+    replaces under ``sync_batchnorm``, though its buffers have the same names.
 
     Args:
         channels: C.
@@ -20,13 +21,16 @@ class Standardisation(nn.BatchNorm2d):
     """
 
     def __init__(self, channels: int) -> None:
-        super().__init__(channels, affine=False)
+        super().__init__()
+        self.register_buffer("running_mean", torch.zeros(channels))
+        self.register_buffer("running_var", torch.ones(channels))
+        self.register_buffer("num_batches_tracked", torch.tensor(0))
 
     def forward(self, x: Tensor) -> Tensor:
         if self.training:
             self._observe(x.detach())
         # Clones, as the next batch changes the statistics before this one may be gone backwards through.
-        return F.batch_norm(x, self.running_mean.clone(), self.running_var.clone(), eps=self.eps)
+        return F.batch_norm(x, self.running_mean.clone(), self.running_var.clone())
 
     @torch.no_grad()
     def _observe(self, x: Tensor) -> None:

@@ -100,7 +100,7 @@ class Augmentation:
                 )
         symmetry = _symmetry_of(out["probe"]) if kernel is not None else None
         return Augmented(
-            _tensor(out["image"]),
+            _tensor(out["image"]).clamp_(0, 1),  # bicubic interpolation goes beyond; an LR image may
             None if lr is None else _tensor(out["lr"]),
             None if kernel is None else turn_field(kernel, symmetry),
             None if confidence is None else turn(confidence, symmetry),
@@ -164,5 +164,5 @@ def _pixels(image: Tensor) -> np.ndarray:
 
 
 def _tensor(pixels: np.ndarray) -> Tensor:
-    """(H, W, 3) -> (3, H, W), in [0, 1], which bicubic interpolation leaves."""
-    return torch.from_numpy(np.ascontiguousarray(pixels.transpose(2, 0, 1))).clamp_(0, 1)
+    """(H, W, 3) -> (3, H, W)."""
+    return torch.from_numpy(np.ascontiguousarray(pixels.transpose(2, 0, 1)))

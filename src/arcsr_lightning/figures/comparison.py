@@ -109,7 +109,8 @@ def comparison_picture(scenes: Sequence[Scene], caption: str) -> Figure:
 
     top = 0.06
     for scene, lines, high, own, body in zip(scenes, shown, heights, strips, bodies, strict=True):
-        name = f"{shorten_name(scene.name, int(10 * body))}, noise {scene.noise_level:g}"
+        noise = f", noise {scene.noise_level:g}"
+        name = shorten_name(scene.name, int(12 * body) - len(noise)) + noise
         middle = (left / 2 / width, 1 - (top + body / 2) / height)
         figure.text(*middle, name, rotation=90, ha="center", va="center", **TEXT)
         for cells, strip in zip(lines, own, strict=True):

@@ -14,6 +14,7 @@ from arcsr_lightning.figures.style import TEXT, show_picture, square_cells
 
 _CELL = 48  # the least side of one kernel in a grid, in pixels of the picture
 _SLENDEREST = 6  # shape of a picture, height over width or width over height, that a figure is made for
+PIXELS = {"interpolation": "nearest"}  # of 2 and 178 degrees, the mean is no direction between
 _STRIP = 8  # rows of a field at a time, which the caches of a CPU hold
 
 
@@ -61,7 +62,13 @@ def kernel_moments(kernel: Tensor, floor: float = 0.1) -> tuple[Tensor, Tensor, 
         direction of its longer axis, in degrees counter-clockwise from the horizontal, in [0, 180); and how directed it
         is, from 0 (round) to 1 (a line).
     """
-    mass = kernel.detach().float()
+    strips = [_moments(strip.detach().float(), floor) for strip in kernel.split(_STRIP, dim=1)]
+    extent, angle, directedness = (torch.cat(parts) for parts in zip(*strips, strict=True))
+    return extent, angle, directedness
+
+
+def _moments(mass: Tensor, floor: float) -> tuple[Tensor, Tensor, Tensor]:
+    """``kernel_moments`` of a strip of a field."""
     mass = mass.where(mass >= floor * mass.amax(0), 0).clamp(min=0)
     mass = mass / mass.sum(0).clamp(min=1e-12)
     yy, xx, xy = (moment[0] for moment in field_covariance(mass[None]))
@@ -92,7 +99,14 @@ def kernel_colours(kernel: Tensor) -> np.ndarray:
     return torch.cat(strips).round().byte().cpu().numpy()
 
 
-def kernel_field_picture(kernel: Tensor, image: Tensor, caption: str = "", truth: Tensor | None = None) -> Figure:
+def kernel_field_picture(
+    kernel: Tensor,
+    image: Tensor,
+    caption: str = "",
+    truth: Tensor | None = None,
+    title: str = "restored image",
+    source: str = "estimated",
+) -> Figure:
     """Draw an image beside its kernel field: kernels on a grid, blur extent, blur direction.
 
     Args:
@@ -100,11 +114,13 @@ def kernel_field_picture(kernel: Tensor, image: Tensor, caption: str = "", truth
         image: (3, H, W), RGB in [0, 1].
         caption: below the picture.
         truth: another field like ``kernel``, drawn below it on the same scales.
+        title: above the image.
+        source: what ``kernel`` is: estimated, measured.
     """
     shape = min(max(image.shape[-2] / image.shape[-1], 1 / _SLENDEREST), _SLENDEREST)
-    fields = {"estimated": kernel} if truth is None else {"estimated": kernel, "true": truth}
+    fields = {source: kernel} if truth is None else {source: kernel, "true": truth}
     if truth is None:
-        cells = [["image", "estimated kernels"], ["estimated extent", "estimated angle"], ["extents", "angles"]]
+        cells = [["image", f"{source} kernels"], [f"{source} extent", f"{source} angle"], ["extents", "angles"]]
         size = (9, 8.2 * shape + 1.2)
     else:
         cells = [["image"], ["."], [".", ".", "extents", "angles"]]
@@ -116,14 +132,15 @@ def kernel_field_picture(kernel: Tensor, image: Tensor, caption: str = "", truth
     figure = Figure(figsize=size, layout="constrained")
     axes = figure.subplot_mosaic(cells, height_ratios=[1, 1, 0.05])
     show_picture(axes["image"], to_uint8(image))
-    axes["image"].set_title("restored image", **TEXT)
+    axes["image"].set_title(title, **TEXT)
     for name, (extent, angle, directedness) in moments.items():
         show_picture(axes[f"{name} kernels"], kernel_grid_picture(fields[name], *square_cells(shape, 6)))
         axes[f"{name} kernels"].set_title(f"{name} kernels", **TEXT)
-        extents = show_picture(axes[f"{name} extent"], extent, cmap="viridis", vmin=0, vmax=longest)
-        angles = show_picture(axes[f"{name} angle"], angle, cmap="hsv", vmin=0, vmax=180, alpha=directedness.clip(0, 1))
-    axes["estimated extent"].set_title("blur extent (RMS radius, LR pixels)", **TEXT)
-    axes["estimated angle"].set_title("blur direction (white: none)", **TEXT)
+        extents = show_picture(axes[f"{name} extent"], extent, cmap="viridis", vmin=0, vmax=longest, **PIXELS)
+        alpha = directedness.clip(0, 1)
+        angles = show_picture(axes[f"{name} angle"], angle, cmap="hsv", vmin=0, vmax=180, alpha=alpha, **PIXELS)
+    axes[f"{source} extent"].set_title("blur extent (RMS radius, LR pixels)", **TEXT)
+    axes[f"{source} angle"].set_title("blur direction (white: none)", **TEXT)
     figure.colorbar(extents, cax=axes["extents"], orientation="horizontal")
     bar = figure.colorbar(angles, cax=axes["angles"], orientation="horizontal", ticks=[0, 45, 90, 135, 180])
     bar.set_ticklabels(["0°", "45° /", "90° |", "135° \\", "180°"])

@@ -72,7 +72,7 @@ def cost_columns(card: dict[str, Any]) -> dict[str, Any]:
     steps, published = sum(stage["steps"] for stage in schedule), card.get("published_steps")
     trained = {
         "lr_sum": by_stage(schedule, "lr_sum", ".3g"),
-        "steps_of_published": round(steps / published, 4) if published else None,
+        "steps_of_published": round(steps / published, 6) if published else None,
         "ema": card.get("ema"),
         "augmentation": " + ".join(card.get("augmentation") or []) or "none",
     }

@@ -6,7 +6,7 @@ from typing import Any
 from arcsr_lightning.files import markdown_table
 from arcsr_lightning.results.csv_rows import cost_columns
 from arcsr_lightning.results.runs import FINISHED, WAITING, Run, Study
-from arcsr_lightning.results.sections import KERNELS, Entry, Part, Section
+from arcsr_lightning.results.sections import KERNELS, Entry, Part, Section, percent
 from arcsr_lightning.results.statistics import Interval, Spread
 from arcsr_lightning.scores.protocol import TRUTH, with_arrow
 
@@ -260,7 +260,7 @@ def training_cells(section: Section) -> list[list[str]]:
         seconds = f"{spread_cell(entry.seconds, '.0f')} s" if entry.seconds else NONE
         share = cost.get("steps_of_published")
         cells = [
-            NONE if share is None else f"{share:.0%}",
+            NONE if share is None else percent(share),
             cost.get("lr_sum"),
             cost.get("ema"),
             cost.get("augmentation"),

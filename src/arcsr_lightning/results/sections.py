@@ -135,7 +135,7 @@ class Section(NamedTuple):
             for taken, card in zip(steps, cards, strict=True)
             if card.get("published_steps")
         ]
-        of_published = f" ({100 * max(shares):.2g} % of the published or less)" if shares and max(shares) < 1 else ""
+        of_published = f" ({percent(max(shares))} of the published or less)" if shares and max(shares) < 1 else ""
         return (
             f"Trained for {from_to(min(steps), max(steps))} steps{of_published} at a size of "
             f"{from_to(sizes[0], sizes[-1])} M parameters."
@@ -144,6 +144,11 @@ class Section(NamedTuple):
     def paper(self, method: str, level: float) -> Figures | None:
         """What the paper reports for a method here."""
         return published(method, self.data, self.scale, level, self.ablations)
+
+
+def percent(share: float) -> str:
+    """A share in two digits or more, without an exponent."""
+    return f"{100 * share:.0f} %" if share >= 0.1 else f"{100 * share:.2g} %"
 
 
 def from_to(low: object, high: object) -> str:

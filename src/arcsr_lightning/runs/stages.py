@@ -2,7 +2,8 @@
 
 A method lists its stages under ``stages`` (conf/model/). Each has a ``share`` of the steps and may have ``trains`` (the
 parts of the network that train; null: all), ``prepare`` (done to the network before the first step), ``loss``,
-``optimizer`` and ``scheduler``. What a stage has replaces the run's as a whole; what it does not have is the run's.
+``optimizer``, ``lr`` (that of the optimizer) and ``scheduler``. What a stage has replaces the run's as a whole; what it
+does not have is the run's.
 A method without stages has one, without a name: the run's configuration as it stands.
 """
 
@@ -16,7 +17,7 @@ from omegaconf import DictConfig, open_dict
 from arcsr_lightning.errors import InputError
 from arcsr_lightning.integers import ceil_div
 
-OWN = ("trains", "prepare", "loss", "optimizer", "scheduler")  # what a stage may have instead of the run's
+OWN = ("trains", "prepare", "loss", "optimizer", "lr", "scheduler")  # what a stage may have instead of the run's
 
 
 class Stage(NamedTuple):
@@ -102,8 +103,10 @@ def config_of(cfg: DictConfig, name: str, steps: int) -> DictConfig:
         for key, node in cfg.stages[name].items():
             if key not in (*OWN, "share"):
                 raise InputError(f"stages.{name}.{key}: a stage has share, {', '.join(OWN)}")
-            if key != "share":
+            if key not in ("share", "lr"):
                 config[key] = node
+        if "lr" in cfg.stages[name]:
+            config.optimizer.lr = cfg.stages[name].lr
     return config
 
 

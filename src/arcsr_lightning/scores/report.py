@@ -88,7 +88,7 @@ def write_report(
         log.debug("\n%s", as_text(table))
     for line in missing_lines(measures):
         console.print(line, soft_wrap=True, highlight=False, markup=False)
-    console.print(f"results: {folder}", soft_wrap=True)
+    console.print(f"results: {folder}", soft_wrap=True, highlight=False, markup=False)
 
 
 def as_text(rendered: Table) -> str:
