@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import safetensors.torch
 import torch
-from PIL import Image
+from PIL import Image, ImageCms
 from torch import nn
 
 from arcsr_lightning import closeup
@@ -72,6 +72,25 @@ def test_the_download_keeps_the_mode_of_the_picture(job):
     assert found.restored_file.name == "deep_restored.png"
     assert cv2.imread(str(found.restored_file), cv2.IMREAD_UNCHANGED).dtype == np.uint16
     assert cv2.imread(str(found.restored_file), cv2.IMREAD_UNCHANGED).shape == (36, 32, 4)
+
+
+def test_both_sides_of_the_slider_are_files_of_one_kind(job, tmp_path):
+    """A browser manages colours by the profile of each, and shows what is transparent."""
+    wide = job(noise(9, 8, 4), "wide.png")
+    profile = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()
+    with Image.open(wide.source) as picture:
+        picture.save(wide.source, icc_profile=profile)
+    found = examine(wide, lambda *_: None)
+    kinds = [
+        (side.mode, side.info.get("icc_profile")) for side in map(Image.open, (found.bicubic_file, found.restored_file))
+    ]
+    assert kinds == [("RGBA", profile)] * 2
+
+
+def test_a_picture_that_is_gone_is_named(job, tmp_path):
+    gone = job(noise(9, 8, 3))._replace(source=tmp_path / "gone.png")
+    with pytest.raises(InputError, match=r"^gone.png is no longer here; drop it again$"):
+        examine(gone, lambda *_: None)
 
 
 def test_a_click_is_answered_with_the_kernel_and_the_offsets_of_that_pixel(job):

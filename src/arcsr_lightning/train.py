@@ -56,7 +56,8 @@ def train(cfg: DictConfig) -> dict[str, float]:
         metrics = resume.finished(cfg)
         if metrics is None:
             metrics = run(cfg)
-            resume.finish(cfg, metrics)
+            if not cfg.trainer.fast_dev_run:  # which leaves nothing to go on with
+                resume.finish(cfg, metrics)
         else:
             rank_zero_info(f"{cfg.paths.output_dir}: finished already; ckpt_path=null trains it anew")
         return metrics
@@ -71,6 +72,8 @@ def run(cfg: DictConfig) -> dict[str, float]:
     if cfg.train:
         bench, metrics = fit(cfg, network)
     else:
+        if not cfg.weights:
+            resume.take_up_run(cfg, network)
         begin(cfg)
         bench, metrics = set_up(Stage(None, cfg), network), {}
     if cfg.test:
@@ -86,7 +89,10 @@ def fit(cfg: DictConfig, network: nn.Module) -> tuple[Workbench, dict[str, float
     """
     if not any(True for _ in network.parameters()):
         raise InputError(f"method={cfg.method}: this model has nothing to train; set train=false to score it only")
-    stages = [stage for stage in stages_of(cfg) if has_what_trains(network, stage)]
+    planned = stages_of(cfg)
+    stages = [stage for stage in planned if has_what_trains(network, stage)]
+    if not stages:
+        raise InputError(f"stage={planned[0].name}: method={cfg.method} has nothing for it to train")
     losses = [launch.build_loss(stage.config) for stage in stages]
     describe(cfg, stages, losses)
     first, ckpt_path = resume.resume_point(cfg, stages, network)
@@ -153,7 +159,8 @@ def set_up(stage: Stage, network: nn.Module, loss: nn.Module | None = None) -> W
 
 def begin(cfg: DictConfig) -> None:
     """Say what is about to be done; from here on the folder holds a run that is not over."""
-    resume.reopen(cfg)
+    if not cfg.trainer.fast_dev_run:
+        resume.reopen(cfg)
     launch.record_configuration(cfg)
 
 

@@ -88,18 +88,28 @@ def test_many_methods_take_several_lines(count, lines):
     assert [cell.title for line in found for cell in line] == [str(number) for number in range(count)]
 
 
-def test_no_text_lies_on_another_nor_on_a_picture():
-    """Two images with many methods of long names."""
-    titles = ["bicubic", *(f"arcsr_mean_kernel, seed={number}" for number in range(6))]
-    figure = comparison_picture(
-        [scene(titles), scene(titles, name="a_photograph_with_a_long_name" * 3)], "a word " * 90
-    )
+MANY = ["bicubic", *(f"arcsr_mean_kernel, seed={number}" for number in range(6))]
+LONG = "a_photograph_with_a_long_name" * 3
+GOPRO = [f"GOPR0384_11_00_00000{number}" for number in range(3)]
+
+
+@pytest.mark.parametrize(
+    "scenes",
+    [
+        [scene(MANY), scene(MANY, name=LONG)],
+        [scene(name=name) for name in GOPRO],
+        [scene(name=name, kernels=False) for name in GOPRO],
+    ],
+    ids=["many methods", "kernels", "none"],
+)
+def test_no_text_lies_on_another_nor_on_a_picture(scenes):
+    figure = comparison_picture(scenes, "a word " * 90)
     canvas = FigureCanvasAgg(figure)
     canvas.draw()
     whole, renderer = figure.bbox, canvas.get_renderer()
     texts = [text for text in (*figure.texts, *(axis.xaxis.label for axis in figure.axes)) if text.get_text().strip()]
     boxes = [text.get_window_extent(renderer) for text in texts] + [axis.get_window_extent() for axis in figure.axes]
-    assert len(texts) == 2 * 9 + 2 + 1
+    assert len(texts) == sum(len(one.cells) for one in scenes) + len(scenes) + 1
     for one, other in combinations(boxes, 2):
         common = Bbox.intersection(one, other)
         assert common is None or min(common.width, common.height) < 1, (one, other)

@@ -9,6 +9,7 @@ from arcsr_lightning.figures.kernels import (
     kernel_grid_picture,
     kernel_moments,
 )
+from arcsr_lightning.inference.memory import Allocations
 
 
 def test_the_kernel_grid_shows_the_kernel_of_each_pixel_in_its_place_and_upright():
@@ -76,6 +77,26 @@ def test_the_picture_of_a_field_names_its_parts_and_shows_extents(pictures):
     shown = pictures(figure)
     assert [title for title in shown if title] == titles
     np.testing.assert_allclose(shown[titles[2]], np.repeat([[0, 2**0.5]], 9, axis=1).repeat(12, axis=0), atol=1e-6)
+
+
+def test_what_an_image_and_its_kernels_are_may_be_said(pictures):
+    kernel = torch.full((25, 12, 18), 0.04)
+    shown = pictures(kernel_field_picture(kernel, torch.rand(3, 48, 72), title="blurred image", source="measured"))
+    assert {"blurred image", "measured kernels"} <= shown.keys()
+
+
+def test_directions_are_not_averaged():
+    """Between 2 and 178 degrees, both nearly horizontal, lies no vertical one."""
+    figure = kernel_field_picture(torch.full((25, 12, 18), 0.04), torch.rand(3, 48, 72))
+    drawn = {axis.get_label(): axis.images[0].get_interpolation() for axis in figure.axes if axis.images}
+    assert drawn["estimated angle"] == drawn["estimated extent"] == "nearest"
+
+
+def test_the_moments_of_a_field_take_little_beside_it():
+    field = torch.rand(49, 256, 256)
+    with Allocations() as made:
+        kernel_moments(field)
+    assert made.most < 1.5 * field.nbytes  # of which one is the field, that its strips are views of
 
 
 def test_a_field_and_the_true_one_are_drawn_on_one_scale():

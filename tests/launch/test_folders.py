@@ -128,8 +128,10 @@ def test_a_plan_that_is_damaged_is_named(run, tmp_path, text, monkeypatch, capsy
 def test_processes_that_slurm_starts_agree_on_a_name(monkeypatch):
     monkeypatch.delenv("SLURM_NTASKS", raising=False)
     assert environment.new_folder_name() != environment.new_folder_name() or len(environment.new_folder_name()) == 23
-    for name, value in {"NTASKS": "2", "PROCID": "1", "JOB_ID": "17", "STEP_ID": "3"}.items():
+    for name, value in {"NTASKS": "2", "PROCID": "1", "JOB_ID": "17"}.items():
         monkeypatch.setenv(f"SLURM_{name}", value)
+    assert len(environment.new_folder_name()) == 23  # typed in a batch script without srun: one process
+    monkeypatch.setenv("SLURM_STEP_ID", "3")
     assert environment.new_folder_name() == "slurm-17.3"
 
 

@@ -9,7 +9,7 @@ import pytest
 
 from arcsr_lightning.results import compare
 from arcsr_lightning.results.runs import read_study
-from arcsr_lightning.results.sections import study_sections
+from arcsr_lightning.results.sections import percent, study_sections
 
 
 def lines(table: list[list[str]]) -> dict[str, list[str]]:
@@ -73,6 +73,7 @@ def test_by_what_it_was_trained_and_how_far_is_said(study, job, tables):
     spread = f"{np.mean(seconds):.0f} ± {np.std(seconds, ddof=1):.0f} s"
     assert training["arcsr"] == ["pairs", "400", spread, "40 %", "0.04", "0.999", "RandomRotate90"]
     assert training["bicubic"] == ["nothing", "none", "-", "-", "-", "-", "-"]
+    assert [percent(share) for share in (0.004, 0.00012, 0.996, 0.1)] == ["0.4 %", "0.012 %", "100 %", "10 %"]
     assert failed["dasr"] == ["failed"] * 7
 
     def staged(report):

@@ -86,6 +86,11 @@ def test_a_study_on_two_data_sets_has_a_figure_of_each(study):
         )
     names = [path.name for path in draw_figure(study, ["photo0"])]
     assert names == [f"figure_{data}_paper.{suffix}" for data in ("folder", "other") for suffix in ("png", "html")]
+    rows = (folder / "per_image.csv").read_text()
+    (folder / "per_image.csv").write_text(rows.replace("photo0", "elsewhere0"))
+    assert [path.name for path in draw_figure(study, ["photo0"])] == names[:2]  # the other has none of that name
+    with pytest.raises(InputError, match=r"^images=photo9: no test image of folder.* and other.*; it has photo0,"):
+        draw_figure(study, ["photo0", "photo9"])
 
 
 def test_images_and_noise_may_be_chosen(study):

@@ -265,6 +265,15 @@ def test_a_sweep_that_cannot_be_composed_is_planned_nowhere(run, tmp_path, monke
     assert not list(tmp_path.glob("**/jobs.json"))
 
 
+def test_jobs_that_would_share_a_folder_are_refused(run, tmp_path, monkeypatch, capsys):
+    """Their folders are not named by where the data lie."""
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(SystemExit):
+        run(train, "-m", "data=folder", "data.root=A,B", "data.val_root=C", "seed=0,1")
+    assert capsys.readouterr().err.startswith("error: data.root=A,B: jobs would share a folder, as it does not name")
+    assert not list(tmp_path.glob("**/jobs.json"))
+
+
 def test_a_study_is_added_to(sweep, monkeypatch):
     monkeypatch.setenv("ARCSR_RUN_STAMP", "1")
     (folder,) = sweep("seed=0", "train=false", "ckpt_path=last")

@@ -7,9 +7,11 @@ import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
+from omegaconf import open_dict
 from pytorch_lightning.callbacks import Timer
 from torch import nn
 
+from arcsr_lightning.errors import InputError
 from arcsr_lightning.launch import build_network
 from arcsr_lightning.losses import RestorationLoss
 from arcsr_lightning.runs import resume
@@ -87,7 +89,8 @@ def test_what_a_stage_has_replaces_the_run_s_as_a_whole(staged, tmp_path):
 
 def test_a_stage_may_have_a_rate_of_its_own_for_the_run_s_optimizer(staged, tmp_path):
     cfg = staged(tmp_path)
-    cfg.stages.second.lr = 0.25
+    with open_dict(cfg):
+        cfg.stages.second.lr = 0.25
     first, second = stages_of(cfg)
     assert first.config.optimizer == ADAM
     assert dict(second.config.optimizer) == dict(cfg.optimizer) | {"lr": 0.25}
@@ -222,6 +225,20 @@ def test_one_stage_can_be_trained_alone_from_given_weights(staged, tmp_path):
     train(staged(tmp_path / "second", "stage=second", f"weights={first}"))
     assert not (tmp_path / "second/checkpoints/first").exists()
     assert changed(weights(first), weights(tmp_path / "second/checkpoints/second/last.ckpt")) == {"restorer"}
+
+
+def test_a_later_stage_alone_starts_from_what_the_one_before_left(staged, tmp_path):
+    with pytest.raises(InputError, match=r"^stage=second: starts from what stage first learns, of which nothing is in"):
+        train(staged(tmp_path, "stage=second", "ckpt_path=last"))
+    train(staged(tmp_path, "stage=first"))
+    first = weights(tmp_path / "checkpoints/first/last.ckpt")
+    train(staged(tmp_path, "stage=second", "ckpt_path=last"))
+    assert changed(first, weights(tmp_path / "checkpoints/second/last.ckpt")) == {"restorer"}
+
+
+def test_a_stage_that_has_nothing_to_train_is_named(configure, tmp_path):
+    with pytest.raises(InputError, match=r"^stage=kernels: method=arcsr_no_kernel has nothing for it to train$"):
+        train(configure(tmp_path, "model=arcsr_staged", "ablation=no_kernel", "stage=kernels"))
 
 
 def test_what_is_over_with_one_stage_is_not_over_with_all(staged, tmp_path):

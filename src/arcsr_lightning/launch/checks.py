@@ -8,6 +8,7 @@ from hydra.experimental.callback import Callback
 from omegaconf import DictConfig
 
 from arcsr_lightning.errors import InputError
+from arcsr_lightning.launch import environment
 from arcsr_lightning.launch.ending import ends_the_command
 from arcsr_lightning.launch.schema import check_settings
 from arcsr_lightning.launch.typed import typed_settings
@@ -24,7 +25,7 @@ class SettingsCheck(Callback):
 
     @ends_the_command
     def on_run_start(self, config: DictConfig, config_name: str, **kwargs: Any) -> None:
-        check(config_name, config, typed_settings(config.hydra))
+        check(config_name, config, typed_settings(config.hydra), in_sweep=environment.is_a_job_apart())
 
     @ends_the_command
     def on_multirun_start(self, config: DictConfig, config_name: str, **kwargs: Any) -> None:

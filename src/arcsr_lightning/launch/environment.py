@@ -19,7 +19,8 @@ from datetime import datetime
 
 def begin_launch() -> None:
     """Set what the processes of this launch share, as far as the one that started this process has not."""
-    os.environ.setdefault("ARCSR_RUN_STAMP", new_folder_name())
+    if "ARCSR_RUN_STAMP" not in os.environ:
+        os.environ["ARCSR_RUN_STAMP"] = new_folder_name()
     os.environ.setdefault("ARCSR_TRACEBACK", os.environ.get("HYDRA_FULL_ERROR", "0"))
     os.environ["HYDRA_FULL_ERROR"] = "1"  # Hydra hands its errors to us
     os.environ.setdefault("NO_ALBUMENTATIONS_UPDATE", "1")  # it asks the network for its newest version otherwise
@@ -27,7 +28,8 @@ def begin_launch() -> None:
 
 def new_folder_name() -> str:
     """The time; in processes that SLURM starts for one run, which must agree on it, the number of their step."""
-    if int(os.environ.get("SLURM_NTASKS", "1")) > 1 and "SLURM_PROCID" in os.environ:  # srun arcsr-train
+    # srun arcsr-train; what a batch script types without srun is one process, of no step.
+    if int(os.environ.get("SLURM_NTASKS", "1")) > 1 and {"SLURM_PROCID", "SLURM_STEP_ID"} <= os.environ.keys():
         return "slurm-{SLURM_JOB_ID}.{SLURM_STEP_ID}".format(**os.environ)
     return f"{datetime.now():%Y-%m-%d_%H-%M-%S-%f}"[:-3]  # milliseconds, as a loop in a shell starts many at once
 

@@ -25,7 +25,7 @@ from arcsr_lightning.launch.messages import explain, line_of
 from arcsr_lightning.launch.suggestions import with_suggestion
 from arcsr_lightning.launch.typed import typed_of_hydra, typed_settings
 from arcsr_lightning.processes import failed_first, rank_zero_only, run_alone
-from arcsr_lightning.runs.jobs import naming_overrides
+from arcsr_lightning.runs.jobs import key_of, naming_overrides
 
 log = logging.getLogger(__name__)
 
@@ -55,7 +55,15 @@ class SweepPlan(Callback):
                     loader.load_sweep_config(config, list(job))
             except HydraException as error:
                 raise with_suggestion(error, config.hydra.job.config_name, typed) from error
-            jobs = [naming_overrides(job, config.hydra.job.config.override_dirname.exclude_keys) for job in grid]
+            unnamed = config.hydra.job.config.override_dirname.exclude_keys
+            jobs = [naming_overrides(job, unnamed) for job in grid]
+            if len(set(map(frozenset, jobs))) < len(jobs):
+                several = [one.input_line for one in overrides if one.is_sweep_override()]
+                lines = [line for line in several if key_of(line) in unnamed] or several
+                raise InputError(
+                    f"{', '.join(lines)}: jobs would share a folder, as it does not name them; start them one by one, "
+                    "each with a task_name of its own"
+                )
         path = Path(config.hydra.sweep.dir, "jobs.json")
         before = read_plan(path)["jobs"] if path.is_file() else []
         jobs = before + [job for job in jobs if job not in before]

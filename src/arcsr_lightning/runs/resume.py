@@ -16,7 +16,7 @@ from arcsr_lightning.errors import FolderKeptError, InputError, first_line
 from arcsr_lightning.files import write_text
 from arcsr_lightning.processes import rank_zero_info, rank_zero_only
 from arcsr_lightning.runs.settings import as_far, as_plain_data, changes_for
-from arcsr_lightning.runs.stages import Stage
+from arcsr_lightning.runs.stages import Stage, stages_of
 from arcsr_lightning.runs.weights import load_weights, read_saved
 
 PATIENCE = 10.0  # seconds: data workers of a killed process hold its lock until they notice, which takes them five
@@ -144,6 +144,8 @@ def resume_point(cfg: DictConfig, stages: list[Stage], network: nn.Module) -> tu
         return number, last
     if number > 0:
         _take_up(stages[number - 1].finished, stages[number - 1], network)
+    elif stages[0].first_step and not cfg.weights:
+        _take_up_before(cfg, stages[0], network)
     else:
         rank_zero_info(f"ckpt_path=last: nothing to go on with in {cfg.paths.output_dir}; starting a new run")
     return number, None
@@ -192,6 +194,46 @@ def _named_checkpoint(path: Path, stages: list[Stage], network: nn.Module) -> tu
     number = names.index(name)
     _take_up(path, stages[number], network)
     return number, path
+
+
+def _take_up_before(cfg: DictConfig, stage: Stage, network: nn.Module) -> None:
+    """Give the network what the stage before a later one, which is trained alone, has left in this folder.
+
+    Raises:
+        InputError: nothing is there.
+    """
+    whole = cfg.copy()
+    whole.stage = None
+    before = [other for other in stages_of(whole) if other.first_step < stage.first_step][-1]
+    for path in (before.finished, before.last):
+        if path is not None and path.is_file():
+            rank_zero_info(f"stage {stage.name}: starts from {path}")
+            return _take_up(path, before, network)
+    raise InputError(
+        f"stage={stage.name}: starts from what stage {before.name} learns, of which nothing is in "
+        f"{cfg.paths.output_dir}; train that one first (stage={before.name}), or name its file by weights=PATH"
+    )
+
+
+def take_up_run(cfg: DictConfig, network: nn.Module) -> None:
+    """Give the network the weights of the run that ``cfg.ckpt_path`` names, for one that is only to be scored.
+
+    Raises:
+        InputError: that run has not been trained to its end.
+    """
+    if not cfg.ckpt_path or not any(True for _ in network.parameters()):
+        return
+    path = Path(cfg.ckpt_path)
+    if cfg.ckpt_path == "last":
+        path = Path(cfg.paths.output_dir, "model.safetensors")
+        if not path.is_file():
+            if any(Path(cfg.paths.checkpoints).glob("**/*.ckpt")):
+                raise InputError(
+                    f"train=false: the training in {cfg.paths.output_dir} is not over; go on with it, or name a "
+                    "checkpoint to score by weights=PATH"
+                )
+            return
+    load_weights(network, read_saved(path), path)
 
 
 def _take_up(path: Path, stage: Stage, network: nn.Module) -> None:

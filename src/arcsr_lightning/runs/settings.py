@@ -42,7 +42,7 @@ DECISIVE = (
 
 
 # How much of it a run was to do: what is over by one of these is not by another.
-EXTENT = ("train", "test", "stage", "trainer.max_time")
+EXTENT = ("train", "test", "stage", "trainer.max_time", "trainer.limit_test_batches")
 
 # Where the data lie, how they are read and how many launches a step takes changes no sample and no step; what they are
 # tested on changes no training.
