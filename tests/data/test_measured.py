@@ -36,6 +36,14 @@ def test_what_is_kept_is_what_is_measured(frames, store):
     torch.testing.assert_close(confidence, measured.confidence[0], atol=2e-3, rtol=0)
 
 
+def test_kernels_are_found_however_the_path_is_written(frames, store):
+    roundabout = [
+        pair._replace(degraded=pair.degraded.parent / ".." / pair.degraded.parent.name / pair.degraded.name)
+        for pair in frames
+    ]
+    assert write_kernels(store, roundabout, SCALE, KERNEL_SIZE) == 0
+
+
 def test_only_what_is_missing_changed_or_damaged_is_measured(frames, store):
     assert write_kernels(store, frames, SCALE, KERNEL_SIZE) == 0
     file = next(kernel_folder(store, SCALE, KERNEL_SIZE).iterdir())

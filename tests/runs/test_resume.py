@@ -3,6 +3,7 @@
 import csv
 import json
 import os
+import shutil
 import signal
 from contextlib import suppress
 
@@ -10,6 +11,7 @@ import pytest
 import torch
 
 from arcsr_lightning import train
+from arcsr_lightning.errors import InputError
 from arcsr_lightning.launch import as_plain_data
 from arcsr_lightning.runs import resume
 from arcsr_lightning.runs.settings import changes_for, differences
@@ -263,6 +265,18 @@ def test_a_sweep_that_cannot_be_composed_is_planned_nowhere(run, tmp_path, monke
             run(train, "-m", "experiment=quickstart", typed)
         assert said in capsys.readouterr().err
     assert not list(tmp_path.glob("**/jobs.json"))
+
+
+def test_a_run_that_is_only_scored_keeps_its_weights(configure, trained, tmp_path):
+    folder = shutil.copytree(trained, tmp_path / "run")
+    before = json.loads((folder / "finished.json").read_text())
+    (folder / "finished.json").unlink()
+    after = train.train(configure(folder, "train=false", "ckpt_path=last"))
+    assert after["test/psnr"] == pytest.approx(before["test/psnr"], abs=1e-4)
+    for name in ("model.safetensors", "finished.json"):
+        (folder / name).unlink()
+    with pytest.raises(InputError, match=r"^train=false: the training in .* is not over; go on with it, or name a"):
+        train.train(configure(folder, "train=false", "ckpt_path=last"))
 
 
 def test_jobs_that_would_share_a_folder_are_refused(run, tmp_path, monkeypatch, capsys):

@@ -15,6 +15,7 @@ from arcsr_lightning.errors import InputError
 from arcsr_lightning.launch import build_data, build_trainer
 from arcsr_lightning.losses import RestorationLoss
 from arcsr_lightning.networks import Bicubic, Restoration
+from arcsr_lightning.rivals.rrdb import RRDBNet
 from arcsr_lightning.runs.weights import read_saved
 from arcsr_lightning.scores.rows import rows_of
 from arcsr_lightning.train import optimized, train
@@ -278,7 +279,11 @@ def test_a_restorer_that_knows_the_kernels_is_given_those_of_the_batch(configure
 
 
 def test_data_without_kernels_can_tell_nobody():
-    module = SRModule(Own(), known_kernels=True)
+    class Told(Own):
+        def forward(self, lr, kernel=None):
+            return super().forward(lr)
+
+    module = SRModule(Told(), known_kernels=True)
     with pytest.raises(InputError, match="known_kernels=true needs true or measured kernels"):
         module.scored({"lr": torch.rand(1, 3, 4, 4)}, [])
 
@@ -336,6 +341,11 @@ def test_a_network_that_returns_anything_but_a_restoration_is_refused(configure,
     cfg = configure(tmp_path)
     with pytest.raises(InputError, match="Plain returns a Tensor; a network returns arcsr_lightning.networks.Re"):
         getattr(build_trainer(cfg), call)(of(Plain()), build_data(cfg))
+
+
+def test_a_network_that_takes_no_kernels_cannot_be_given_them():
+    with pytest.raises(InputError, match=r"^known_kernels=true: RRDBNet is given no kernels; leave it out$"):
+        SRModule(RRDBNet(4, width=4, growth=2, blocks=1), known_kernels=True)
 
 
 def test_a_network_without_scale_is_refused():

@@ -6,6 +6,7 @@ not at all, so that a run that was killed can be taken up.
 """
 
 import hashlib
+import os
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -137,7 +138,7 @@ def _lr_images(pair: Pair, scale: int) -> tuple[Tensor, Tensor]:
 
 def _file(folder: Path, pair: Pair) -> Path:
     """Where the kernels of a pair lie: names of pairs may repeat from split to split, their files do not."""
-    place = hashlib.sha256(str(pair.degraded.absolute()).encode()).hexdigest()[:8]
+    place = hashlib.sha256(os.path.normpath(pair.degraded.absolute()).encode()).hexdigest()[:8]
     return folder / f"{pair.name}-{place}.npz"
 
 

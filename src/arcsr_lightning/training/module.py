@@ -1,5 +1,6 @@
 """The training loop's view of a network: loss, scores, optimiser."""
 
+import inspect
 import math
 from collections.abc import Callable, Iterable, Sequence
 from statistics import median
@@ -46,7 +47,7 @@ class SRModule(pl.LightningModule):
 
     Raises:
         InputError: the network has no ``scale``, or no part of a name in ``trains``; or, with the first batch, it
-            returns anything but a ``Restoration``.
+            returns anything but a ``Restoration``; or it takes no kernels that it could be given.
     """
 
     def __init__(
@@ -66,6 +67,8 @@ class SRModule(pl.LightningModule):
         super().__init__()
         if not isinstance(getattr(network, "scale", None), int):
             raise InputError(f"model: {type(network).__name__} has no scale; give it the attribute, an integer")
+        if known_kernels and "kernel" not in inspect.signature(network.forward).parameters:
+            raise InputError(f"known_kernels=true: {type(network).__name__} is given no kernels; leave it out")
         # Only plain data goes into the checkpoint: anything else could not be loaded with weights_only=True.
         self.save_hyperparameters({"config": config or {}, "method": method})
         self.memory_format = torch.channels_last if channels_last else torch.contiguous_format
