@@ -98,6 +98,29 @@ def test_a_folder_goes_on_after_a_bad_picture_and_ends_with_a_list(run, weights,
     ]
 
 
+@pytest.mark.parametrize("error", [torch.OutOfMemoryError("CUDA"), RuntimeError("x: can't allocate memory: y")])
+def test_a_picture_that_memory_does_not_suffice_for_does_not_stop_those_after_it(
+    run, weights, tmp_path, monkeypatch, capsys, error
+):
+    for number, side in enumerate((8, 12, 8)):
+        picture(tmp_path / f"in/{number}.png", (side, side))
+    healthy = predict.restore
+
+    def small(network, lr, **settings):
+        if lr.shape[-1] > 8:
+            raise error
+        return healthy(network, lr, **settings)
+
+    monkeypatch.setattr(predict, "restore", small)
+    with pytest.raises(SystemExit):
+        run(predict, "input=in", "output=out", f"weights={weights}")
+    said = capsys.readouterr().err
+    assert (
+        "not restored: in/1.png: memory does not suffice to restore it so; set a smaller tile, or tile=auto\n" in said
+    )
+    assert sorted(path.name for path in (tmp_path / "out").iterdir()) == ["0.png", "2.png"]
+
+
 @pytest.mark.parametrize(
     ("names", "typed", "words"),
     [

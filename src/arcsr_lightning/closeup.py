@@ -29,7 +29,7 @@ from arcsr_lightning.errors import InputError
 from arcsr_lightning.figures.kernels import kernel_colours, kernel_grid_picture
 from arcsr_lightning.figures.pixel import pixel_picture, streak_of, words_of
 from arcsr_lightning.figures.style import square_cells
-from arcsr_lightning.inference import Observed, finite, pick_device, restore
+from arcsr_lightning.inference import Observed, finite, naming_lack_of_memory, pick_device, restore
 from arcsr_lightning.runs.weights import load_model
 
 CELLS = 16  # of the mosaic, along its longer side
@@ -96,7 +96,8 @@ def examine(job: Job, on_tile: Callable[[int, int], None]) -> Closeup:
     result = job.folder / f"{job.source.stem}_restored.png"
     check_format(result, picture, network.scale)
     lr = noisy(picture.rgb, job.noise_level)
-    restored = restore(network, lr[None], job.tile, job.overlap, on_tile=on_tile)
+    with naming_lack_of_memory(Path(job.source.name)):
+        restored = restore(network, lr[None], job.tile, job.overlap, on_tile=on_tile)
     sr, field = finite(restored, job.source)
     kernel, offset = (None if part is None else part[0].half().numpy() for part in network.split(field))
     bicubic = upsample(lr[None], network.scale)[0].clamp(0, 1)

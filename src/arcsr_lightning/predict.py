@@ -25,7 +25,16 @@ from arcsr_lightning.data.images import (
 from arcsr_lightning.errors import InputError
 from arcsr_lightning.figures.kernels import kernel_field_picture
 from arcsr_lightning.figures.style import save_figure
-from arcsr_lightning.inference import ahead, behind, finite, free_memory, largest_tile, pick_device, restore
+from arcsr_lightning.inference import (
+    ahead,
+    behind,
+    finite,
+    free_memory,
+    largest_tile,
+    naming_lack_of_memory,
+    pick_device,
+    restore,
+)
 from arcsr_lightning.networks.restoration import Restoration
 from arcsr_lightning.runs.weights import find_weights, load_model
 
@@ -206,12 +215,11 @@ def restore_picture(
     """A picture restored, and its kernels (ks*ks, H, W) where they were asked for."""
     tiles = progress.add_task(source.name, total=None)
     try:
-        sr, kernel = finite(
-            restoration(
+        with naming_lack_of_memory(source):
+            restored = restoration(
                 picture.rgb[None], on_tile=lambda done, total: progress.update(tiles, completed=done, total=total)
-            ),
-            source,
-        )
+            )
+        sr, kernel = finite(restored, source)
     finally:
         progress.remove_task(tiles)
     return replace_pixels(picture, sr[0].clamp(0, 1)), None if kernel is None else kernel[0]
@@ -239,16 +247,17 @@ def restore_clip(
 
     with Progress() as progress:
         frames = progress.add_task("frames", total=None)
-        damage = restore_video(
-            source,
-            target,
-            kernel_file(target) if kernels else None,
-            lambda lr: finite(restoration(lr), source),
-            scale,
-            job,
-            overwrite,
-            lambda done, stated: progress.update(frames, completed=done, total=max(done, stated)),
-        )
+        with naming_lack_of_memory(source):
+            damage = restore_video(
+                source,
+                target,
+                kernel_file(target) if kernels else None,
+                lambda lr: finite(restoration(lr), source),
+                scale,
+                job,
+                overwrite,
+                lambda done, stated: progress.update(frames, completed=done, total=max(done, stated)),
+            )
     written = [target, kernel_file(target)] if kernels else [target]
     return Restored(written, f"{damage}; {target} ends there" if damage else "")
 

@@ -1,8 +1,8 @@
 """How large a tile fits in the memory that is free: what a network needs is measured, not guessed."""
 
 import weakref
-from collections.abc import Callable, Mapping, Sequence
-from contextlib import suppress
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
 from math import isqrt
 from pathlib import Path
 from typing import Any
@@ -50,6 +50,23 @@ def largest_tile(
             "free some memory, or set a smaller overlap"
         )
     return side
+
+
+@contextmanager
+def naming_lack_of_memory(source: Path) -> Iterator[None]:
+    """Let what ends within the block for want of memory name the picture that it was.
+
+    Raises:
+        InputError: memory did not suffice.
+    """
+    try:
+        yield
+    except RuntimeError as error:
+        if not isinstance(error, torch.OutOfMemoryError) and "can't allocate memory" not in str(error):
+            raise
+        raise InputError(
+            f"{source}: memory does not suffice to restore it so; set a smaller tile, or tile=auto"
+        ) from error
 
 
 def megabytes(number: float) -> str:
