@@ -2,7 +2,7 @@
 
 A method lists its stages under ``stages`` (conf/model/). Each has a ``share`` of the steps and may have ``trains`` (the
 parts of the network that train; null: all), ``prepare`` (done to the network before the first step), ``loss``,
-``optimizer``, ``lr`` (that of the optimizer) and ``scheduler``. What a stage has replaces the run's as a whole; what it
+``optimizer``, ``scheduler`` and ``lr`` (of the optimizer, in place of the run's). What a stage has replaces the run's as a whole; what it
 does not have is the run's.
 A method without stages has one, without a name: the run's configuration as it stands.
 """
@@ -17,7 +17,7 @@ from omegaconf import DictConfig, open_dict
 from arcsr_lightning.errors import InputError
 from arcsr_lightning.integers import ceil_div
 
-OWN = ("trains", "prepare", "loss", "optimizer", "lr", "scheduler")  # what a stage may have instead of the run's
+OWN = ("trains", "prepare", "loss", "optimizer", "scheduler")  # what a stage may have instead of the run's
 
 
 class Stage(NamedTuple):
@@ -54,7 +54,7 @@ def stages_of(cfg: DictConfig) -> list[Stage]:
     if not cfg.stages:
         if cfg.stage is not None:
             raise InputError(f"stage={cfg.stage}: method={cfg.method} has no stages; leave it out")
-        return [Stage(None, cfg)]
+        return [Stage(None, config_of(cfg, None, cfg.trainer.max_steps))]
     if cfg.stage is not None and cfg.stage not in cfg.stages:
         raise InputError(f"stage={cfg.stage}: no stage of method={cfg.method}; it has {', '.join(cfg.stages)}")
     steps = divide(cfg.trainer.max_steps, [stage.share for stage in cfg.stages.values()])
@@ -87,8 +87,8 @@ def divide(steps: int, shares: Sequence[float]) -> list[int]:
     return [end - start for start, end in pairwise(ends)]
 
 
-def config_of(cfg: DictConfig, name: str, steps: int) -> DictConfig:
-    """The configuration of the stage ``name``, which has so many steps.
+def config_of(cfg: DictConfig, name: str | None, steps: int) -> DictConfig:
+    """The configuration of the stage ``name``, which has so many steps; None: of a method that has no stages.
 
     Raises:
         InputError: it has a key that is none of a stage's.
@@ -100,13 +100,14 @@ def config_of(cfg: DictConfig, name: str, steps: int) -> DictConfig:
         parts = cfg.trainer.accumulate_grad_batches
         most = max(1, cfg.trainer.val_check_interval // parts)
         config.trainer.val_check_interval = parts * interval_of(steps, most)
-        for key, node in cfg.stages[name].items():
-            if key not in (*OWN, "share"):
-                raise InputError(f"stages.{name}.{key}: a stage has share, {', '.join(OWN)}")
+        own = cfg.stages[name] if name else {}
+        for key, node in own.items():
+            if key not in (*OWN, "share", "lr"):
+                raise InputError(f"stages.{name}.{key}: a stage has share, {', '.join(OWN)}, lr")
             if key not in ("share", "lr"):
                 config[key] = node
-        if "lr" in cfg.stages[name]:
-            config.optimizer.lr = cfg.stages[name].lr
+        if "lr" in own:
+            config.optimizer.lr = own.lr
     return config
 
 
