@@ -2,9 +2,8 @@
 
 A method lists its stages under ``stages`` (conf/model/). Each has a ``share`` of the steps and may have ``trains`` (the
 parts of the network that train; null: all), ``prepare`` (done to the network before the first step), ``loss``,
-``optimizer``, ``scheduler`` and ``lr`` (of the optimizer, in place of the run's). What a stage has replaces the run's as a whole; what it
-does not have is the run's.
-A method without stages has one, without a name: the run's configuration as it stands.
+``optimizer``, ``scheduler`` and ``lr`` (of the optimizer, in place of the run's). What a stage has replaces the run's
+as a whole; what it does not have is the run's. A method without stages has one, without a name, of the run's own.
 """
 
 from collections.abc import Sequence
