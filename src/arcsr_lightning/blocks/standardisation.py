@@ -12,7 +12,8 @@ class Standardisation(nn.Module):
     pictures they are of. What a network learns behind them is not what it meets afterwards.
 
     For an input whose statistics do not change while the network learns. No ``nn.BatchNorm2d``, which Lightning
-    replaces under ``sync_batchnorm``, though its buffers have the same names.
+    replaces under ``sync_batchnorm``, though its buffers have the same names: of several processes those of the first
+    count, as it sends them to the others.
 
     Args:
         channels: C.

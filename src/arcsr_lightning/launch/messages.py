@@ -28,6 +28,13 @@ EXTRAS = {  # words of the error where packages are missing, what was typed then
     "Neither `tensorboard` nor `tensorboardX`": ("logger=tensorboard", "tensorboard"),
 }
 
+SEARCHES = {  # words of Optuna's errors, and what they mean here
+    "Record does not exist": "hparams_search: no trial succeeded, for the reasons above",  # of a best trial
+    "does not support dynamic value space": (
+        "hparams_search: earlier trials of this study chose from other values; give the search a task_name of its own"
+    ),
+}
+
 
 def explain(error: BaseException) -> str | None:
     """One line for an error that is about the user's input, None for any other."""
@@ -37,7 +44,7 @@ def explain(error: BaseException) -> str | None:
         return explain_instantiation(error)
     if isinstance(error, OmegaConfBaseException) and (missing := NOT_SET.search(str(error))):
         return explain_missing(missing[1], error.full_key)
-    if said := said_by_a_resolver(str(error)):
+    if said := said_by_a_resolver(str(error)) or said_by_optuna(str(error)):
         return said
     if isinstance(error, OSError) and error.filename and error.strerror:
         return f"{error.filename}: {error.strerror}"
@@ -53,6 +60,11 @@ def explain(error: BaseException) -> str | None:
 def is_the_user_s(error: BaseException | None) -> bool:
     """Whether an error is about what the user gave."""
     return isinstance(error, USER_ERRORS) or any(one.__name__ == OF_LIGHTNING for one in type(error).__mro__)
+
+
+def said_by_optuna(text: str) -> str | None:
+    """The line for a search that cannot go on."""
+    return next((line for words, line in SEARCHES.items() if words in text), None)
 
 
 def said_by_a_resolver(text: str) -> str | None:
