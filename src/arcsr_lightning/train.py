@@ -120,7 +120,7 @@ def has_what_trains(network: nn.Module, stage: Stage) -> bool:
 
     The others keep their steps and their samples, so that networks with and without that part see the same.
     """
-    missing = [name for name in stage.config.trains or () if getattr(network, name, network) is None]
+    missing = stage.missing_in(network)
     if missing:
         rank_zero_info(f"stage {stage.name}: left out, as this network has no {' and no '.join(missing)}")
     return not missing

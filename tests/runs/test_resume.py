@@ -273,6 +273,7 @@ def test_a_run_that_is_only_scored_keeps_its_weights(configure, trained, tmp_pat
     (folder / "finished.json").unlink()
     after = train.train(configure(folder, "train=false", "ckpt_path=last"))
     assert after["test/psnr"] == pytest.approx(before["test/psnr"], abs=1e-4)
+    assert json.loads((folder / "metrics.json").read_text())["method"]["schedule"][0]["steps"] == 4
     for name in ("model.safetensors", "finished.json"):
         (folder / name).unlink()
     with pytest.raises(InputError, match=r"^train=false: the training in .* is not over; go on with it, or name a"):
@@ -285,7 +286,22 @@ def test_jobs_that_would_share_a_folder_are_refused(run, tmp_path, monkeypatch, 
     with pytest.raises(SystemExit):
         run(train, "-m", "data=folder", "data.root=A,B", "data.val_root=C", "seed=0,1")
     assert capsys.readouterr().err.startswith("error: data.root=A,B: jobs would share a folder, as it does not name")
+    with pytest.raises(SystemExit):
+        run(train, "-m", "task_name=a", "experiment=arcsr_gopro,arcsr_reds")
+    assert capsys.readouterr().err.startswith("error: experiment=arcsr_gopro,arcsr_reds: jobs would share a folder")
     assert not list(tmp_path.glob("**/jobs.json"))
+
+
+def test_jobs_of_two_tasks_share_no_folder(run, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    for typed in (
+        ("experiment=quickstart", "task_name=a,b"),
+        ("experiment=table1_cpu,quickstart",),
+        ("experiment=quickstart", "seed=0,0"),
+    ):
+        with suppress(SystemExit):
+            run(train, "-m", *typed, "train=false", "test=false")
+    assert {path.name for path in (tmp_path / "logs").iterdir()} >= {"a", "b", "table1_cpu", "quickstart"}
 
 
 def test_a_study_is_added_to(sweep, monkeypatch):

@@ -15,6 +15,7 @@ from arcsr_lightning.errors import InputError
 from arcsr_lightning.launch import build_network
 from arcsr_lightning.losses import RestorationLoss
 from arcsr_lightning.runs import resume
+from arcsr_lightning.runs.settings import as_plain_data, differences
 from arcsr_lightning.runs.stages import divide, interval_of, stages_of
 from arcsr_lightning.runs.weights import read_saved
 from arcsr_lightning.train import train
@@ -90,10 +91,10 @@ def test_what_a_stage_has_replaces_the_run_s_as_a_whole(staged, tmp_path):
 def test_a_stage_may_have_a_rate_of_its_own_for_the_run_s_optimizer(staged, tmp_path):
     cfg = staged(tmp_path)
     with open_dict(cfg):
-        cfg.stages.second.lr = 0.25
+        cfg.stages.second.lr_factor = 3
     first, second = stages_of(cfg)
     assert first.config.optimizer == ADAM
-    assert dict(second.config.optimizer) == dict(cfg.optimizer) | {"lr": 0.25}
+    assert dict(second.config.optimizer) == dict(cfg.optimizer) | {"lr": 3 * cfg.optimizer.lr}
 
 
 def test_a_method_without_stages_has_one(configure, tmp_path):
@@ -235,12 +236,31 @@ def test_one_stage_can_be_trained_alone_from_given_weights(staged, tmp_path):
 
 
 def test_a_later_stage_alone_starts_from_what_the_one_before_left(staged, tmp_path):
-    with pytest.raises(InputError, match=r"^stage=second: starts from what stage first learns, of which nothing is in"):
+    with pytest.raises(InputError, match=r"^stage=second: starts from what stage first learns, which is not over in"):
         train(staged(tmp_path, "stage=second", "ckpt_path=last"))
+    with pytest.raises(InputError, match=r"^stage=second: starts from what stage first learns, which is not over in"):
+        train(staged(tmp_path, "stage=second"))
     train(staged(tmp_path, "stage=first"))
     first = weights(tmp_path / "checkpoints/first/last.ckpt")
     train(staged(tmp_path, "stage=second", "ckpt_path=last"))
     assert changed(first, weights(tmp_path / "checkpoints/second/last.ckpt")) == {"restorer"}
+
+
+def test_what_is_left_of_the_stages_of_an_ablation_starts_anew(configure, tmp_path):
+    """As in every study that goes on: no_kernel has no kernels to be taught."""
+    typed = ("model=arcsr_staged", "ablation=no_kernel", "ckpt_path=last", "test=false")
+    train(configure(tmp_path, *typed))
+    train(configure(tmp_path / "alone", *typed, "stage=restore"))
+    for folder in (tmp_path, tmp_path / "alone"):
+        assert read_saved(folder / "checkpoints/restore/last.ckpt").steps == 2
+
+
+def test_runs_of_before_stages_had_factors_are_as_those_with_a_factor_of_one(staged, tmp_path):
+    before, after = (as_plain_data(staged(tmp_path)) for _ in range(2))
+    after["stages"]["first"]["lr_factor"] = 1
+    assert differences(before, after) == {}
+    after["stages"]["first"]["lr_factor"] = 3
+    assert set(differences(before, after)) == {"stages.first.lr_factor"}
 
 
 def test_a_stage_that_has_nothing_to_train_is_named(configure, tmp_path):

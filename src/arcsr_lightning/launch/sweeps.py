@@ -57,9 +57,10 @@ class SweepPlan(Callback):
                 raise with_suggestion(error, config.hydra.job.config_name, typed) from error
             unnamed = config.hydra.job.config.override_dirname.exclude_keys
             jobs = [naming_overrides(job, unnamed) for job in grid]
-            if len(set(map(frozenset, jobs))) < len(jobs):
+            folders = {frozenset((*job, *in_the_sweep_s(whole))) for job, whole in zip(jobs, grid, strict=True)}
+            if len(folders) < len(set(map(frozenset, grid))):
                 several = [one.input_line for one in overrides if one.is_sweep_override()]
-                lines = [line for line in several if key_of(line) in unnamed] or several
+                lines = [line for line in several if key_of(line) in unnamed]
                 raise InputError(
                     f"{', '.join(lines)}: jobs would share a folder, as it does not name them; start them one by one, "
                     "each with a task_name of its own"
@@ -68,6 +69,12 @@ class SweepPlan(Callback):
         before = read_plan(path)["jobs"] if path.is_file() else []
         jobs = before + [job for job in jobs if job not in before]
         write_text(path, json.dumps({"typed": typed, "jobs": jobs}, indent=1) + "\n")
+
+
+def in_the_sweep_s(job: Sequence[str]) -> list[str]:
+    """What of a job names the folder of its sweep: the task, which an experiment sets where it is not typed."""
+    tasks, experiments = ([one for one in job if key_of(one) == key] for key in ("task_name", "experiment"))
+    return tasks or experiments
 
 
 def with_every_value(jobs: Sequence[Sequence[str]]) -> Iterator[Sequence[str]]:

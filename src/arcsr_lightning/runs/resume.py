@@ -133,21 +133,21 @@ def resume_point(cfg: DictConfig, stages: list[Stage], network: nn.Module) -> tu
         InputError: the checkpoint does not exist, is of another architecture or of a stage that is not planned, or was
             made under settings that have changed since.
     """
-    if not cfg.ckpt_path:
-        return 0, None
-    if cfg.ckpt_path != "last":
+    if cfg.ckpt_path not in (None, "last"):
         return _named_checkpoint(Path(cfg.ckpt_path), stages, network)
-    number = stages_over(stages)
-    last = stages[number].last
-    if last is not None and last.is_file():
-        _take_up(last, stages[number], network)
-        return number, last
-    if number > 0:
-        _take_up(stages[number - 1].finished, stages[number - 1], network)
-    elif stages[0].first_step and not cfg.weights:
-        _take_up_before(cfg, stages[0], network)
-    else:
+    number = 0
+    if cfg.ckpt_path:
+        number = stages_over(stages)
+        last = stages[number].last
+        if last is not None and last.is_file():
+            _take_up(last, stages[number], network)
+            return number, last
+        if number > 0:
+            _take_up(stages[number - 1].finished, stages[number - 1], network)
+            return number, None
         rank_zero_info(f"ckpt_path=last: nothing to go on with in {cfg.paths.output_dir}; starting a new run")
+    if cfg.stage is not None and not cfg.weights:
+        _take_up_before(cfg, stages[0], network)
     return number, None
 
 
@@ -197,26 +197,36 @@ def _named_checkpoint(path: Path, stages: list[Stage], network: nn.Module) -> tu
 
 
 def _take_up_before(cfg: DictConfig, stage: Stage, network: nn.Module) -> None:
-    """Give the network what the stage before a later one, which is trained alone, has left in this folder.
+    """Give the network what the stage before one that is trained alone has left in this folder, if there is one.
 
     Raises:
-        InputError: nothing is there.
+        InputError: it is not over there.
     """
     whole = cfg.copy()
     whole.stage = None
-    before = [other for other in stages_of(whole) if other.first_step < stage.first_step][-1]
-    for path in (before.finished, before.last):
-        if path is not None and path.is_file():
+    earlier = [one for one in stages_of(whole) if one.first_step < stage.first_step and not one.missing_in(network)]
+    if not earlier:
+        return
+    before = earlier[-1]
+    over = [before.finished]
+    if before.last and before.last.is_file() and read_saved(before.last).steps >= before.config.trainer.max_steps:
+        over.insert(0, before.last)  # the stage alone leaves no other, and may have gone on since that one
+    for path in over:
+        if path.is_file():
             rank_zero_info(f"stage {stage.name}: starts from {path}")
-            return _take_up(path, before, network)
+            _take_up(path, before, network)
+            return
     raise InputError(
-        f"stage={stage.name}: starts from what stage {before.name} learns, of which nothing is in "
-        f"{cfg.paths.output_dir}; train that one first (stage={before.name}), or name its file by weights=PATH"
+        f"stage={stage.name}: starts from what stage {before.name} learns, which is not over in "
+        f"{cfg.paths.output_dir}; train that one there first (stage={before.name}, then ckpt_path=last), or name its "
+        "file by weights=PATH"
     )
 
 
 def take_up_run(cfg: DictConfig, network: nn.Module) -> None:
     """Give the network the weights of the run that ``cfg.ckpt_path`` names, for one that is only to be scored.
+
+    What they were trained by becomes part of ``cfg``, for tables.
 
     Raises:
         InputError: that run has not been trained to its end.
@@ -233,7 +243,9 @@ def take_up_run(cfg: DictConfig, network: nn.Module) -> None:
                     "checkpoint to score by weights=PATH"
                 )
             return
-    load_weights(network, read_saved(path), path)
+    saved = read_saved(path)
+    load_weights(network, saved, path)
+    cfg.card = saved.config["card"]
 
 
 def _take_up(path: Path, stage: Stage, network: nn.Module) -> None:

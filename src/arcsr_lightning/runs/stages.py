@@ -2,8 +2,8 @@
 
 A method lists its stages under ``stages`` (conf/model/). Each has a ``share`` of the steps and may have ``trains`` (the
 parts of the network that train; null: all), ``prepare`` (done to the network before the first step), ``loss``,
-``optimizer``, ``scheduler`` and ``lr`` (of the optimizer, in place of the run's). What a stage has replaces the run's
-as a whole; what it does not have is the run's. A method without stages has one, without a name, of the run's own.
+``optimizer`` and ``scheduler``; what a stage has replaces the run's as a whole, what it does not have is the run's.
+``lr_factor`` is what the optimizer's rate is multiplied by. A method without stages has one, of the run's own.
 """
 
 from collections.abc import Sequence
@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from omegaconf import DictConfig, open_dict
+from torch import nn
 
 from arcsr_lightning.errors import InputError
 from arcsr_lightning.integers import ceil_div
@@ -36,6 +37,10 @@ class Stage(NamedTuple):
         """The checkpoint it goes on from when it was interrupted; None where none is kept."""
         callback = (self.config.callbacks or {}).get("last")
         return Path(callback.dirpath, "last.ckpt") if callback and "dirpath" in callback else None
+
+    def missing_in(self, network: nn.Module) -> list[str]:
+        """The parts that this stage trains and an ablation has taken out of the network."""
+        return [name for name in self.config.trains or () if getattr(network, name, network) is None]
 
     @property
     def finished(self) -> Path:
@@ -101,12 +106,12 @@ def config_of(cfg: DictConfig, name: str | None, steps: int) -> DictConfig:
         config.trainer.val_check_interval = parts * interval_of(steps, most)
         own = cfg.stages[name] if name else {}
         for key, node in own.items():
-            if key not in (*OWN, "share", "lr"):
-                raise InputError(f"stages.{name}.{key}: a stage has share, {', '.join(OWN)}, lr")
-            if key not in ("share", "lr"):
+            if key not in (*OWN, "share", "lr_factor"):
+                raise InputError(f"stages.{name}.{key}: a stage has share, {', '.join(OWN)}, lr_factor")
+            if key in OWN:
                 config[key] = node
-        if "lr" in own:
-            config.optimizer.lr = own.lr
+        if "lr_factor" in own:
+            config.optimizer.lr *= own.lr_factor
     return config
 
 

@@ -36,6 +36,7 @@ class Saved(NamedTuple):
     weights: dict[str, Tensor]  # by the network's own keys
     config: dict[str, Any]  # the resolved configuration of its run
     resumable: bool = False  # whether the file has what a training goes on with, too
+    steps: int = 0  # that its stage had taken
 
 
 def load_model(path: str | Path) -> nn.Module:
@@ -196,12 +197,13 @@ def read_checkpoint(path: Path) -> Saved:
         weights = {key.removeprefix(PREFIX): value for key, value in state if key.startswith(PREFIX)}
         config = checkpoint["hyper_parameters"]["config"]
         resumable = checkpoint.keys() >= TRAINING and "fit_loop" in checkpoint["loops"]
+        steps = int(checkpoint.get("global_step", 0))
     except pickle.UnpicklingError as error:  # torch's words would recommend to load whatever is in it
         line = "not a checkpoint of this package, or a damaged one (more than tensors and plain data, or less)"
         raise InputError(f"{path}: {line}") from error
     except Exception as error:  # archives, pickles and torch each fail in their own ways on a damaged file
         raise InputError(f"{path}: not a checkpoint of this package, or a damaged one ({first_line(error)})") from error
-    return Saved(weights, config, resumable)
+    return Saved(weights, config, resumable, steps)
 
 
 def read_safetensors(path: Path) -> Saved:
