@@ -159,7 +159,7 @@ def essentials(cfg: DictConfig) -> dict[str, Any]:
         lines["steps"] = cfg.trainer.max_steps
         lines |= {f"  {one.stage}": f"{one.steps}, lr {one.lr:g}" for one in stages if one.stage}
         lines["batch_size"] = cfg.data.batch_size
-        if len(stages) <= 1:
+        if not any(one.stage for one in stages):  # which say theirs above
             lines["lr"] = f"{cfg.optimizer.lr:g}"
     return lines | {key: cfg[key] for key in ("weights", "ckpt_path") if cfg.get(key)}
 
