@@ -357,3 +357,23 @@ def evaluation(folder):
     return lambda: SyntheticEvaluation(
         image_files(folder), Degradation(MotionField(9, max_length=4.0)), 4, kernel_size=3, noise_level=0, split="val"
     )
+
+
+class Files(Images):
+    """A data set of images that tells which."""
+
+    def __init__(self, *paths):
+        super().__init__(len(paths))
+        self.paths = list(paths)
+
+
+@pytest.mark.parametrize(("validated", "said"), [(["a/val/1.png", "a/2.png"], 1), (["b/1.png", "b/2.png"], 0)])
+def test_validation_images_that_are_trained_on_are_said(tmp_path, caplog, validated, said):
+    """A folder of validation images inside that of the training images, say."""
+    trained = [tmp_path / "a" / "b" / ".." / "val/1.png", tmp_path / "a/1.png"]
+    data = module(train=lambda: Files(*trained), val=[lambda: Files(*(tmp_path / name for name in validated))] * 2)
+    with caplog.at_level("INFO"):
+        data.setup("fit")
+    lines = [record.getMessage() for record in caplog.records if "are trained on, too" in record.getMessage()]
+    assert len(lines) == said
+    assert all(f"1 of 2 validation images are trained on, too ({tmp_path}/a/val/1.png, say)" in line for line in lines)

@@ -43,7 +43,10 @@ def test_the_terminal_gets_what_matters_without_prefixes(told):
     assert str(log.parent) in lines[1]
     assert "warning: the disk is slow (talker.py:7)" in lines
     assert "`Trainer.fit` stopped: `max_steps=2` reached." in lines
-    of_the_run = ("ArcSR: ", "  estimator: ", "  restorer: ", "step ", "warning: the disk", "`Trainer.fit` stopped")
+    of_the_run = (
+        *("ArcSR: ", "  estimator: ", "  restorer: ", "step ", "warning: the disk", "`Trainer.fit` stopped"),
+        "3 of 3 validation images are trained on",
+    )
     assert not [line for line in lines[11:] if not line.startswith(of_the_run)]
 
 

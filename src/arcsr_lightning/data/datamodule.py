@@ -3,6 +3,7 @@
 import re
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 
 import pytorch_lightning as pl
@@ -14,6 +15,7 @@ from arcsr_lightning.data.samplers import StepSampler
 from arcsr_lightning.data.synthetic import Draws, SyntheticTraining
 from arcsr_lightning.data.workers import Watched, obey_parent_only
 from arcsr_lightning.errors import InputError
+from arcsr_lightning.processes import rank_zero_info
 
 DatasetFactory = Callable[[], Dataset]
 
@@ -73,6 +75,8 @@ class SRDataModule(pl.LightningDataModule):
         if stage in ("fit", "validate"):
             self.val_sets = [make() for make in self.make_val]
             check_sides(self.val_sets, self.least_side)
+        if stage == "fit":
+            note_shared(self.train_set, self.val_sets)
         if stage == "test":
             self.test_sets = [make() for make in self.make_test]
             check_sides(self.test_sets, self.least_side)
@@ -167,6 +171,24 @@ def check_sides(datasets: Sequence[Dataset], least: int) -> None:
                 f"{path} is {size[0]}x{size[1]}, and an image of validation or test needs {least} pixels a side to be "
                 "scored; remove it"
             )
+
+
+def note_shared(train_set: Dataset, val_sets: Sequence[Dataset]) -> None:
+    """Say so where images are trained on and validated on: what is chosen by them flatters itself."""
+    validated = set().union(*map(sharp_files, val_sets))
+    if shared := validated & sharp_files(train_set):
+        rank_zero_info(
+            f"{len(shared)} of {len(validated)} validation images are trained on, too ({min(shared)}, say): their scores "
+            "say little of others; keep data.val_root out of data.root"
+        )
+
+
+def sharp_files(dataset: Dataset) -> set[Path]:
+    """The sharp images that a data set is made of; of one that does not tell its files, none."""
+    if hasattr(dataset, "parts"):
+        return set().union(*map(sharp_files, dataset.parts.values()))
+    pairs = getattr(dataset, "pairs", ())
+    return {path.resolve() for path in getattr(dataset, "paths", [pair.hr for pair in pairs])}
 
 
 class ResumableLoader(DataLoader):
