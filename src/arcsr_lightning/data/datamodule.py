@@ -178,8 +178,8 @@ def note_shared(train_set: Dataset, val_sets: Sequence[Dataset]) -> None:
     validated = set().union(*map(sharp_files, val_sets))
     if shared := validated & sharp_files(train_set):
         rank_zero_info(
-            f"{len(shared)} of {len(validated)} validation images are trained on, too ({min(shared)}, say): their scores "
-            "say little of others; keep data.val_root out of data.root"
+            f"{len(shared)} of {len(validated)} validation images are trained on, too ({min(shared)}, say): scores "
+            "on them say little of others; keep data.val_root out of data.root"
         )
 
 
