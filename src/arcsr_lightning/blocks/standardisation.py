@@ -21,6 +21,10 @@ class Standardisation(nn.Module):
     Shapes: (B, C, H, W) -> (B, C, H, W).
     """
 
+    running_mean: Tensor
+    running_var: Tensor
+    num_batches_tracked: Tensor
+
     def __init__(self, channels: int) -> None:
         super().__init__()
         self.register_buffer("running_mean", torch.zeros(channels))
