@@ -33,7 +33,12 @@ OTHERS = {
     DictConfig: ("abc", "", 5, True, [], [{}]),
 }
 # Numbers that are written as whole ones, a list that may be empty, and what is of albumentations.
-WIDER = r"stages.one.share|.*region_size|trainer.fast_dev_run|data\.\w+\.paths|data.augment.transforms.focus.\w+_limit"
+WIDER = "|".join(
+    [
+        r"stages.one.share|arcsr.kernel_(share|lr_factor)|.*region_size|trainer.fast_dev_run|data\.\w+\.paths",
+        r"data.augment.transforms.(focus.\w+_limit|view.\w+)",
+    ]
+)
 simple = st.one_of(
     st.none(), st.booleans(), st.sampled_from(NUMBERS), st.integers(), st.floats(), st.sampled_from(WORDS), st.text()
 )

@@ -219,13 +219,6 @@ def test_next_to_nothing_of_a_stage_comes_after_its_last_validation(batches, mos
     assert batches % interval < batches / interval  # fewer steps than there are validations
 
 
-def test_a_method_without_stages_is_validated_at_its_end_too(configure, tmp_path):
-    (only,) = stages_of(configure(tmp_path, "trainer.max_steps=50000", "trainer.val_check_interval=20000"))
-    assert only.config.trainer.val_check_interval == 16_666
-    (short,) = stages_of(configure(tmp_path, "trainer.max_steps=3", "trainer.val_check_interval=5000"))
-    assert short.config.trainer.val_check_interval == 3
-
-
 def test_one_stage_can_be_trained_alone_from_given_weights(staged, tmp_path):
     train(staged(tmp_path / "first", "stage=first"))
     first = tmp_path / "first/checkpoints/first/last.ckpt"

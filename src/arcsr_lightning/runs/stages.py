@@ -3,19 +3,22 @@
 A method lists its stages under ``stages`` (conf/model/). Each has a ``share`` of the steps and may have ``trains`` (the
 parts of the network that train; null: all), ``prepare`` (done to the network before the first step), ``loss``,
 ``optimizer`` and ``scheduler``; what a stage has replaces the run's as a whole, what it does not have is the run's.
-``lr_factor`` is what the optimizer's rate is multiplied by. A method without stages has one, of the run's own.
+``lr_factor`` is what the optimizer's rate is multiplied by. A method without stages has one, without a name: the run's
+configuration as it stands.
 """
 
 from collections.abc import Sequence
 from itertools import pairwise
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from omegaconf import DictConfig, open_dict
-from torch import nn
 
 from arcsr_lightning.errors import InputError
 from arcsr_lightning.integers import ceil_div
+
+if TYPE_CHECKING:
+    from torch import nn  # tables are made without it
 
 OWN = ("trains", "prepare", "loss", "optimizer", "scheduler")  # what a stage may have instead of the run's
 
@@ -38,7 +41,7 @@ class Stage(NamedTuple):
         callback = (self.config.callbacks or {}).get("last")
         return Path(callback.dirpath, "last.ckpt") if callback and "dirpath" in callback else None
 
-    def missing_in(self, network: nn.Module) -> list[str]:
+    def missing_in(self, network: "nn.Module") -> list[str]:
         """The parts that this stage trains and an ablation has taken out of the network."""
         return [name for name in self.config.trains or () if getattr(network, name, network) is None]
 
@@ -58,7 +61,7 @@ def stages_of(cfg: DictConfig) -> list[Stage]:
     if not cfg.stages:
         if cfg.stage is not None:
             raise InputError(f"stage={cfg.stage}: method={cfg.method} has no stages; leave it out")
-        return [Stage(None, config_of(cfg, None, cfg.trainer.max_steps))]
+        return [Stage(None, cfg)]
     if cfg.stage is not None and cfg.stage not in cfg.stages:
         raise InputError(f"stage={cfg.stage}: no stage of method={cfg.method}; it has {', '.join(cfg.stages)}")
     steps = divide(cfg.trainer.max_steps, [stage.share for stage in cfg.stages.values()])
@@ -91,8 +94,8 @@ def divide(steps: int, shares: Sequence[float]) -> list[int]:
     return [end - start for start, end in pairwise(ends)]
 
 
-def config_of(cfg: DictConfig, name: str | None, steps: int) -> DictConfig:
-    """The configuration of the stage ``name``, which has so many steps; None: of a method that has no stages.
+def config_of(cfg: DictConfig, name: str, steps: int) -> DictConfig:
+    """The configuration of the stage ``name``, which has so many steps.
 
     Raises:
         InputError: it has a key that is none of a stage's.
@@ -104,7 +107,7 @@ def config_of(cfg: DictConfig, name: str | None, steps: int) -> DictConfig:
         parts = cfg.trainer.accumulate_grad_batches
         most = max(1, cfg.trainer.val_check_interval // parts)
         config.trainer.val_check_interval = parts * interval_of(steps, most)
-        own = cfg.stages[name] if name else {}
+        own = cfg.stages[name]
         for key, node in own.items():
             if key not in (*OWN, "share", "lr_factor"):
                 raise InputError(f"stages.{name}.{key}: a stage has share, {', '.join(OWN)}, lr_factor")
