@@ -209,3 +209,15 @@ def test_the_precision_of_products_is_that_of_the_configuration(tmp_path):
     finally:
         build_trainer(compose(given))
     assert torch.get_float32_matmul_precision() == "highest"
+
+
+@pytest.mark.parametrize("mode", sorted(path.stem for path in (CONF_DIR / "debug").glob("*.yaml")))
+def test_evaluations_know_every_debug_mode_that_their_help_names(mode):
+    cfg = compose([f"debug={mode}"], "evaluate")
+    assert cfg.tags == ["debug"]
+
+
+@pytest.mark.parametrize("command", ["train", "evaluate", "prepare", "predict", "export", "demo"])
+def test_every_command_reads_the_machine_s_own_settings(command):
+    defaults = OmegaConf.load(CONF_DIR / f"{command}.yaml").defaults
+    assert {"optional local": "default"} in defaults

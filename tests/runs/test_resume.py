@@ -280,6 +280,12 @@ def test_a_run_that_is_only_scored_keeps_its_weights(configure, trained, tmp_pat
         train.train(configure(folder, "train=false", "ckpt_path=last"))
 
 
+def test_a_trial_of_one_batch_ends_no_run(configure, tmp_path):
+    """It saves nothing, so that the run would be over for ever without having been trained."""
+    train.train(configure(tmp_path, "trainer.fast_dev_run=true", "test=false"))
+    assert not (tmp_path / "finished.json").exists()
+
+
 def test_jobs_that_would_share_a_folder_are_refused(run, tmp_path, monkeypatch, capsys):
     """Their folders are not named by where the data lie."""
     monkeypatch.chdir(tmp_path)
