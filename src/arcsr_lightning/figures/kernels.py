@@ -90,13 +90,10 @@ def kernel_colours(kernel: Tensor) -> np.ndarray:
         RGB, uint8, (H, W, 3).
     """
     longest = max(1.0, (kernel.shape[0] - 1) / 12) ** 0.5  # root mean square radius of ks points in a line
-    strips = []
-    for strip in kernel.split(_STRIP, dim=1):
-        extent, angle, directedness = kernel_moments(strip)
-        hue = torch.from_numpy(matplotlib.colormaps["hsv"](angle.cpu().numpy() / 180)[..., :3]).to(extent)
-        colour = 1 + directedness.clamp(0, 1)[..., None] * (hue - 1)  # (rows, W, 3)
-        strips.append(255 * colour * (extent / longest).clamp(0, 1)[..., None])
-    return torch.cat(strips).round().byte().cpu().numpy()
+    extent, angle, directedness = kernel_moments(kernel)
+    hue = torch.from_numpy(matplotlib.colormaps["hsv"](angle.cpu().numpy() / 180)[..., :3]).to(extent)
+    colour = 1 + directedness.clamp(0, 1)[..., None] * (hue - 1)  # (H, W, 3)
+    return (255 * colour * (extent / longest).clamp(0, 1)[..., None]).round().byte().cpu().numpy()
 
 
 def kernel_field_picture(
