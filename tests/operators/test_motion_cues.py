@@ -19,14 +19,12 @@ def by_loops(image: torch.Tensor, cell: int, window: int, reach: int) -> torch.T
     """The cues of a grey image (H, W) for one window, pixel by pixel, (channels, H/cell, W/cell)."""
     height, width = image.shape
 
-    def at(y, x):
-        return float(image[min(max(y, 0), height - 1), min(max(x, 0), width - 1)])
-
     def gradient(y, x, direction):
-        if not (0 <= y < height and 0 <= x < width):
-            return 0.0
+        """None where it needs a pixel beyond the image."""
         dy, dx = ((0, 1), (1, 0))[direction]
-        return (at(y + dy, x + dx) - at(y - dy, x - dx)) / 2
+        if not (dy <= y < height - dy and dx <= x < width - dx and 0 <= y < height and 0 <= x < width):
+            return None
+        return float(image[y + dy, x + dx] - image[y - dy, x - dx]) / 2
 
     out = torch.empty(2 * len(shifts(reach)) + 1, height // cell, width // cell)
     for row in range(height // cell):
@@ -37,12 +35,14 @@ def by_loops(image: torch.Tensor, cell: int, window: int, reach: int) -> torch.T
             means = []
             for dy, dx in shifts(reach):
                 for d in range(2):
-                    products = [
-                        gradient(y, x, d) * (gradient(y + dy, x + dx, d) + gradient(y - dy, x - dx, d)) / 2
+                    pairs = [
+                        (gradient(y, x, d), gradient(y + sign * dy, x + sign * dx, d))
                         for y in ys
                         for x in xs
+                        for sign in (1, -1)
                     ]
-                    means.append(sum(products) / len(products))
+                    products = [here * there for here, there in pairs if None not in (here, there)]
+                    means.append(sum(products) / len(products) if products else 0.0)
             energy = means[0] + means[1] + (0.2 / 255) ** 2
             out[:, row, column] = torch.tensor([*(mean / energy for mean in means), math.log(energy)])
     return out

@@ -50,9 +50,10 @@ def local_contrast_normalised(x: Tensor, window: int = 13) -> Tensor:
 def motion_cues(lr: Tensor, cell: int = 4, windows: Sequence[int] = WINDOWS, reach: int = REACH) -> Tensor:
     """Measure the local autocorrelation of the gradients of brightness.
 
-    With g the horizontal or the vertical difference of brightness, ``a(s) = mean of g(p) (g(p + s) + g(p - s)) / 2``
-    over the pixels p of a window, divided by the window's energy, the mean of both differences squared. Shifts s and
-    -s give the same, so half of them are taken. Three pictures are looked at: the image, in which strong edges count;
+    With g the horizontal or the vertical difference of brightness, ``a(s)`` is the mean of the products g(p) g(p + s)
+    and g(p) g(p - s) of the pixels p of a window, divided by the window's energy, the mean of both differences
+    squared. Shifts s and -s give the same, so half of them are taken; products that need a pixel beyond the image do
+    not count. Three pictures are looked at: the image, in which strong edges count;
     the image normalised by its local contrast, in which weak texture does too; and the same of the smoothed image, in
     which noise counts less.
 
@@ -64,8 +65,8 @@ def motion_cues(lr: Tensor, cell: int = 4, windows: Sequence[int] = WINDOWS, rea
 
     Returns:
         (B, ``count_cues(windows, reach)``, H/cell, W/cell): for every picture, for every window: the autocorrelations
-        of the horizontal and the vertical difference, in turns, in the order of ``shifts(reach)``; then the logarithm
-        of the energy.
+        of the horizontal and the vertical difference, in turns, in the order of ``shifts(reach)``, zero where no
+        product counts; then the logarithm of the energy.
 
     Raises:
         ValueError: H or W is no multiple of ``cell``.
@@ -73,11 +74,15 @@ def motion_cues(lr: Tensor, cell: int = 4, windows: Sequence[int] = WINDOWS, rea
     if lr.shape[-2] % cell or lr.shape[-1] % cell:
         raise ValueError(f"H and W must be multiples of the cell, {cell}, got {tuple(lr.shape[-2:])}")
     brightness = lr.mean(dim=1, keepdim=True)  # (B, 1, H, W); the plain mean of the colours has the least noise
+    possible = _possible_products(brightness, cell, reach)  # (1, 2 * shifts, H/cell, W/cell)
+    shares = [
+        local_mean(possible, window).clamp_min(1e-6) for window in windows
+    ]  # where none is, the products are zero
     cues = []
     for picture in _pictures(brightness):
         products = _autocorrelation(_differences(picture), cell, reach)  # (B, 2 * shifts, H/cell, W/cell)
-        for window in windows:
-            pooled = local_mean(products, window)
+        for window, share in zip(windows, shares, strict=True):
+            pooled = local_mean(products, window) / share
             energy = pooled[:, :2].sum(dim=1, keepdim=True) + _FLOOR  # the shift of nothing comes first
             cues += [pooled / energy, energy.log()]
     return torch.cat(cues, dim=1)
@@ -102,11 +107,17 @@ def _pictures(brightness: Tensor) -> tuple[Tensor, Tensor, Tensor]:
 
 
 def _differences(x: Tensor) -> Tensor:
-    """Central differences of (B, 1, H, W) along x and along y, (B, 2, H, W); edge pixels repeat."""
+    """Central differences of (B, 1, H, W) along x and along y, (B, 2, H, W); zero where they need what lies outside."""
     padded = F.pad(x, (1, 1, 1, 1), mode="replicate")
-    along_x = padded[..., 1:-1, 2:] - padded[..., 1:-1, :-2]
-    along_y = padded[..., 2:, 1:-1] - padded[..., :-2, 1:-1]
+    along_x = (padded[..., 1:-1, 2:] - padded[..., 1:-1, :-2]) * _inner(x, -1)
+    along_y = (padded[..., 2:, 1:-1] - padded[..., :-2, 1:-1]) * _inner(x, -2)[:, None]
     return torch.cat([along_x, along_y], dim=1) / 2
+
+
+def _inner(x: Tensor, dim: int) -> Tensor:
+    """One for the pixels along a side of ``x`` that have a neighbour on either hand, (length,)."""
+    place = torch.arange(x.shape[dim], device=x.device)
+    return ((place > 0) & (place < x.shape[dim] - 1)).to(x)
 
 
 def _autocorrelation(gradient: Tensor, cell: int, reach: int) -> Tensor:
@@ -120,3 +131,22 @@ def _autocorrelation(gradient: Tensor, cell: int, reach: int) -> Tensor:
     # One shift at a time, pooled at once: no tensor of all products of all pixels.
     pooled = [F.avg_pool2d(gradient * (shifted(dy, dx) + shifted(-dy, -dx)) / 2, cell) for dy, dx in shifts(reach)]
     return torch.cat(pooled, dim=1)
+
+
+def _possible_products(x: Tensor, cell: int, reach: int) -> Tensor:
+    """The share of the products of ``_autocorrelation`` that need no pixel beyond ``x``: (1, 2 * shifts, h, w)."""
+    height, width = x.new_ones(x.shape[-2]), x.new_ones(x.shape[-1])
+    dy, dx = torch.tensor(shifts(reach), device=x.device).T + reach
+    shares = []
+    for rows, columns in ((height, _inner(x, -1)), (_inner(x, -2), width)):  # differences along x, along y
+        down, across = _pairs(rows, cell, reach), _pairs(columns, cell, reach)
+        ahead, behind = down[dy, :, None] * across[dx, None], down.flip(0)[dy, :, None] * across.flip(0)[dx, None]
+        shares.append((ahead + behind) / 2)  # (shifts, h, w)
+    return torch.stack(shares, dim=1).flatten(0, 1)[None]
+
+
+def _pairs(known: Tensor, cell: int, reach: int) -> Tensor:
+    """Share of a cell's places that are known as well as their neighbour so far on: (L,) -> (2 * reach + 1, L/cell)."""
+    padded, length = F.pad(known, (reach, reach)), known.shape[0]
+    pairs = [known * padded[start : start + length] for start in range(2 * reach + 1)]  # from -reach on
+    return F.avg_pool1d(torch.stack(pairs), cell)
