@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from torch.utils.data import default_collate
 
 from arcsr_lightning.blocks import KGConv
+from arcsr_lightning.degradation import apply_blended_kernels
 from arcsr_lightning.networks import ArcSR, KernelEstimator, Restorer
 from arcsr_lightning.operators import (
     deform_conv2d,
@@ -117,6 +118,7 @@ def suite(full: bool = False) -> list[Case]:
         motion_cues_cost(),
         *growth(),
         *(synthesis(n) for n in (1, 2)),
+        *(blur_of_a_sample(n) for n in (1, 2)),
         crops_from_a_store(),
         inference_cost(),
         *(inference(n) for n in (2, 1)),
@@ -324,6 +326,27 @@ def synthesis(threads: int) -> Case:
     return Case("synthesis of a batch", size, "time", "its training step", quickstart, Goal(0.3), threads)
 
 
+def blur_of_a_sample(threads: int) -> Case:
+    """Goal: half of the time of Fourier transforms."""
+    size = "quickstart: 232×232, six kernels of 25×25"
+    return Case("blur of a synthetic sample", size, "time", "with ARCSR_NATIVE=0", blurs, Goal(0.5), threads)
+
+
+def blurs() -> tuple[Function, Function]:
+    """The blur of ``degradation=motion`` for samples of the quickstart, and the same by Fourier transforms."""
+    from arcsr_lightning.launch import build_data, compose
+
+    samples = build_data(compose(["experiment=quickstart"])).make_train()
+    drawn = [default_collate([samples.draw(number)]) for number in range(8)]
+    numbers = count()
+
+    def blur() -> Tensor:
+        sample = drawn[next(numbers) % len(drawn)]
+        return apply_blended_kernels(sample["window"], sample["basis"], sample["masks"])
+
+    return blur, in_pytorch(blur)
+
+
 def quickstart_step(threads: int) -> Case:
     """Goal: 1.7 times the steps per second of the operators in PyTorch."""
     subject, size = "quickstart, training step (steps/s)", "4 patches of 192×192"
@@ -333,12 +356,17 @@ def quickstart_step(threads: int) -> Case:
 def steps() -> tuple[Function, Function]:
     """A training step of the quickstart, and the same without the compiled operators."""
     _, step = quickstart()
+    return step, in_pytorch(step)
 
-    def in_pytorch() -> None:
+
+def in_pytorch(function: Function) -> Function:
+    """The same without what is compiled for the processor."""
+
+    def run() -> None:
         with patch.object(native, "takes", return_value=False):
-            step()
+            function()
 
-    return step, in_pytorch
+    return run
 
 
 def quickstart() -> tuple[Function, Function]:

@@ -16,6 +16,7 @@ from arcsr_lightning.degradation import (
     to_hr_taps,
     to_lr_taps,
 )
+from arcsr_lightning.operators import native
 
 
 def blur_matrix(field: np.ndarray) -> np.ndarray:
@@ -80,17 +81,27 @@ def test_one_tap_below_right_of_the_centre_fetches_the_pixel_below_right():
     assert apply_kernel_field(x, field)[0, 0].nonzero().tolist() == [[2, 2]]
 
 
-def test_blending_equals_per_pixel_application():
+@pytest.mark.parametrize("compiled", [True, False])
+@pytest.mark.parametrize("width", [3, 10, 150])  # less than a vector, some, more than fit into registers
+def test_blending_equals_per_pixel_application(width, compiled, monkeypatch):
+    if not compiled:
+        monkeypatch.setattr(native, "takes", lambda *tensors, name: False)
     rng = np.random.default_rng(3)
-    fields = [MotionField(kernel_size=9, max_length=8, regions=1)(rng, 12, 10) for _ in range(2)]
+    fields = [MotionField(kernel_size=9, max_length=8, regions=1)(rng, 12, width) for _ in range(2)]
     kernels, masks = (torch.stack(parts).double() for parts in zip(*fields, strict=True))
-    x = torch.rand(2, 3, 12, 10, dtype=torch.float64)
+    x = torch.rand(2, 3, 12, width, dtype=torch.float64)
     blended = apply_blended_kernels(x, kernels, masks)
     torch.testing.assert_close(blended, apply_kernel_field(x, dense_field(kernels, masks)))
     for image, basis, weights, result in zip(x, kernels, masks, blended, strict=True):
-        field = np.einsum("mij,mhw->ijhw", basis.numpy(), weights.numpy()).reshape(81, 12, 10)
+        field = np.einsum("mij,mhw->ijhw", basis.numpy(), weights.numpy()).reshape(81, 12, width)
         expected = image.flatten(1).numpy() @ blur_matrix(field).T
         np.testing.assert_allclose(result.flatten(1).numpy(), expected, atol=1e-12)
+
+
+def test_blending_has_gradients():
+    x, kernels, masks = (torch.rand(1, *shape, dtype=torch.float64) for shape in ((1, 4, 5), (2, 3, 3), (2, 4, 5)))
+    inputs = [part.requires_grad_() for part in (x, kernels, masks)]
+    assert torch.autograd.gradcheck(apply_blended_kernels, inputs)
 
 
 @pytest.mark.parametrize("taps", [4, 5, 16])

@@ -12,7 +12,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from arcsr_lightning.errors import InputError
 from arcsr_lightning.integers import ceil_div
+from arcsr_lightning.operators import native
 from arcsr_lightning.precision import exact_float32
 
 
@@ -48,7 +50,8 @@ def apply_kernel_field(x: Tensor, kernel: Tensor) -> Tensor:
 def apply_blended_kernels(x: Tensor, kernels: Tensor, masks: Tensor) -> Tensor:
     """Compute ``apply_kernel_field(x, dense_field(kernels, masks))`` as M convolutions, blended by the masks.
 
-    The convolutions are products of spectra: kernels of 25 x 25 pixels cost two to three times as much in the plane.
+    On a CPU that has a library for it tap by tap, but for those that are zero, as most of a motion's are. Else the
+    convolutions are products of spectra: dense kernels of 25 x 25 pixels cost two to three times as much in the plane.
     One kernel after the other: all at once take twice as long on a CPU, whose cache does not hold their spectra.
 
     Args:
@@ -63,6 +66,9 @@ def apply_blended_kernels(x: Tensor, kernels: Tensor, masks: Tensor) -> Tensor:
         return (x[:, :, None] * kernels[:, None] * masks[:, None]).sum(2)
     height, width = x.shape[-2:]
     padded = F.pad(x, [kernels.shape[-1] // 2] * 4, mode="replicate")
+    learns = torch.is_grad_enabled() and any(one.requires_grad for one in (x, kernels, masks))
+    if not learns and native.takes(padded, kernels, masks, name="blur"):
+        return native.blended_blur(padded.contiguous(), kernels.contiguous(), masks.contiguous())
     size = [_fast_length(side) for side in padded.shape[-2:]]
     spectrum, spectra = torch.fft.rfft2(padded, s=size), torch.fft.rfft2(kernels, s=size).conj()
     out = torch.zeros_like(x, dtype=torch.promote_types(x.dtype, kernels.dtype))
@@ -108,7 +114,8 @@ def lr_field(kernels: Tensor, masks: Tensor, scale: int, kernel_size: int) -> Te
         (B, kernel_size**2, H/scale, W/scale).
 
     Raises:
-        ValueError: H or W is no multiple of ``scale``; ``kernel_size`` is even or cannot hold the HR kernels.
+        ValueError: H or W is no multiple of ``scale``.
+        InputError: ``kernel_size`` is even or cannot hold the HR kernels.
     """
     height, width = masks.shape[-2:]
     if height % scale or width % scale:
@@ -133,11 +140,11 @@ def hr_taps_field(kernels: Tensor, masks: Tensor, scale: int, kernel_size: int) 
         (B, kernel_size**2, H/scale, W/scale).
 
     Raises:
-        ValueError: ``kernel_size`` is even or smaller than the kernels.
+        InputError: ``kernel_size`` is even or smaller than the kernels.
     """
     size = kernels.shape[-1]
     if kernel_size % 2 == 0 or kernel_size < size:
-        raise ValueError(
+        raise InputError(
             f"kernel_size {kernel_size} (HR pixels) cannot hold HR kernels of size {size}; "
             f"use an odd size, at least {size}"
         )
@@ -156,11 +163,12 @@ def to_lr_taps(field: Tensor, scale: int, kernel_size: int) -> Tensor:
         (B, kernel_size**2, H, W).
 
     Raises:
-        ValueError: ``kernel_size`` is even or cannot hold the HR kernels.
+        InputError: ``kernel_size`` is even or cannot hold the HR kernels.
     """
     radius = math.isqrt(field.shape[1]) // 2
     splat = splat_matrix(radius, scale, kernel_size, field)
-    return torch.einsum("ai,bj,nijhw->nabhw", splat, splat, field.unflatten(1, (2 * radius + 1, -1))).flatten(1, 2)
+    with torch.autocast(field.device.type, enabled=False):  # in bfloat16 taps would not sum to one any more
+        return torch.einsum("ai,bj,nijhw->nabhw", splat, splat, field.unflatten(1, (2 * radius + 1, -1))).flatten(1, 2)
 
 
 @exact_float32()
@@ -179,12 +187,12 @@ def to_hr_taps(field: Tensor, scale: int, kernel_size: int) -> Tensor:
         (B, kernel_size**2, H, W).
 
     Raises:
-        ValueError: ``kernel_size`` is even or cannot hold the LR kernels.
+        InputError: ``kernel_size`` is even or cannot hold the LR kernels.
     """
     size = math.isqrt(field.shape[1])
     smallest = scale * (size - 1) + 1
     if kernel_size % 2 == 0 or kernel_size < smallest:
-        raise ValueError(
+        raise InputError(
             f"kernel_size {kernel_size} (HR pixels) cannot hold {size}x{size} LR kernels at scale {scale}; "
             f"use an odd size, at least {smallest}"
         )
@@ -208,11 +216,11 @@ def splat_matrix(radius: int, scale: int, kernel_size: int, like: Tensor) -> Ten
         (kernel_size, 2 * radius + 1).
 
     Raises:
-        ValueError: ``kernel_size`` is even or cannot hold the HR kernels.
+        InputError: ``kernel_size`` is even or cannot hold the HR kernels.
     """
     smallest = 2 * ceil_div(radius, scale) + 1
     if kernel_size % 2 == 0 or kernel_size < smallest:
-        raise ValueError(
+        raise InputError(
             f"kernel_size {kernel_size} cannot hold HR kernels of size {2 * radius + 1} at scale {scale}; "
             f"use an odd size, at least {smallest}"
         )

@@ -1,7 +1,7 @@
-"""Both operators compiled for this processor: operators.cpp, built at first use, called through ctypes.
+"""Both operators, and the blur of the degradation, compiled for this processor and called through ctypes.
 
-Every function takes contiguous CPU tensors of one dtype, float32 or float64, and checks nothing. ``takes`` says
-whether there is a library to call.
+operators.cpp and blur.cpp are built at first use. Every function takes contiguous CPU tensors of one dtype, float32 or
+float64, and checks nothing. ``takes`` says whether there is a library to call.
 """
 
 import ctypes
@@ -22,10 +22,10 @@ MOST_ROWS, MOST_BYTES = 8, 64  # of operators.cpp on any processor: what a matri
 Pair = Sequence[int]  # (vertical, horizontal)
 
 
-def takes(first: Tensor, *others: Tensor | None) -> bool:
-    """Tell whether the functions of this module can be called with these tensors."""
+def takes(first: Tensor, *others: Tensor | None, name: str = "operators") -> bool:
+    """Tell whether the functions of a source can be called with these tensors."""
     same = all(one is None or (one.dtype == first.dtype and one.device == first.device) for one in others)
-    return same and first.device.type == "cpu" and first.dtype in NUMBERS and _is_there(NUMBERS[first.dtype])
+    return same and first.device.type == "cpu" and first.dtype in NUMBERS and _is_there(NUMBERS[first.dtype], name)
 
 
 def is_followed(x: Tensor) -> bool:
@@ -34,8 +34,8 @@ def is_followed(x: Tensor) -> bool:
 
 
 @constant_when_compiled
-def _is_there(number: str) -> bool:
-    return load(number) is not None
+def _is_there(number: str, name: str) -> bool:
+    return load(number, name) is not None
 
 
 def kernel_guided_conv2d(x: Tensor, kernel: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
@@ -94,10 +94,29 @@ def deform_conv2d_gradients(
     return grad_x.mT.contiguous().view(batch, channels, height, width), grad_offset, grad_weight
 
 
-def _call(function: str, dtype: torch.dtype, sizes: tuple[int, ...], *tensors: Tensor | None) -> None:
-    """Call with a struct of operators.cpp, whose fields all have 64 bits."""
+def blended_blur(padded: Tensor, kernels: Tensor, masks: Tensor) -> Tensor:
+    """Compute the sum over m of masks[m] * (padded correlated with kernels[m]); taps that are zero cost nothing.
+
+    Args:
+        padded: (B, C, H + k - 1, W + k - 1).
+        kernels: (B, M, k, k).
+        masks: (B, M, H, W).
+
+    Returns:
+        (B, C, H, W).
+    """
+    out = padded.new_empty(*padded.shape[:2], *masks.shape[2:])
+    sizes = (*padded.shape[:2], *kernels.shape[1:3], *masks.shape[2:], torch.get_num_threads())
+    _call("blended", padded.dtype, sizes, padded, kernels, masks, out, name="blur")
+    return out
+
+
+def _call(
+    function: str, dtype: torch.dtype, sizes: tuple[int, ...], *tensors: Tensor | None, name: str = "operators"
+) -> None:
+    """Call with a struct of the source of that name, whose fields all have 64 bits."""
     fields = *sizes, *(0 if tensor is None else tensor.data_ptr() for tensor in tensors)
-    getattr(load(NUMBERS[dtype]), function)((ctypes.c_int64 * len(fields))(*fields))
+    getattr(load(NUMBERS[dtype], name), function)((ctypes.c_int64 * len(fields))(*fields))
 
 
 def _guided_sizes(x: Tensor, weight: Tensor) -> tuple[int, ...]:

@@ -1,4 +1,4 @@
-"""The libraries of operators.cpp: compiled for this processor at first use, kept in a cache folder of the user."""
+"""The libraries of operators.cpp and blur.cpp: compiled for this processor at first use, kept in the user's cache."""
 
 import ctypes
 import functools
@@ -18,7 +18,7 @@ from filelock import FileLock
 from arcsr_lightning.errors import first_line
 from arcsr_lightning.files import write_aside
 
-SOURCE = Path(__file__).with_name("operators.cpp")
+SOURCES = Path(__file__).parent
 FLAGS = ("-std=c++17", "-O3", "-march=native", "-fno-math-errno", "-fno-trapping-math", "-fopenmp", "-shared", "-fPIC")
 COMPILERS = ("c++", "clang++")  # after $CXX
 SECONDS = 300  # that a compiler may take
@@ -31,8 +31,8 @@ class NoLibraryError(Exception):
 
 
 @functools.cache
-def load(number: str) -> ctypes.CDLL | None:
-    """Return the library for "float" or "double", built first where it is not in the cache.
+def load(number: str, name: str = "operators") -> ctypes.CDLL | None:
+    """Return the library of a source for "float" or "double", built first where it is not in the cache.
 
     None, and once a line in the log, where that cannot be. ``ARCSR_NATIVE=0`` in the environment means none.
     """
@@ -41,7 +41,7 @@ def load(number: str) -> ctypes.CDLL | None:
             raise NoLibraryError("ARCSR_NATIVE=0")
         if not torch.backends.cpu.get_cpu_capability().startswith("AVX"):
             raise NoLibraryError("this processor lacks AVX2")
-        return _open([*_compiler(), *FLAGS, f"-DNUMBER={number}"])
+        return _open(SOURCES / f"{name}.cpp", [*_compiler(), *FLAGS, f"-DNUMBER={number}"])
     except (NoLibraryError, OSError, RuntimeError, subprocess.SubprocessError) as error:
         _say(first_line(error))
         return None
@@ -65,25 +65,25 @@ def _compiler() -> list[str]:
     raise NoLibraryError("no C++ compiler is found; CXX may name one")
 
 
-def _open(command: list[str]) -> ctypes.CDLL:
+def _open(source: Path, command: list[str]) -> ctypes.CDLL:
     """The library of the cache, or one that is built there, or where nothing can be written there, for this process."""
-    path = cache_folder() / f"operators-{_key(command)}.so"
+    path = cache_folder() / f"{source.stem}-{_key(source, command)}.so"
     if not path.exists():
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
             with FileLock(path.with_suffix(".lock")):
                 if not path.exists():
-                    _build(command, path)
+                    _build(source, command, path)
         except OSError:  # such as a home that is read-only
             with tempfile.TemporaryDirectory() as folder:
-                _build(command, Path(folder) / path.name)
+                _build(source, command, Path(folder) / path.name)
                 return ctypes.CDLL(str(Path(folder) / path.name))  # stays mapped when its file is gone
     return ctypes.CDLL(str(path))
 
 
-def _key(command: list[str]) -> str:
+def _key(source: Path, command: list[str]) -> str:
     """Of everything that the library depends on."""
-    parts = (SOURCE.read_bytes(), repr(command).encode(), _processor().encode())
+    parts = (source.read_bytes(), repr(command).encode(), _processor().encode())
     return hashlib.sha256(b"\0".join(parts)).hexdigest()[:20]
 
 
@@ -97,9 +97,9 @@ def _processor() -> str:
     return "\n".join(sorted({line for line in lines if line.startswith(("vendor", "cpu family", "model", "flags"))}))
 
 
-def _build(command: list[str], path: Path) -> None:
+def _build(source: Path, command: list[str], path: Path) -> None:
     with write_aside(path) as aside:
-        whole = [*command, str(SOURCE), "-o", str(aside)]
+        whole = [*command, str(source), "-o", str(aside)]
         done = subprocess.run(whole, capture_output=True, text=True, stdin=subprocess.DEVNULL, timeout=SECONDS)
         if done.returncode:
             errors = [line for line in done.stderr.splitlines() if "error" in line] or [done.stderr or "it failed"]
