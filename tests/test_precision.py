@@ -56,7 +56,10 @@ class Tf32(TorchDispatchMode):
         multiplies = func.overloadpacket in (torch.ops.aten.mm, torch.ops.aten.bmm, torch.ops.aten.addmm)
         part = cudnn.conv if convolves else torch.backends.cuda.matmul
         if (convolves or multiplies) and part.fp32_precision == "tf32":
-            args = [rounded(each) if isinstance(each, torch.Tensor) else each for each in args]
+            args = [
+                rounded(each) if isinstance(each, torch.Tensor) and each.dtype == torch.float32 else each
+                for each in args
+            ]
         return func(*args, **(kwargs or {}))
 
 

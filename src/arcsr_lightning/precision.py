@@ -13,7 +13,7 @@ def exact_float32() -> Iterator[None]:
 
     For images, kernels and scores: TF32, which cuDNN uses unless told otherwise, keeps 10 bits of a number, too few for
     an image with noise of 0.2 levels of 255 or for the third digit of SSIM; bfloat16, to which autocast would turn its
-    products, keeps 8.
+    products, keeps 8. What is set holds for all threads of the process: for none beside which a network is at work.
     """
     with torch.autocast("cpu", enabled=False), torch.autocast("cuda", enabled=False), _without_tf32():
         yield
