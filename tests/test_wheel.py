@@ -1,8 +1,10 @@
 """The built wheel in an environment of its own: its commands, its configuration, away from any checkout."""
 
 import os
+import shutil
 import subprocess
 import sys
+import tarfile
 import venv
 import zipfile
 from pathlib import Path
@@ -24,12 +26,29 @@ def run(*command, **settings) -> str:
     return done.stdout
 
 
-@pytest.fixture(scope="module")
-def wheel(tmp_path_factory) -> Path:
-    folder = tmp_path_factory.mktemp("dist")
-    run(sys.executable, "-m", "hatchling", "build", "-t", "wheel", "-d", folder, cwd=ROOT)
-    (built,) = folder.glob("*.whl")
+def build(target: str, tree: Path, folder: Path) -> Path:
+    run(sys.executable, "-m", "hatchling", "build", "-t", target, "-d", folder, cwd=tree)
+    (built,) = folder.iterdir()
     return built
+
+
+@pytest.fixture(scope="module")
+def tree(tmp_path_factory) -> Path:
+    """A copy of the checkout as somebody has it at work: with settings of their own machine."""
+    folder = tmp_path_factory.mktemp("checkout")
+    for path in ROOT.iterdir():
+        if path.is_file():
+            shutil.copy(path, folder)
+    for part in ("src", "conf", "tests", "docs"):
+        shutil.copytree(ROOT / part, folder / part, ignore=shutil.ignore_patterns("__pycache__", "local"))
+    (folder / "conf" / "local").mkdir()
+    (folder / "conf" / "local" / "default.yaml").write_text("# @package _global_\nseed: 7\n")
+    return folder
+
+
+@pytest.fixture(scope="module")
+def wheel(tree, tmp_path_factory) -> Path:
+    return build("wheel", tree, tmp_path_factory.mktemp("dist"))
 
 
 @pytest.fixture(scope="module")
@@ -60,6 +79,17 @@ def test_the_wheel_ships_the_configuration_and_the_mark_of_types_and_nothing_bes
     folders = {name.split("/")[0] for name in names}
     assert {name for name in folders if not name.endswith(".dist-info")} == {"arcsr_lightning"}
     assert not any("benchmark" in name for name in names)
+    assert not any("conf/local" in name for name in names)
+
+
+def test_the_sdist_holds_what_the_wheel_is_built_of_and_no_tests_that_need_more(tree, wheel, tmp_path):
+    with tarfile.open(build("sdist", tree, tmp_path / "sdist")) as file:
+        file.extractall(tmp_path, filter="data")
+    (unpacked,) = (path.parent for path in tmp_path.glob("*/PKG-INFO"))
+    assert not (unpacked / "conf" / "local").exists()
+    assert not (unpacked / "tests").exists()
+    again = build("wheel", unpacked, tmp_path / "wheel")
+    assert set(zipfile.ZipFile(again).namelist()) == set(zipfile.ZipFile(wheel).namelist())
 
 
 def test_the_installed_commands_train_and_predict_from_any_folder(commands, photos, tmp_path):
