@@ -1,10 +1,8 @@
 """arcsr-prepare as its users type it: what it leaves behind, killed or not, and what trainings make of it."""
 
-import os
 import signal
 import subprocess
 import sys
-import time
 
 import cv2
 import numpy as np
@@ -15,6 +13,7 @@ from arcsr_lightning import compose, prepare
 from arcsr_lightning.data import image_files
 from arcsr_lightning.data.store import open_store
 from arcsr_lightning.errors import InputError
+from arcsr_lightning.files import alone_in
 from arcsr_lightning.launch import build_data
 
 
@@ -73,8 +72,27 @@ def test_data_without_pairs_have_no_kernels_to_measure(run, photos):
     assert ended.value.code
 
 
+KILLED = """
+import os, signal, sys, time
+from itertools import count
+from pathlib import Path
+from arcsr_lightning import prepare
+
+frames, unfinished = count(1), Path("stores/folder/unfinished.jsonl")
+
+def die(event, arguments):
+    if event == "os.rename" and str(arguments[1]).endswith(".rgb") and next(frames) == 21:
+        while unfinished.read_text().count("\\n") < 20:
+            time.sleep(0.001)
+        os.kill(os.getpid(), signal.SIGKILL)
+
+sys.addaudithook(die)
+prepare.main()
+"""
+
+
 def test_a_killed_command_goes_on_where_it_was(tmp_path, run, capsys, monkeypatch):
-    """Killed from outside; what it leaves in the end is what it leaves when it is let alone."""
+    """Killed between a frame and its name; what it leaves in the end is what it leaves when it is let alone."""
     monkeypatch.chdir(tmp_path)
     noise = np.random.default_rng(0)
     (tmp_path / "images").mkdir()
@@ -82,17 +100,14 @@ def test_a_killed_command_goes_on_where_it_was(tmp_path, run, capsys, monkeypatc
         cv2.imwrite(f"images/{number:02}.png", noise.integers(0, 256, (500, 500, 3), dtype=np.uint8))
     arguments = ["data=folder", "data.root=images", "data.val_root=images", "num_workers=1"]
     unfinished = tmp_path / "stores" / "folder" / "unfinished.jsonl"
-    process = subprocess.Popen([sys.executable, "-m", "arcsr_lightning.prepare", *arguments], stdout=subprocess.PIPE)
-    while process.poll() is None and not (unfinished.is_file() and unfinished.read_text().count("\n") > 20):
-        time.sleep(0.001)
-    os.kill(process.pid, signal.SIGKILL)
-    process.communicate()
-    assert process.returncode == -signal.SIGKILL
+    command = [sys.executable, "-c", KILLED, *arguments]
+    process = subprocess.run(command, capture_output=True, text=True, timeout=600)
+    assert process.returncode == -signal.SIGKILL, process.stderr
     with pytest.raises(InputError, match=r"no finished store of frames; run arcsr-prepare"):
         open_store("stores/folder", image_files("images"))
-    reached = unfinished.read_text().count("\n")
+    assert unfinished.read_text().count("\n") == 20
     run(prepare, *arguments)
-    assert f"complete, {60 - reached} frames written now" in capsys.readouterr().out
+    assert "complete, 40 frames written now" in capsys.readouterr().out
     run(prepare, *arguments, "data.store=other")
     assert contents(tmp_path / "stores" / "folder") == contents(tmp_path / "other")
 
@@ -123,3 +138,11 @@ def test_bad_input_gets_one_clear_line(name, run, tmp_path, capsys, monkeypatch)
     assert len(errors) == 1
     for word in words:
         assert word.format(tmp=tmp_path) in errors[0]
+
+
+def test_two_commands_do_not_share_a_store(run, tmp_path, capsys, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    with alone_in(tmp_path / "store", "me"), pytest.raises(SystemExit):
+        run(prepare, "data=sample", "data.store=store")
+    assert "error: store: another arcsr-prepare is at work in this store; wait until it ends" in capsys.readouterr().err
+    run(prepare, "data=sample", "data.store=store")

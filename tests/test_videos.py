@@ -344,6 +344,17 @@ def test_segments_without_a_note_of_whose_they_are_are_not_taken_up(clip, tmp_pa
     assert len(calls) == FRAMES
 
 
+def test_a_damaged_note_of_whose_segments_they_are_gets_one_line(clip, tmp_path):
+    with pytest.raises(StoppedError):
+        restore(clip, tmp_path / "restored.mp4", restoration=stop_after(SEGMENT + 2))
+    (tmp_path / "restored.mp4.segments" / "job.json").write_text('{"source"')
+    with pytest.raises(InputError, match=r"job.json: damaged \(.*\); overwrite=true starts the video anew"):
+        restore(clip, tmp_path / "restored.mp4")
+    calls = []
+    restore(clip, tmp_path / "restored.mp4", restoration=lambda lr: calls.append(1) or doubled(lr), start_anew=True)
+    assert len(calls) == FRAMES
+
+
 def test_segments_are_taken_up_with_leave_to_overwrite_too(clip, tmp_path):
     with pytest.raises(StoppedError):
         restore(clip, tmp_path / "restored.mp4", restoration=stop_after(SEGMENT + 2))

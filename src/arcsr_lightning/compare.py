@@ -8,6 +8,7 @@ from typing import NamedTuple
 from rich.console import Console
 
 from arcsr_lightning.errors import InputError, first_line
+from arcsr_lightning.files import newness
 from arcsr_lightning.results import compare
 from arcsr_lightning.results.markdown import NOTES
 
@@ -95,9 +96,11 @@ def find_study(study: str, logs: Path) -> Path:
         InputError: there is neither.
     """
     if study and Path(study).name == study:
-        sweeps = [path for path in (logs / study / "multiruns").glob("*") if path.is_dir()]
-        if sweeps:
-            return max(sweeps)
+        sweeps = logs / study / "multiruns"
+        if plans := sorted(sweeps.glob("*/jobs.json"), key=newness):
+            return plans[-1].parent
+        if folders := sorted(path for path in sweeps.glob("*") if path.is_dir()):
+            return folders[-1]
     if study and Path(study).is_dir():
         return Path(study)
     known = sorted({path.parents[1].name for path in logs.glob("*/multiruns/*")})

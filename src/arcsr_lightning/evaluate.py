@@ -21,8 +21,8 @@ def evaluate(cfg: DictConfig) -> list[Row]:
     """
     path = find_weights(cfg.weights, cfg.paths.log_dir)
     saved = read_saved(path)
-    for name in ("method", "scale", "kernel_size", "known_kernels"):
-        cfg[name] = saved.config[name] if cfg[name] is None else cfg[name]
+    for name, otherwise in {"method": None, "scale": None, "kernel_size": None, "known_kernels": False}.items():
+        cfg[name] = saved.config.get(name, otherwise) if cfg[name] is None else cfg[name]
     if cfg.scale != saved.config["scale"]:
         raise InputError(f"{path} was trained for scale={saved.config['scale']}, not scale={cfg.scale}")
     cfg.seed = saved.config.get("seed")

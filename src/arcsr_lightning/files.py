@@ -8,7 +8,9 @@ from pathlib import Path
 from typing import Any
 from uuid import uuid4
 
-from arcsr_lightning.errors import InputError, first_line
+from filelock import FileLock, Timeout
+
+from arcsr_lightning.errors import FolderKeptError, InputError, first_line
 
 PART = ".part-"  # what the name of a file begins with while it is being written
 
@@ -51,10 +53,39 @@ def sync_folder(folder: Path) -> None:
             os.close(descriptor)
 
 
-def remove_leftovers(folder: str | Path) -> None:
-    """Remove what killed processes were writing in a folder that no process writes to now."""
-    for path in Path(folder).glob(f"{PART}*"):
+@contextmanager
+def alone_in(folder: str | Path, refusal: str, patience: float = 0.0) -> Iterator[None]:
+    """Keep every other process out of a folder; the system lets go of it when this process dies, however.
+
+    Args:
+        folder: made if missing.
+        refusal: what to say where another process is in it.
+        patience: seconds to wait for that one to leave.
+
+    Raises:
+        FolderKeptError: it does not.
+    """
+    Path(folder).mkdir(parents=True, exist_ok=True)
+    lock = FileLock(Path(folder, ".lock"))
+    try:
+        lock.acquire(timeout=patience)
+    except Timeout:
+        raise FolderKeptError(f"{folder}: {refusal}") from None
+    try:
+        yield
+    finally:
+        lock.release()
+
+
+def remove_leftovers(folder: str | Path, below: bool = False) -> None:
+    """Remove what killed processes were writing in a folder, or also ``below`` it, that no process writes to now."""
+    for path in Path(folder).glob(f"**/{PART}*" if below else f"{PART}*"):
         path.unlink(missing_ok=True)
+
+
+def newness(path: Path) -> tuple[int, Path]:
+    """What files are sorted by, the newest last: names of folders tell the time of most runs, not of SLURM's jobs."""
+    return path.stat().st_mtime_ns, path
 
 
 def write_text(path: str | Path, text: str) -> None:

@@ -12,6 +12,7 @@ from arcsr_lightning.data import Pair
 from arcsr_lightning.data.measured import write_kernels
 from arcsr_lightning.data.store import write_store
 from arcsr_lightning.errors import InputError
+from arcsr_lightning.files import alone_in
 
 log = logging.getLogger(__name__)
 
@@ -44,7 +45,10 @@ def prepare(cfg: DictConfig) -> Written:
     pairs = list({pair.degraded: pair for split in splits_of(data) for pair in pairs_of(split)}.values())
     if measured and not pairs:
         raise InputError(f"data.kernels=measured: {data['name']} holds no pairs to measure; use gopro, reds or pairs")
-    with Progress() as bars:
+    busy = (
+        "another arcsr-prepare is at work in this store; wait until it ends, or name another folder (data.store=PATH)"
+    )
+    with alone_in(data["store"], busy), Progress() as bars:
         tasks = {}
 
         def show(task: str, done: int, total: int) -> None:

@@ -67,17 +67,17 @@ def run(cfg: DictConfig) -> dict[str, float]:
     """What :func:`train` does in a folder that is its own: train what remains, then score the best."""
     seed(cfg)
     network = launch.build_network(cfg.model)
-    if cfg.weights:
-        load_weights(network, read_saved(cfg.weights), cfg.weights)
+    trained = None
     if cfg.train:
+        if cfg.weights:
+            load_weights(network, read_saved(cfg.weights), cfg.weights)
         bench, metrics = fit(cfg, network)
     else:
-        if not cfg.weights:
-            resume.take_up_run(cfg, network)
+        trained = resume.take_up_run(cfg, network)
         begin(cfg)
         bench, metrics = set_up(Stage(None, cfg), network), {}
     if cfg.test:
-        metrics |= test(cfg, bench)
+        metrics |= test(cfg, bench, trained)
     return metrics
 
 
@@ -140,12 +140,15 @@ def fit_stage(stage: Stage, bench: Workbench, ckpt_path: Path | None) -> dict[st
     return prepared | scalars(trainer)
 
 
-def test(cfg: DictConfig, bench: Workbench) -> dict[str, float]:
-    """Score the network on the test images and write its report; returns every metric that was logged."""
+def test(cfg: DictConfig, bench: Workbench, trained: dict[str, Any] | None) -> dict[str, float]:
+    """Score the network on the test images and write its report; returns every metric that was logged.
+
+    ``trained`` is the configuration of the training, where that is another.
+    """
     from arcsr_lightning.training.scoring import score
 
     module, data, trainer = bench
-    score(trainer, module, data, cfg.paths.output_dir, launch.as_plain_data(cfg))
+    score(trainer, module, data, cfg.paths.output_dir, launch.as_plain_data(cfg), trained)
     return scalars(trainer)
 
 

@@ -4,13 +4,12 @@ import json
 import logging
 import shutil
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack
 from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
-from filelock import FileLock, Timeout
 from torch import Tensor
 
 from arcsr_lightning.data.images import to_uint8, to_uint16
@@ -29,9 +28,9 @@ from arcsr_lightning.data.video import (
     join,
     look_of,
 )
-from arcsr_lightning.errors import InputError
+from arcsr_lightning.errors import InputError, first_line
 from arcsr_lightning.figures.kernels import kernel_colours
-from arcsr_lightning.files import remove_leftovers, write_text
+from arcsr_lightning.files import alone_in, remove_leftovers, write_text
 from arcsr_lightning.inference import ahead, behind
 from arcsr_lightning.networks.restoration import Restoration
 
@@ -79,7 +78,7 @@ def restore_video(
     check_target(target, source, look, scale)
     job = {"source": [source.stat().st_size, source.stat().st_mtime_ns], "encoder": MADE_BY, **job}
     folder = target.with_name(f"{target.name}.segments")
-    with alone_in(folder):
+    with alone_in(folder, "another process is restoring this video; wait until it ends, or name another output"):
         claim(folder, job, start_anew)
         videos = {target: Video(Segments(folder / RESTORED, look), partial(pixels_of, deep=look.deep))}
         if kernels is not None:
@@ -87,8 +86,7 @@ def restore_video(
         damage = restore_frames(source, look, list(videos.values()), restoration, on_frame)
         for file, (segments, _) in videos.items():
             join(segments.paths, file, segments.look, source if file == target else None, whole=damage is None)
-        remove_segments(folder)
-    shutil.rmtree(folder)
+        shutil.rmtree(folder)
     return damage
 
 
@@ -145,35 +143,20 @@ def restore_frames(
     return damage[0] if damage else None
 
 
-@contextmanager
-def alone_in(folder: Path) -> Iterator[None]:
-    """Keep every other process out of a folder of segments; the system lets go of it when this process dies.
-
-    Raises:
-        InputError: another process is in it.
-    """
-    folder.mkdir(parents=True, exist_ok=True)
-    lock = FileLock(folder / ".lock")
-    try:
-        lock.acquire(timeout=0)
-    except Timeout:
-        raise InputError(
-            f"{folder}: another process is restoring this video; wait until it ends, or name another output"
-        ) from None
-    try:
-        yield
-    finally:
-        lock.release()
-
-
 def claim(folder: Path, job: Mapping[str, Any], start_anew: bool) -> None:
     """Note which job the segments of a folder belong to.
 
     Raises:
-        InputError: they belong to another, and that may not be given up.
+        InputError: they belong to another, and that may not be given up, or the note is damaged.
     """
     note = folder / "job.json"
-    begun = json.loads(note.read_text(encoding="utf-8")) if note.is_file() else {}
+    begun: dict[str, Any] = {}
+    try:
+        if note.is_file():
+            begun = dict(json.loads(note.read_text(encoding="utf-8")))
+    except (ValueError, TypeError, RecursionError) as error:
+        if not start_anew:
+            raise InputError(f"{note}: damaged ({first_line(error)}); overwrite=true starts the video anew") from error
     if begun and begun != job and not start_anew:
         other = ", ".join(key for key in sorted(begun | job) if begun.get(key) != job.get(key))
         raise InputError(

@@ -333,7 +333,7 @@ def test_a_run_killed_at_any_touch_of_a_file_is_never_taken_for_complete(tmp_pat
     for path in images:
         np.save(f"{path}.npy", read_image(path))
     command = [sys.executable, "-c", KILLED, *map(str, (begin, tmp_path / "store", *images))]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=120)
+    done = subprocess.run(command, capture_output=True, text=True, timeout=600)
     assert done.returncode == 0, done.stderr
     moments = [json.loads(line) for line in done.stdout.splitlines()]
     assert len(moments) > 12

@@ -1,5 +1,6 @@
 """``arcsr-results`` as it is typed, and a real sweep from its start to its table."""
 
+import os
 import shutil
 
 import pytest
@@ -34,6 +35,16 @@ def test_the_newest_sweep_of_a_study_is_tabulated_and_printed(sweep, run, capsys
     assert "| dasr | 1 | " in printed and "Represents" not in printed
     assert printed.endswith(f"results: {newer.relative_to(newer.parents[3])}/results.md\n")
     assert not (older / "results.md").exists()
+
+
+def test_the_newest_sweep_is_the_last_that_was_planned_whatever_its_name(sweep, run):
+    """SLURM's jobs, and those that were named by hand, have no date in their names."""
+    newer, older = sweep("slurm-10.0"), sweep("slurm-9.0")
+    for second, folder in enumerate((older, newer)):
+        (folder / "jobs.json").write_text('{"typed": [], "jobs": []}')
+        os.utime(folder / "jobs.json", (second, second))
+    run(results, "study")
+    assert [(folder / "results.md").exists() for folder in (newer, older)] == [True, False]
 
 
 def test_tables_need_no_torch_and_only_pictures_matplotlib(sweep, job, loaded, tmp_path):

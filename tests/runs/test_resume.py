@@ -9,6 +9,7 @@ from contextlib import suppress
 
 import pytest
 import torch
+from omegaconf import OmegaConf
 
 from arcsr_lightning import train
 from arcsr_lightning.errors import InputError
@@ -113,6 +114,16 @@ def test_a_finished_run_is_not_repeated(configure, tmp_path):
     before = {path: path.stat().st_mtime_ns for path in tmp_path.rglob("[!.]*") if path.is_file()}  # but for its lock
     assert train.train(configure(tmp_path, "ckpt_path=last")) == metrics
     assert before == {path: path.stat().st_mtime_ns for path in tmp_path.rglob("[!.]*") if path.is_file()}
+
+
+@pytest.mark.parametrize(
+    "less", ["test=false", "train=false", "trainer.limit_test_batches=1", "trainer.max_time=00:00:00:01"]
+)
+def test_a_run_that_was_to_do_less_is_not_over(configure, tmp_path, less):
+    OmegaConf.save(configure(tmp_path, less), tmp_path / "config.yaml", resolve=True)
+    (tmp_path / "finished.json").write_text("{}")
+    assert resume.finished(configure(tmp_path, "ckpt_path=last")) is None
+    assert resume.finished(configure(tmp_path, "ckpt_path=last", less)) == {}
 
 
 def test_a_finished_run_is_not_mistaken_for_another(configure, tmp_path):
@@ -278,6 +289,13 @@ def test_a_run_that_is_only_scored_keeps_its_weights(configure, trained, tmp_pat
         (folder / name).unlink()
     with pytest.raises(InputError, match=r"^train=false: the training in .* is not over; go on with it, or name a"):
         train.train(configure(folder, "train=false", "ckpt_path=last"))
+
+
+def test_weights_that_are_only_scored_are_told_by_their_training(configure, trained, tmp_path):
+    train.train(configure(tmp_path, "train=false", f"weights={trained / 'model.safetensors'}"))
+    report = json.loads((tmp_path / "metrics.json").read_text())
+    assert [stage["steps"] for stage in report["method"]["schedule"]] == [4]
+    assert report["trained"]["paths"]["output_dir"] == str(trained)
 
 
 def test_a_trial_of_one_batch_ends_no_run(configure, tmp_path):

@@ -8,7 +8,9 @@ import sys
 import pytest
 import torch
 
+from arcsr_lightning import compose
 from arcsr_lightning.errors import InputError
+from arcsr_lightning.launch import build_data
 from arcsr_lightning.networks import Restoration
 from arcsr_lightning.scores import perceptual
 from arcsr_lightning.scores.metrics import as_scored
@@ -216,3 +218,10 @@ def test_an_image_that_is_too_small_is_refused_in_one_line():
     with pytest.raises(InputError, match="^perceptual: lpips needs sides of 31 px or more after the border .* 30x52$"):
         perceptual_scores(measures, image, image, 4)
     assert perceptual_scores(measures, torch.rand(1, 3, 39, 60), torch.rand(1, 3, 39, 60), 4)
+
+
+def test_images_are_large_enough_for_what_is_asked_for_before_hours_of_scoring():
+    cfg = compose(["data=sample", "scale=4", "kernel_size=7", "method=any"], "evaluate")
+    assert build_data(cfg).least_side == 20  # 11 for SSIM, twice 4 of the border, up to a multiple of 4
+    cfg.perceptual = ["lpips", "dists"]
+    assert build_data(cfg).least_side == 40

@@ -20,7 +20,7 @@ import numpy as np
 
 from arcsr_lightning.data.images import header_size, read_image
 from arcsr_lightning.errors import InputError
-from arcsr_lightning.files import write_aside, write_text
+from arcsr_lightning.files import remove_leftovers, write_aside, write_text
 
 INDEX, UNFINISHED = "index.json", "unfinished.jsonl"
 _GARBLED = (ValueError, TypeError, RecursionError)  # what reading JSON of something else raises
@@ -115,8 +115,7 @@ def write_store(
         return 0
 
     _check_room(folder, [root / name for name in missing])
-    for leftover in folder.rglob(".part-*"):  # of a run that was killed
-        leftover.unlink()
+    remove_leftovers(folder, below=True)
     write_text(folder / UNFINISHED, "".join(_line(name, frame) for name, frame in frames.items()))
     (folder / INDEX).unlink(missing_ok=True)
     with (folder / UNFINISHED).open("a", encoding="utf-8") as unfinished:

@@ -12,6 +12,7 @@ from omegaconf import DictConfig, open_dict
 from omegaconf.errors import OmegaConfBaseException
 
 from arcsr_lightning.errors import InputError
+from arcsr_lightning.files import newness
 from arcsr_lightning.launch import environment
 from arcsr_lightning.launch.ending import ends_the_command
 from arcsr_lightning.launch.typed import typed_settings
@@ -32,7 +33,7 @@ class FolderChoice(Callback):
 
     @ends_the_command
     def on_multirun_start(self, config: DictConfig, **kwargs: Any) -> None:
-        plans = sorted((task_folder(config) / "multiruns").glob("*/jobs.json"), reverse=True)
+        plans = sorted((task_folder(config) / "multiruns").glob("*/jobs.json"), key=newness, reverse=True)
         if config.get("ckpt_path") != "last":
             typed = typed_settings(config.hydra)
             plans = [plan for plan in plans if read_plan(plan)["typed"] == typed][:1]

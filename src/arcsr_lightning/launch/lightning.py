@@ -15,6 +15,7 @@ from arcsr_lightning.integers import ceil_div
 from arcsr_lightning.launch.objects import maker, naming_errors
 from arcsr_lightning.processes import rank_zero_info
 from arcsr_lightning.runs.settings import as_plain_data
+from arcsr_lightning.scores.perceptual import LEAST_SIDE
 from arcsr_lightning.scores.protocol import SSIM_WINDOW
 from arcsr_lightning.training.module import SRModule
 
@@ -41,6 +42,7 @@ def build_data(cfg: DictConfig, first_step: int = 0) -> SRDataModule:
     ``first_step`` counts the steps of the stages before, whose samples are not seen again.
     """
     data = cfg.data
+    least = max(SSIM_WINDOW, *(LEAST_SIDE.get(name, 1) for name in cfg.get("perceptual") or [""]))
     return SRDataModule(
         train=partial(instantiate, data.train),
         val=[partial(instantiate, data.val, noise_level=level) for level in data.noise_levels],
@@ -49,7 +51,7 @@ def build_data(cfg: DictConfig, first_step: int = 0) -> SRDataModule:
         num_workers=data.num_workers,
         first_step=first_step,
         degrade_on=data.get("degrade_on", "worker"),
-        least_side=ceil_div(SSIM_WINDOW + 2 * cfg.scale, cfg.scale) * cfg.scale,  # what is left of the cut borders
+        least_side=ceil_div(least + 2 * cfg.scale, cfg.scale) * cfg.scale,  # what scores need, and the cut borders
     )
 
 

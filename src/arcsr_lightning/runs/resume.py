@@ -6,12 +6,12 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from filelock import FileLock, Timeout
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 from torch import nn
 from yaml import YAMLError
 
+from arcsr_lightning import files
 from arcsr_lightning.errors import FolderKeptError, InputError, first_line
 from arcsr_lightning.files import write_text
 from arcsr_lightning.processes import rank_zero_info, rank_zero_only
@@ -36,19 +36,11 @@ def alone_in(folder: str | Path) -> Iterator[None]:
     if rank_zero_only.rank:  # the first process holds it for all
         yield
         return
-    Path(folder).mkdir(parents=True, exist_ok=True)
-    lock = FileLock(Path(folder, ".lock"))
-    try:
-        lock.acquire(timeout=PATIENCE)
-    except Timeout:
-        raise FolderKeptError(
-            f"{folder}: another process is training in this folder; wait until it ends, or start a run of its own "
-            "(ckpt_path=null)"
-        ) from None
-    try:
+    refusal = (
+        "another process is training in this folder; wait until it ends, or start a run of its own (ckpt_path=null)"
+    )
+    with files.alone_in(folder, refusal, PATIENCE):
         yield
-    finally:
-        lock.release()
 
 
 def finish(cfg: DictConfig, metrics: Mapping[str, float]) -> None:
@@ -223,18 +215,20 @@ def _take_up_before(cfg: DictConfig, stage: Stage, network: nn.Module) -> None:
     )
 
 
-def take_up_run(cfg: DictConfig, network: nn.Module) -> None:
-    """Give the network the weights of the run that ``cfg.ckpt_path`` names, for one that is only to be scored.
+def take_up_run(cfg: DictConfig, network: nn.Module) -> dict[str, Any] | None:
+    """Give the network the weights that ``cfg.weights`` or ``cfg.ckpt_path`` names, where it is only to be scored.
 
-    What they were trained by becomes part of ``cfg``, for tables.
+    Returns:
+        The configuration that they were trained by, for tables; None where there are none.
 
     Raises:
-        InputError: that run has not been trained to its end.
+        InputError: the run that is named has not been trained to its end.
     """
-    if not cfg.ckpt_path or not any(True for _ in network.parameters()):
-        return
-    path = Path(cfg.ckpt_path)
-    if cfg.ckpt_path == "last":
+    named = cfg.weights or (cfg.ckpt_path if any(True for _ in network.parameters()) else None)
+    if not named:
+        return None
+    path = Path(named)
+    if named == "last":
         path = Path(cfg.paths.output_dir, "model.safetensors")
         if not path.is_file():
             if any(Path(cfg.paths.checkpoints).glob("**/*.ckpt")):
@@ -242,10 +236,10 @@ def take_up_run(cfg: DictConfig, network: nn.Module) -> None:
                     f"train=false: the training in {cfg.paths.output_dir} is not over; go on with it, or name a "
                     "checkpoint to score by weights=PATH"
                 )
-            return
+            return None
     saved = read_saved(path)
     load_weights(network, saved, path)
-    cfg.card = saved.config["card"]
+    return saved.config
 
 
 def _take_up(path: Path, stage: Stage, network: nn.Module) -> None:

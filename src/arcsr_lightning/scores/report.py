@@ -118,7 +118,7 @@ def method_card(name: str, network: nn.Module, trained: dict[str, Any], latency:
         "parameters": parameters(network),
         "gmacs_lr64": None if counted is None else counted / 1e9,
         "latency_s": latency,
-        "batch_size": trained["data"]["batch_size"],
+        "batch_size": (trained.get("data") or {}).get("batch_size"),
         "skip": skip_added(network),
         **training_of(trained),
         **(trained.get("card") or {}),
@@ -133,7 +133,7 @@ def training_of(trained: dict[str, Any]) -> dict[str, Any]:
         trained: the configuration that it was trained with, resolved plain data.
     """
     ema = (trained.get("callbacks") or {}).get("ema") or {}
-    transforms = (trained["data"].get("augment") or {}).get("transforms") or {}
+    transforms = ((trained.get("data") or {}).get("augment") or {}).get("transforms") or {}
     return {
         "protocol": trained.get("protocol"),
         "ema": ema.get("decay"),
