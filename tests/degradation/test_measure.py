@@ -187,14 +187,22 @@ def test_the_negative_of_an_image_has_kernels_without_confidence(views):
     assert confidence.max() < 0.1
 
 
-def test_saturated_pixels_lower_the_confidence(views):
-    sharp, degraded, _ = (part[..., :40, :48] for part in views[0])
-    before = measure_cells(0.5 * sharp, 0.5 * degraded, 5).confidence
-    brighter = [0.5 * image + 0.001 for image in (sharp, degraded)]
-    for image in brighter:
-        image[..., 16:24, 16:24] = 1.0
-    after = measure_cells(*brighter, 5).confidence
-    assert (after[..., 4:6, 4:6] < before[..., 4:6, 4:6] * 0.7).all()
+@pytest.mark.parametrize("image", [0, 1])
+@pytest.mark.parametrize("channel", [0, 2])
+def test_confidence_falls_by_the_share_of_saturated_pixels(views, image, channel):
+    """One colour of one image is enough; values just below that of saturation are fitted alike, and are trusted."""
+    images = [0.5 * view[..., :40, :48] for view in views[0][:2]]
+    for one in images:
+        one[..., 16:24, 16:24] = measure_module.SATURATED - 1e-6
+    before = measure_cells(*images, 5).confidence
+    images[image][:, channel, 16:24, 16:24] += 2e-6
+    after = measure_cells(*images, 5).confidence
+    saturated, share = np.zeros((2, 10, 12))
+    saturated[4:6, 4:6] = 1
+    for row, column in np.ndindex(share.shape):
+        share[row, column] = saturated[max(row - 1, 0) : row + 2, max(column - 1, 0) : column + 2].mean()
+    assert before[..., 4:6, 4:6].min() > 0.1
+    torch.testing.assert_close(after, before * (1 - torch.from_numpy(share).float()), atol=1e-3, rtol=0)
 
 
 def test_what_no_kernel_explains_lowers_the_confidence(views):
@@ -204,6 +212,12 @@ def test_what_no_kernel_explains_lowers_the_confidence(views):
     occluded[..., 20:40, 20:40] = views[1][1][..., 20:40, 20:40]
     before, after = (measure_cells(sharp, image, 5).confidence for image in (degraded, occluded))
     assert after[..., 6:9, 6:9].mean() < 0.3 * before[..., 6:9, 6:9].mean()
+
+
+def test_of_one_pixel_nothing_is_known():
+    kernel, confidence = measure_kernels(torch.full((1, 3, 1, 1), 0.2), torch.full((1, 3, 1, 1), 0.7), 3)
+    torch.testing.assert_close(kernel, torch.full((1, 9, 1, 1), 1 / 9))
+    assert confidence == 0
 
 
 @pytest.mark.parametrize(("sizes", "kernel_size", "window"), [((20, 24), 5, 3), ((20, 20), 4, 3), ((20, 20), 5, 2)])

@@ -15,7 +15,8 @@ from arcsr_lightning.errors import InputError
 from arcsr_lightning.launch import build_data, build_trainer
 from arcsr_lightning.losses import RestorationLoss
 from arcsr_lightning.networks import Bicubic, Restoration
-from arcsr_lightning.rivals.rrdb import RRDBNet
+from arcsr_lightning.rivals.manet import MANet, MutualAffineEstimator
+from arcsr_lightning.rivals.rrdb import RRDBSFT, RRDBNet
 from arcsr_lightning.runs.weights import read_saved
 from arcsr_lightning.scores.rows import rows_of
 from arcsr_lightning.train import optimized, train
@@ -343,9 +344,17 @@ def test_a_network_that_returns_anything_but_a_restoration_is_refused(configure,
         getattr(build_trainer(cfg), call)(of(Plain()), build_data(cfg))
 
 
-def test_a_network_that_takes_no_kernels_cannot_be_given_them():
-    with pytest.raises(InputError, match=r"^known_kernels=true: RRDBNet is given no kernels; leave it out$"):
-        SRModule(RRDBNet(4, width=4, growth=2, blocks=1), known_kernels=True)
+@pytest.mark.parametrize(
+    "network",
+    [
+        RRDBNet(4, width=4, growth=2, blocks=1),
+        MANet(MutualAffineEstimator(5, width=8), RRDBSFT(4, width=8, blocks=1, code=4, growth=4)),  # of other taps
+    ],
+    ids=lambda network: type(network).__name__,
+)
+def test_a_network_that_takes_no_kernels_cannot_be_given_them(network):
+    with pytest.raises(InputError, match=r"^known_kernels=true: \w+ is given no kernels; leave it out$"):
+        SRModule(network, known_kernels=True)
 
 
 def test_a_network_without_scale_is_refused():

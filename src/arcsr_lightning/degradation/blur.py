@@ -167,7 +167,7 @@ def to_lr_taps(field: Tensor, scale: int, kernel_size: int) -> Tensor:
     """
     radius = math.isqrt(field.shape[1]) // 2
     splat = splat_matrix(radius, scale, kernel_size, field)
-    with torch.autocast(field.device.type, enabled=False):  # in bfloat16 taps would not sum to one any more
+    with torch.autocast("cpu", enabled=False), torch.autocast("cuda", enabled=False):  # bfloat16 loses their sum
         return torch.einsum("ai,bj,nijhw->nabhw", splat, splat, field.unflatten(1, (2 * radius + 1, -1))).flatten(1, 2)
 
 

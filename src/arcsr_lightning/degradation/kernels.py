@@ -8,6 +8,8 @@ from torch import Tensor
 
 from arcsr_lightning.errors import check_odd
 
+WAVES = 6  # of the series that a random path is made of
+
 
 def gaussian_kernel(kernel_size: int, sigma_x: float, sigma_y: float, angle: float = 0.0) -> Tensor:
     """Sample a Gaussian at pixel centres.
@@ -40,9 +42,7 @@ def path_length(trajectory: np.ndarray) -> np.ndarray:
     return np.linalg.norm(np.diff(trajectory, axis=-2), axis=-1).sum(-1)
 
 
-def random_trajectory(
-    rng: np.random.Generator, length: float, bend: float = 1.0, steps: int = 256, waves: int = 6
-) -> np.ndarray:
+def random_trajectory(rng: np.random.Generator, length: float, bend: float = 1.0, steps: int = 256) -> np.ndarray:
     """Draw the smooth random path of one exposure.
 
     The velocity is a random cosine series over the exposure, so direction and speed both vary.
@@ -52,16 +52,15 @@ def random_trajectory(
         length: of the path, in pixels.
         bend: wave j of the series has weight ``bend / j``; 0 is a straight line at constant speed.
         steps: points of the path.
-        waves: of the series.
 
     Returns:
         (steps, 2) as (y, x) in pixels at equal times, centred at its mean.
     """
     time = np.linspace(0.0, 1.0, steps)
-    order = np.arange(1, waves + 1)
-    swings = np.sin(np.pi * order * time[:, None]) / (np.pi * order)  # (steps, waves): the integrated cosines
-    basis = np.concatenate([time[:, None], swings * bend / order], axis=1)  # (steps, 1 + waves)
-    path = basis @ rng.standard_normal((1 + waves, 2))
+    order = np.arange(1, WAVES + 1)
+    swings = np.sin(np.pi * order * time[:, None]) / (np.pi * order)  # (steps, WAVES): the integrated cosines
+    basis = np.concatenate([time[:, None], swings * bend / order], axis=1)  # (steps, 1 + WAVES)
+    path = basis @ rng.standard_normal((1 + WAVES, 2))
     path -= path.mean(axis=0)
     return path * (length / path_length(path))
 

@@ -227,6 +227,7 @@ def _fit(equations: _Equations, ridge: float, pull: float) -> tuple[Tensor, Tens
     """Kernels (T, h, w) and confidence (1, h, w) of cells."""
     rows, columns, taps = equations.moment.shape
     gram, moment, energy, count = (part.flatten(0, 1) for part in equations)
+    count = count.clamp_min(1)  # an image of one pixel has no equation
     noise = count * QUANTISED**2
     scale = gram.diagonal(dim1=1, dim2=2).mean(1) + noise  # of the equations: from here on in units of it
     gram, moment, energy = gram / scale[:, None, None], moment / scale[:, None], energy / scale

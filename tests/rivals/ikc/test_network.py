@@ -71,6 +71,13 @@ def test_the_kernel_is_one_for_the_image_non_negative_and_sums_to_one():
     torch.testing.assert_close(kernel, kernel[..., 2:3, 3:4].expand_as(kernel))
 
 
+def test_in_bfloat16_kernels_sum_to_one_too():
+    network = tiny(code=4, kernel_size=5)
+    with torch.autocast("cpu", torch.bfloat16), torch.no_grad():
+        kernel = network(torch.rand(2, 3, 8, 8)).kernel
+    torch.testing.assert_close(kernel.sum(1), torch.ones(2, 8, 8))
+
+
 def test_a_code_as_long_as_a_kernel_has_taps_loses_nothing():
     network = tiny(code=9)
     kernel = torch.softmax(3 * torch.randn(5, 9), 1)

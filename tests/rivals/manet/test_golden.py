@@ -13,7 +13,7 @@ PARTS = {
     "manet_sft_rrdb_x3": (lambda: RRDBSFT(3, 64, 2, 15, 32), lambda net, lr, code_map: {"sr": net(lr, code_map)}),
     "manet_whole": (
         lambda: MANet(MutualAffineEstimator(21, 8, 2), RRDBSFT(2, 64, 1, 15, 8), 11),
-        lambda net, lr: {"sr": net(lr, kernel=net.estimator(lr).to(lr)).sr},
+        lambda net, lr: {"sr": net(lr, hr_kernel=net.estimator(lr).to(lr)).sr},
     ),
 }
 

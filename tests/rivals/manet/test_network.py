@@ -70,10 +70,16 @@ def test_a_given_kernel_replaces_the_estimate():
     masks = torch.ones(1, 1, 16, 16)
     hr_kernel = gaussian_kernel(5, 1.0, 0.5, 0.3)[None, None]
     field = hr_taps_field(hr_kernel, masks, 2, 5)
-    sr, kernel = network(lr, kernel=field)
+    sr, kernel = network(lr, hr_kernel=field)
     torch.testing.assert_close(sr, network.restorer(lr, network.encode(field)))
     torch.testing.assert_close(kernel, lr_field(hr_kernel, masks, 2, 5))
     assert not torch.allclose(sr, network(lr).sr)
+
+
+def test_in_bfloat16_kernels_sum_to_one_too():
+    with torch.autocast("cpu", torch.bfloat16), torch.no_grad():
+        kernel = tiny()(torch.rand(1, 3, 8, 8)).kernel
+    torch.testing.assert_close(kernel.sum(1), torch.ones(1, 8, 8))
 
 
 def test_the_code_is_linear_without_a_mean():

@@ -215,7 +215,9 @@ class IKC(nn.Module):
 
     def decode(self, code: Tensor) -> Tensor:
         """Codes (B, code) -> the kernels that they stand for, (B, ks*ks), non-negative, summing to one."""
-        kernel = (code @ self.basis.T + self.offset).clamp_min(0) + 1e-6  # all alike, where a code stands for none
+        with torch.autocast("cpu", enabled=False), torch.autocast("cuda", enabled=False):  # bfloat16 loses their sum
+            kernel = code.to(self.basis) @ self.basis.T + self.offset
+        kernel = kernel.clamp_min(0) + 1e-6  # all alike, where a code stands for none
         return kernel / kernel.sum(1, keepdim=True)
 
 
@@ -230,7 +232,7 @@ def fit_code(network: IKC, blur: Blur, samples: int = 2000, seed: int = 0) -> di
         seed: of the draws.
 
     Raises:
-        ValueError: the network's kernels cannot hold the sampler's.
+        InputError: the network's kernels cannot hold the sampler's.
     """
     kernels = draw_kernels(blur, samples, seed)  # (N, k, k), HR pixels
     taps = to_lr_taps(kernels.flatten(1)[..., None, None], network.scale, network.kernel_size)

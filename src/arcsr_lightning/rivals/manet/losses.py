@@ -68,7 +68,7 @@ class KernelAndImageLoss(nn.Module):
     def forward(self, network: MANet, batch: dict[str, Tensor]) -> dict[str, Tensor]:
         kernel = network.estimator(batch["lr"])
         kernel_l1 = field_l1(network, kernel, batch)
-        l1 = F.l1_loss(network(batch["lr"], kernel=kernel.detach()).sr, batch["hr"])
+        l1 = F.l1_loss(network(batch["lr"], hr_kernel=kernel.detach()).sr, batch["hr"])
         return {"l1": l1, "kernel_l1": kernel_l1, "loss": l1 + self.weight * kernel_l1}
 
 
@@ -87,7 +87,7 @@ class TrueKernelLoss(nn.Module):
     supervision = ("pairs", "kernels")
 
     def forward(self, network: MANet, batch: dict[str, Tensor]) -> dict[str, Tensor]:
-        restored = network(batch["lr"], kernel=true_field(network, batch))
+        restored = network(batch["lr"], hr_kernel=true_field(network, batch))
         l1 = F.l1_loss(restored.sr, batch["hr"])
         return {"l1": l1, "loss": l1}
 
@@ -118,7 +118,7 @@ class ReblurConsistencyLoss(nn.Module):
     def forward(self, network: MANet, batch: dict[str, Tensor]) -> dict[str, Tensor]:
         lr, hr = batch["lr"], batch["hr"]
         kernel = network.estimator(lr)
-        l1 = F.l1_loss(network(lr, kernel=kernel).sr, hr)
+        l1 = F.l1_loss(network(lr, hr_kernel=kernel).sr, hr)
         reach = ceil_div(network.estimator.kernel_size // 2, network.scale) + SHRINKING_REACH
         reblur = inner_l1(downsample(blur_at_hr(hr, kernel), network.scale), lr, reach)
         return {"l1": l1, "reblur": reblur, "loss": l1 + self.weight * reblur}

@@ -62,11 +62,11 @@ class MANet(nn.Module):
         restorer: LR image and code map -> SR image.
         kernel_size: ks, odd, of the kernels in the result, in LR pixels.
 
-    Shapes: RGB in [0, 1], (B, 3, H, W) of any size, and optionally ``kernel`` (B, k*k, H, W), HR taps on the LR grid,
-    in place of the estimate -> sr (B, 3, scale*H, scale*W), not clamped; kernel (B, ks*ks, H, W) with LR taps.
+    Shapes: RGB in [0, 1], (B, 3, H, W) of any size, and optionally ``hr_kernel`` (B, k*k, H, W), HR taps on the LR
+    grid, in place of the estimate -> sr (B, 3, scale*H, scale*W), not clamped; kernel (B, ks*ks, H, W) with LR taps.
 
     Raises:
-        ValueError: ``kernel_size`` cannot hold the estimator's kernels at this scale, or the code is longer than k*k.
+        InputError: ``kernel_size`` cannot hold the estimator's kernels at this scale, or the code is longer than k*k.
     """
 
     basis: Tensor
@@ -86,11 +86,11 @@ class MANet(nn.Module):
         self.register_buffer("basis", nn.init.orthogonal_(torch.empty(taps, restorer.code)))
         self.register_buffer("explained_variance", torch.zeros(()))
 
-    def forward(self, lr: Tensor, kernel: Tensor | None = None) -> Restoration:
-        if kernel is None:
-            kernel = self.estimator(lr)
-        sr = self.restorer(lr, self.encode(kernel))
-        return Restoration(sr, to_lr_taps(kernel, self.scale, self.kernel_size))
+    def forward(self, lr: Tensor, hr_kernel: Tensor | None = None) -> Restoration:
+        if hr_kernel is None:
+            hr_kernel = self.estimator(lr)
+        sr = self.restorer(lr, self.encode(hr_kernel))
+        return Restoration(sr, to_lr_taps(hr_kernel, self.scale, self.kernel_size))
 
     def encode(self, kernel: Tensor) -> Tensor:
         """Kernels (B, k*k, H, W) -> code map (B, code, H, W), without subtracting a mean."""
