@@ -3,6 +3,7 @@
 import ast
 import os
 import pickle
+import signal
 import subprocess
 import sys
 from unittest import mock
@@ -97,6 +98,23 @@ def loaded(tmp_path):
         return ast.literal_eval(done.stdout.splitlines()[-1])
 
     return fresh
+
+
+@pytest.fixture(autouse=True)
+def numbers_depend_on_no_other_test():
+    if torch := sys.modules.get("torch"):  # what imports it in the midst of a test finds it fresh
+        torch.manual_seed(0)
+
+
+@pytest.fixture(autouse=True)
+def a_handler_of_sigterm_is_put_back():
+    """One that a test leaves would swallow what is to end the tests, and stand in for none in all that follow."""
+    before = signal.getsignal(signal.SIGTERM)
+    yield
+    left = signal.getsignal(signal.SIGTERM)
+    if left != before:
+        signal.signal(signal.SIGTERM, before)
+    assert left == before, "the test left a handler of SIGTERM"
 
 
 @pytest.fixture(scope="session", autouse=True)

@@ -67,14 +67,19 @@ def test_nothing_is_left_of_a_command_that_failed(tmp_path):
 def test_a_command_is_told_to_end_and_waited_for(tmp_path):
     script = f"trap 'touch {tmp_path}/saved; exit 0' TERM; touch {tmp_path}/ready; while :; do sleep 0.05; done"
 
+    ready = []
+
     def tell():
-        until(lambda: (tmp_path / "ready").exists())
+        ready.append(until(lambda: (tmp_path / "ready").exists()))
         os.kill(os.getpid(), signal.SIGTERM)
 
     before = signal.getsignal(signal.SIGTERM)
-    threading.Thread(target=tell).start()
+    teller = threading.Thread(target=tell)
+    teller.start()
     with pytest.raises(SystemExit) as ended:
         run_alone(["sh", "-c", script], dict(os.environ))
+    teller.join()
+    assert ready == [True]
     assert ended.value.code == 128 + signal.SIGTERM
     assert (tmp_path / "saved").exists()
     assert signal.getsignal(signal.SIGTERM) is before

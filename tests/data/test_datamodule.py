@@ -12,8 +12,8 @@ import torch
 from PIL import Image
 from torch.utils.data import Dataset
 
-from arcsr_lightning.data import SyntheticEvaluation, SyntheticTraining, image_files
-from arcsr_lightning.data.datamodule import SRDataModule
+from arcsr_lightning.data import Pair, SyntheticEvaluation, SyntheticTraining, image_files
+from arcsr_lightning.data.datamodule import SRDataModule, sharp_files
 from arcsr_lightning.degradation import Degradation, MotionField
 from arcsr_lightning.errors import InputError
 
@@ -318,6 +318,20 @@ def test_a_worker_that_is_killed_while_it_hands_over_a_sample_is_reported_too():
         raise ConnectionResetError
 
 
+@pytest.mark.parametrize(
+    ("report", "places"),
+    [
+        ("(pid 4711) is killed by signal: Killed. ", r"sample 5, made from photo5\.png;"),
+        ("(pid(s) 4711, 4712) exited unexpectedly", r"sample 5, made from photo5\.png and at sample 3, .*photo3\.png;"),
+    ],
+)
+def test_either_report_of_a_dead_worker_names_its_sample(report, places):
+    data = module(num_workers=2)
+    data._watch(Deadly(6)).notes[:] = torch.tensor([[4711, 5, 1], [4712, 3, 1]])
+    with pytest.raises(ChildProcessError, match=f"worker died at {places}"), data.naming_dead_workers():
+        raise RuntimeError(f"DataLoader worker {report}")
+
+
 @pytest.mark.slow  # test_workers.py has a process that does not wait, too
 def test_a_process_does_not_wait_for_workers_that_an_error_left_behind(tmp_path):
     code = f"""
@@ -365,6 +379,16 @@ class Files(Images):
     def __init__(self, *paths):
         super().__init__(len(paths))
         self.paths = list(paths)
+
+
+def test_the_sharp_files_of_pairs_and_of_mixtures_are_known(tmp_path):
+    pairs = Images(2)
+    pairs.pairs = [Pair(name, tmp_path / f"x/../sharp/{name}.png", tmp_path / f"{name}.png", True) for name in "ab"]
+    of_pairs = {tmp_path / "sharp/a.png", tmp_path / "sharp/b.png"}
+    assert sharp_files(pairs) == of_pairs
+    mixture = Images(3)
+    mixture.parts = {"pairs": pairs, "photos": Files(tmp_path / "photo.png"), "numbers": Numbers()}
+    assert sharp_files(mixture) == {*of_pairs, tmp_path / "photo.png"}
 
 
 @pytest.mark.parametrize(("validated", "said"), [(["a/val/1.png", "a/2.png"], 1), (["b/1.png", "b/2.png"], 0)])

@@ -242,6 +242,17 @@ def test_gaussian_sigmas_stay_in_range():
         assert variances.max() < 9.01
 
 
+def test_gaussian_sigmas_and_their_angle_are_uniform_and_independent():
+    blur, rng = GaussianField(31, (1.0, 3.0)), np.random.default_rng(0)
+    kernels = [blur(rng, 4, 4).kernels[0] for _ in range(300)]
+    variances, axes = torch.linalg.eigh(torch.stack([second_moments(kernel) for kernel in kernels]))
+    sigmas = (variances.sqrt().numpy() - 1) / 2
+    angles = torch.atan2(axes[:, 0, 1], axes[:, 1, 1]).numpy() % np.pi
+    assert kstest(sigmas.ravel(), "uniform").pvalue > 0.01
+    assert kstest(angles / np.pi, "uniform").pvalue > 0.01
+    assert kstest(sigmas[:, 1] - sigmas[:, 0], "beta", (1, 2)).pvalue > 0.01  # of two that are drawn independently
+
+
 def test_isotropic_gaussians_look_the_same_after_a_quarter_turn():
     kernel = GaussianField(15, (1.0, 3.0), isotropic=True)(np.random.default_rng(0), 4, 4).kernels[0]
     torch.testing.assert_close(kernel, kernel.rot90())

@@ -2,13 +2,14 @@
 
 import subprocess
 import sys
+from functools import partial
 
 import pytest
 import torch
 from torch import nn
 
 from arcsr_lightning.errors import InputError
-from arcsr_lightning.inference import largest_tile
+from arcsr_lightning.inference import largest_tile, memory, run_network
 from arcsr_lightning.inference.memory import SHARE, available_memory, free_memory, memory_of_group, peak_memory
 from arcsr_lightning.networks.restoration import Restoration
 from tests.conftest import slow
@@ -16,8 +17,10 @@ from tests.conftest import slow
 CPU = torch.device("cpu")
 # The most that a process takes, beyond what it had, while it restores an image of one tile with a real network.
 TAKEN = """
+from functools import partial
+
 import torch
-from arcsr_lightning.inference import largest_tile, restore
+from arcsr_lightning.inference import largest_tile, restore, run_network
 from arcsr_lightning.launch import build_network, compose
 
 def status(name):
@@ -25,11 +28,12 @@ def status(name):
     return 1024 * next(int(line.split()[1]) for line in lines if line.startswith(name))
 
 network = build_network(compose(["data=sample", "size=small"]).model).eval()
-tile = largest_tile(network, torch.device("cpu"), FREE, overlap=32, ensemble=ENSEMBLE, precision=PRECISION)
-restore(network, torch.rand(1, 3, 48, 48), ensemble=ENSEMBLE, precision=PRECISION)
+run = partial(run_network, network, ensemble=ENSEMBLE, precision=PRECISION)
+tile = largest_tile(run, torch.device("cpu"), FREE, overlap=32)
+restore(run, torch.rand(1, 3, 48, 48))
 open("/proc/self/clear_refs", "w").write("5")  # forgets the most that was taken
 before = status("VmRSS")
-restore(network, torch.rand(1, 3, tile, tile), tile, 32, ensemble=ENSEMBLE, precision=PRECISION)
+restore(run, torch.rand(1, 3, tile, tile), tile, 32)
 print(tile, status("VmHWM") - before)
 """
 
@@ -46,20 +50,20 @@ class Wide(nn.Module):
 
 
 def test_what_tensors_take_at_the_worst_moment_is_counted():
-    assert peak_memory(Wide(), CPU, 50) == 50 * 50 * (12 + 12 + 2 * 400)
+    assert peak_memory(partial(run_network, Wide()), CPU, 50) == 50 * 50 * (12 + 12 + 2 * 400)
 
 
 @pytest.mark.parametrize("free", [10_000_000, 123_456_789])
 def test_the_tile_is_the_largest_multiple_of_16_that_needs_half_of_the_free_memory(free):
     per_pixel = 824
-    side = largest_tile(Wide(), CPU, free, overlap=8)
+    side = largest_tile(partial(run_network, Wide()), CPU, free, overlap=8)
     assert side % 16 == 0
     assert per_pixel * side**2 <= SHARE * free < per_pixel * (side + 16) ** 2
 
 
 def test_too_little_memory_is_one_line_that_names_what_is_free_and_wanted():
     with pytest.raises(InputError, match=r"tile=auto: 3 MB are free, and a tile of twice overlap=32 wants 7 MB"):
-        largest_tile(Wide(), CPU, 3_000_000, overlap=32)
+        largest_tile(partial(run_network, Wide()), CPU, 3_000_000, overlap=32)
 
 
 @pytest.mark.skipif(not available_memory(), reason="only Linux tells what a process took at most")
@@ -97,5 +101,10 @@ def test_the_narrowest_group_of_a_process_counts_and_kept_files_are_free(tmp_pat
     assert memory_of_group(tmp_path / "nowhere", own) is None
 
 
-def test_free_memory_is_no_more_than_what_is_available():
-    assert free_memory(CPU) is None or 0 < free_memory(CPU) <= available_memory() * 1.1
+@pytest.mark.parametrize(
+    ("system", "group", "free"), [(3, 5, 3), (5, 3, 3), (3, None, 3), (None, 3, 3), (5, 0, 0), (None, None, None)]
+)
+def test_free_memory_is_the_least_of_what_the_system_and_the_group_leave(monkeypatch, system, group, free):
+    monkeypatch.setattr(memory, "available_memory", lambda: system)
+    monkeypatch.setattr(memory, "memory_of_group", lambda: group)
+    assert free_memory(CPU) == free

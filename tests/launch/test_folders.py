@@ -3,6 +3,9 @@
 import json
 import os
 import re
+from datetime import datetime, timedelta
+from itertools import count
+from unittest import mock
 
 import pytest
 from hydra import compose as hydra_compose
@@ -125,14 +128,30 @@ def test_a_plan_that_is_damaged_is_named(run, tmp_path, text, monkeypatch, capsy
     assert capsys.readouterr().err == line
 
 
-def test_processes_that_slurm_starts_agree_on_a_name(monkeypatch):
+@pytest.fixture
+def clock(monkeypatch):
+    """Each time that is asked for is 1.5 ms after the one before."""
+    times = (datetime(2026, 1, 2, 3, 4, 5, 6500) + number * timedelta(microseconds=1500) for number in count())
+    monkeypatch.setattr(environment, "datetime", mock.Mock(now=lambda: next(times)))
+
+
+def test_folders_are_named_by_the_time(monkeypatch, clock):
     monkeypatch.delenv("SLURM_NTASKS", raising=False)
-    assert environment.new_folder_name() != environment.new_folder_name() or len(environment.new_folder_name()) == 23
+    names = [environment.new_folder_name() for _ in range(2)]
+    assert names == ["2026-01-02_03-04-05-006", "2026-01-02_03-04-05-008"]
+
+
+def test_processes_that_slurm_starts_agree_on_a_name(monkeypatch, clock):
     for name, value in {"NTASKS": "2", "PROCID": "1", "JOB_ID": "17"}.items():
         monkeypatch.setenv(f"SLURM_{name}", value)
-    assert len(environment.new_folder_name()) == 23  # typed in a batch script without srun: one process
+    monkeypatch.delenv("SLURM_STEP_ID", raising=False)
+    assert environment.new_folder_name().startswith("2026")  # typed in a batch script without srun: one process
     monkeypatch.setenv("SLURM_STEP_ID", "3")
-    assert environment.new_folder_name() == "slurm-17.3"
+    names = []
+    for rank in "01":
+        monkeypatch.setenv("SLURM_PROCID", rank)
+        names.append(environment.new_folder_name())
+    assert names == ["slurm-17.3", "slurm-17.3"]
 
 
 def test_variables_are_known_to_one_module():

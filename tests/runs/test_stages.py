@@ -160,7 +160,8 @@ def test_every_stage_changes_its_own_part_alone(staged, tmp_path):
     assert steps_of(tmp_path) == [1, 3]
 
 
-def test_no_sample_is_seen_by_two_stages(staged, tmp_path, monkeypatch):
+@pytest.mark.parametrize("parts", [1, 2])
+def test_no_sample_is_seen_by_two_stages(staged, tmp_path, monkeypatch, parts):
     seen, healthy = [], RestorationLoss.forward
 
     def spying(self, network, batch):
@@ -168,8 +169,8 @@ def test_no_sample_is_seen_by_two_stages(staged, tmp_path, monkeypatch):
         return healthy(self, network, batch)
 
     monkeypatch.setattr(RestorationLoss, "forward", spying)
-    train(staged(tmp_path))
-    assert seen == list(range(8))
+    train(staged(tmp_path, f"trainer.accumulate_grad_batches={parts}"))
+    assert seen == list(range(8 * parts))
 
 
 @pytest.mark.parametrize("dies_at", [slow(1), 3])

@@ -9,9 +9,9 @@ from arcsr_lightning.scores.metrics import (
     best_constant_kernel,
     blur_amount,
     blur_direction,
-    field_correlation,
     kernel_error,
 )
+from tests.scores.correlations import field_correlation
 
 
 def fields(seed: int, *sizes: tuple[int, int]) -> list[torch.Tensor]:
@@ -60,6 +60,14 @@ def test_one_kernel_for_all_is_without_skill_and_the_truth_is_all_of_it():
     assert kernel_scores(rows(truths, truths)) == pytest.approx(
         {"kernel_skill": 1, "kernel_amount": 1, "kernel_direction": 1}
     )
+
+
+def test_of_a_large_image_pixels_from_all_over_it_find_the_best_kernel():
+    """Of its 64 columns 20 have another kernel, as have 5 of the 16 that are sampled."""
+    left, rest = torch.eye(25)[:2, None, :, None, None]
+    truth = torch.where(torch.arange(64) < 20, left, rest).expand(1, 25, 40, 64)
+    skill = kernel_scores(rows([left.expand_as(truth)], [truth], [None]))["kernel_skill"]
+    assert skill == pytest.approx(1 - 44 / 20)
 
 
 def test_pixels_without_confidence_do_not_count():

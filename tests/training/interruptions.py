@@ -22,10 +22,15 @@ def end_of(process):
     return os.waitstatus_to_exitcode(os.waitpid(process, 0)[1])
 
 
-def wait_for(path):
-    """Wait until there is such a file."""
+def has_ended(process):
+    """Whether a process is over; its exit status is left for ``end_of``."""
+    return os.waitid(os.P_PID, process, os.WEXITED | os.WNOHANG | os.WNOWAIT) is not None
+
+
+def wait_for(path, process=None):
+    """Wait until there is such a file, or a process that was to make it has ended."""
     end = time.monotonic() + PATIENCE
-    while not path.is_file():
+    while not path.is_file() and not (process and has_ended(process)):
         assert time.monotonic() < end, f"no {path}"
         time.sleep(0.01)
 

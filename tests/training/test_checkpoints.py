@@ -1,5 +1,6 @@
 """Trainings that are cut off, by a crash, their time limit or a full disk, end as if they had not been."""
 
+import csv
 import itertools
 import os
 import random
@@ -14,32 +15,42 @@ from pytorch_lightning.callbacks import Timer
 from arcsr_lightning import train
 from arcsr_lightning.runs.weights import read_saved
 from tests.conftest import slow
-from tests.training.interruptions import SETTINGS, assert_same_end, checkpoints, end_of, last_step, same
+from tests.training.interruptions import SETTINGS, assert_same_end, checkpoints, end_of, last_step, same, wait_for
 
 # ---------------------------------------------------------------- SIGKILL
 
 
 def moments(number):
-    """Random parts of a training's time, one from each of ``number`` equal spans."""
+    """Random parts of the time after a training's first checkpoint, one from each of ``number`` equal spans."""
     rng = random.Random(number)
     return [pytest.param((span + rng.random()) / number, id=f"{span + 1} of {number}") for span in range(number)]
+
+
+def first_logged_step(folder):
+    """Of the latest of the processes that trained in a folder."""
+    latest = max(folder.glob("csv/version_*"), key=lambda path: int(path.name.removeprefix("version_")))
+    with (latest / "metrics.csv").open() as file:
+        return next(int(row["step"]) for row in csv.DictReader(file) if row["train/loss"])
 
 
 @pytest.mark.parametrize(
     "part", [*moments(1), *(pytest.param(*each.values, id=each.id, marks=pytest.mark.slow) for each in moments(20))]
 )
 def test_a_run_killed_at_any_moment_ends_as_if_it_had_not_been(start, whole, tmp_path, part):
-    uninterrupted, startup, duration = whole
-    moment = startup + part * (duration - startup)
-    folder, status = tmp_path / "run", 0
+    uninterrupted, duration = whole
+    moment, folder, status = part * duration, tmp_path / "run", 0
     while status != -signal.SIGKILL:  # not over by then
         shutil.rmtree(folder, ignore_errors=True)
         process = start(folder)
+        wait_for(folder / "checkpoints/last.ckpt", process)
         time.sleep(moment)
         os.kill(process, signal.SIGKILL)
         status, moment = end_of(process), moment / 2
+        assert status in (0, -signal.SIGKILL), folder.with_suffix(".log").read_text()
     checkpoints(folder)  # none is half-written
+    reached = last_step(folder)
     assert end_of(start(folder)) == 0, folder.with_suffix(".log").read_text()
+    assert reached == 6 or first_logged_step(folder) == reached  # counted from 0
     assert_same_end(folder, uninterrupted)
 
 

@@ -5,12 +5,17 @@ import signal
 import subprocess
 import sys
 from contextlib import nullcontext
+from unittest import mock
 
 import pytest
+import torch
+from pytorch_lightning.loggers import CSVLogger
 from pytorch_lightning.trainer.connectors.signal_connector import _HandlersCompose
 
 from arcsr_lightning import train
+from arcsr_lightning.processes import SIGNALS
 from arcsr_lightning.training.module import SRModule
+from arcsr_lightning.training.signals import EndOnSignal, agreed_signal
 from tests.conftest import slow
 from tests.training.interruptions import SETTINGS, assert_same_end, checkpoints, end_of, last_step, wait_for
 
@@ -25,6 +30,10 @@ def interrupts():
 
 def raised(number):
     return lambda: signal.raise_signal(number)
+
+
+def broken():
+    raise RuntimeError("broken")
 
 
 def handlers():
@@ -104,6 +113,25 @@ def test_a_handler_that_lightning_left_behind_is_none(configure, tmp_path, at_ba
     assert (end.value.code, last_step(tmp_path)) == (143, 2)
 
 
+def test_what_a_run_left_whose_logger_could_not_be_closed_is_no_handler(configure, tmp_path, at_batch):
+    before = {number: signal.getsignal(number) for number in SIGNALS}
+    try:
+        at_batch({1: broken})
+        with (
+            mock.patch.object(CSVLogger, "finalize", side_effect=OSError("full")),
+            pytest.raises(OSError, match="full"),
+        ):
+            train.train(configure(tmp_path / "broken", *SETTINGS))
+        assert all(signal.getsignal(number) != before[number] for number in SIGNALS)  # Lightning did not come to it
+        at_batch({1: raised(signal.SIGTERM)})
+        with pytest.raises(SystemExit) as end:
+            train.train(configure(tmp_path / "next", *SETTINGS, "trainer.val_check_interval=6"))
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+    assert (end.value.code, last_step(tmp_path / "next")) == (143, 2)
+
+
 def test_a_signal_ends_a_whole_sweep(run, tiny, tmp_path, at_batch, monkeypatch):
     monkeypatch.chdir(tmp_path)
     at_batch({1: raised(signal.SIGTERM)})
@@ -142,11 +170,40 @@ def test_a_signal_ends_a_run_without_last_checkpoint(configure, tmp_path, at_bat
     assert checkpoints(tmp_path) == {}
 
 
+# ---------------------------------------------------------------- several ranks
+
+
+def two_ranks(step, other=0):
+    """A trainer on the first of two ranks; the other one has received the signal ``other``."""
+    strategy = mock.Mock(root_device="cpu", launcher=None)
+    strategy.reduce = lambda own, reduce_op: getattr(torch.tensor([own, other]), reduce_op)()
+    state = {"global_step": step, "training": True, "testing": False, "callbacks": []}
+    return mock.Mock(world_size=2, is_global_zero=True, strategy=strategy, **state)
+
+
+@pytest.mark.parametrize(
+    ("received", "other"),
+    [
+        ([], signal.SIGTERM),
+        ([signal.SIGTERM], 0),
+        ([signal.SIGINT], signal.SIGUSR1),
+        ([signal.SIGTERM], signal.SIGUSR2),
+    ],
+)
+def test_ranks_agree_on_the_greatest_signal_that_any_of_them_has(received, other):
+    assert agreed_signal(two_ranks(step=10, other=other), received) == max([*received, other])
+
+
+def test_ranks_ask_each_other_at_every_tenth_step():
+    callback = EndOnSignal()
+    callback.signals.handlers = dict.fromkeys(SIGNALS, signal.SIG_DFL)
+    callback.on_train_batch_end(two_ranks(step=9, other=signal.SIGTERM), None, None, None, 8)
+    with pytest.raises(SystemExit) as end:
+        callback.on_train_batch_end(two_ranks(step=10, other=signal.SIGTERM), None, None, None, 9)
+    assert end.value.code == 143
+
+
 # ---------------------------------------------------------------- guests
-
-
-def broken():
-    raise RuntimeError("broken")
 
 
 @pytest.mark.parametrize(

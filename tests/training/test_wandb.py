@@ -16,6 +16,7 @@ from arcsr_lightning import launch
 from arcsr_lightning import train as command
 from arcsr_lightning.launch.resolvers import run_id, wandb_offline
 from arcsr_lightning.train import train
+from tests.training.interruptions import PATIENCE
 
 SHORT = ("trainer.max_steps=2", "callbacks.ema=null", "logger=wandb")
 PICTURES = ("panel", "kernel_field", "offsets")
@@ -52,7 +53,7 @@ def recorded(folder: Path) -> list[Recorded]:
     found = []
     for log in folder.glob("**/wandb/offline-run-*/run-*.wandb"):
         by_type: dict[str, list[Any]] = {}
-        deadline = time.monotonic() + 20
+        deadline = time.monotonic() + PATIENCE
         while "exit" not in by_type and time.monotonic() < deadline:  # wandb's own process may still be writing
             by_type = {}
             for record in records(log.read_bytes()):
@@ -160,7 +161,8 @@ def test_a_run_that_goes_on_is_the_same_run(configure, home, tmp_path):
     try:
         train(configure(tmp_path, *SHORT, "test=false"))
         launch.close_loggers()
-        time.sleep(1.1)  # wandb names a recording's folder by the second
+        (before,) = recorded(tmp_path)
+        before.folder.parent.rename(tmp_path / "before")  # wandb names a recording's folder by the second
         train(
             configure(
                 tmp_path, *SHORT, "test=false", "trainer.max_steps=4", "ckpt_path=last", "allow_config_change=true"
@@ -168,7 +170,7 @@ def test_a_run_that_goes_on_is_the_same_run(configure, home, tmp_path):
         )
     finally:
         launch.close_loggers()
-    before, after = recorded(tmp_path)
+    (after,) = recorded(tmp_path)
     assert before.run.run_id == after.run.run_id
     assert [row["trainer/global_step"] for row in after.history if "train/loss" in row] == [2, 3]
 

@@ -30,11 +30,11 @@ class SignalListener:
         self.handlers: dict[int, Any] = {}  # of whoever was there before
 
     def remember_handlers(self) -> None:
-        """Those that were there before; what Lightning left of a run that failed while it was being ended is none."""
+        """Those that were there before; what is left of a run that failed while it was being ended is none."""
         self.handlers = {number: signal.getsignal(number) for number in SIGNALS}
         for number, handler in self.handlers.items():
-            if type(handler).__module__.startswith("pytorch_lightning."):
-                self.handlers[number] = signal.SIG_DFL
+            if is_left_over(handler):
+                self.handlers[number] = signal.default_int_handler if number == signal.SIGINT else signal.SIG_DFL
 
     def listen(self) -> None:
         """Take the place of all handlers, but for signals that are ignored (as nohup does) or not Python's."""
@@ -58,6 +58,12 @@ class SignalListener:
             return False
         handler(number, None)
         return True
+
+
+def is_left_over(handler: Any) -> bool:
+    """Whether a run that has ended installed it: Lightning did, or a listener."""
+    listener = getattr(handler, "__self__", None)
+    return isinstance(listener, SignalListener) or type(handler).__module__.startswith("pytorch_lightning.")
 
 
 class EndOnSignal(Checkpoint):

@@ -12,8 +12,9 @@ from arcsr_lightning.operators import (
     kernel_guided_conv2d_reference,
     native,
 )
+from tests.operators.native.allowance import needs_library
 
-pytestmark = pytest.mark.skipif(native.load("float") is None, reason="no compiler, or not for this processor")
+pytestmark = needs_library
 
 TOLERANCES = {torch.float32: {"rtol": 1e-4, "atol": 1e-4}, torch.float64: {"rtol": 1e-10, "atol": 1e-10}}
 
@@ -28,6 +29,7 @@ def threads():
 
 def check(ours, expected, inputs):
     """Results and gradients agree, relative to the largest number, as float32 sums many terms."""
+    assert native.takes(*inputs)
     torch.manual_seed(1)
     upstream = torch.randn_like(expected)
     gradients = [torch.autograd.grad(out, inputs, upstream) for out in (ours, expected)]
@@ -45,6 +47,12 @@ def guided_inputs(batch, channels, out_channels, ks, height, width, dtype=torch.
         (out_channels,),
     )
     return [torch.randn(shape, dtype=dtype, requires_grad=True) for shape in shapes]
+
+
+@pytest.mark.parametrize("number", ["float", "double"])
+@pytest.mark.parametrize("name", ["operators", "blur"])
+def test_there_is_a_library_wherever_there_can_be_one(number, name):
+    assert native.load(number, name) is not None
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
