@@ -72,12 +72,14 @@ def unchanged(module: nn.Module, before: dict[str, Tensor]) -> bool:
 def test_the_first_stage_teaches_the_estimator(targets):
     model = network(MOTION_CLASSES if "semantics" in targets else 1)
     before = state(model.restorer)
-    first, last = fit(model, BlurMapLoss(**targets), "estimator", steps=15, lr=5e-3)
+    first, last = fit(model, BlurMapLoss(MapTargets(**targets)), "estimator", steps=15, lr=5e-3)
     assert last < 0.6 * first
     assert unchanged(model.restorer, before)
 
 
-@pytest.mark.parametrize("loss", [GivenMapsLoss(), slow(GivenMapsLoss(blur="sharpness")), slow(RestorationLoss())])
+@pytest.mark.parametrize(
+    "loss", [GivenMapsLoss(MapTargets()), slow(GivenMapsLoss(MapTargets(blur="sharpness"))), slow(RestorationLoss())]
+)
 def test_the_later_stages_teach_the_restorer(loss):
     """And leave the estimator, its batch-norm statistics among it, as it was."""
     model = network()
@@ -105,7 +107,7 @@ def test_the_proxy_needs_pairs_only():
 
 
 def test_early_estimates_count_half():
-    terms = BlurMapLoss(semantics="motion")(network(MOTION_CLASSES), batch())
+    terms = BlurMapLoss(MapTargets(semantics="motion"))(network(MOTION_CLASSES), batch())
     halves = 0.5 * (terms["early_blur"] + terms["early_classes"])
     torch.testing.assert_close(terms["loss"], terms["blur"] + terms["classes"] + halves)
     assert min(term.item() for term in terms.values()) > 0
@@ -114,14 +116,16 @@ def test_early_estimates_count_half():
 def test_without_semantics_the_cross_entropies_are_nothing_yet_reach_every_parameter():
     """Data-parallel training needs every parameter in the graph."""
     model = network()
-    terms = BlurMapLoss()(model, batch())
+    terms = BlurMapLoss(MapTargets())(model, batch())
     assert terms["classes"] == terms["early_classes"] == 0
     terms["loss"].backward()
     assert all(p.grad is not None for p in model.estimator.parameters())
     assert not model.estimator.heads[1][0].weight.grad.any()
 
 
-@pytest.mark.parametrize("loss", [BlurMapLoss(), GivenMapsLoss(), MapAndImageLoss()])
+@pytest.mark.parametrize(
+    "loss", [BlurMapLoss(MapTargets()), GivenMapsLoss(MapTargets()), MapAndImageLoss(MapTargets())]
+)
 def test_data_without_kernels_is_refused(loss):
     data = batch()
     del data["basis"]
@@ -136,7 +140,7 @@ def test_measured_kernels_are_targets_that_count_as_they_are_sure():
     assert torch.equal(blur, blur_sigma(covariance))
     assert torch.equal(classes, motion_class(covariance, MOTION_CLASSES - 1))
     weight = nn.functional.interpolate(data["confidence"], scale_factor=2, mode="bilinear")[:, 0]
-    terms = BlurMapLoss(semantics="motion")(model, data)
+    terms = BlurMapLoss(MapTargets(semantics="motion"))(model, data)
     early, final = model.estimator.estimates(data["lr"])
     for name, estimate in (("", final), ("early_", early)):
         apart = (estimate.blur - blur)[:, 0].abs()
@@ -147,7 +151,7 @@ def test_measured_kernels_are_targets_that_count_as_they_are_sure():
 
 def test_the_proxy_is_no_surer_where_kernels_are():
     model, data = network().eval(), measured()
-    terms = BlurMapLoss(blur="sharpness")(model, data)
+    terms = BlurMapLoss(MapTargets(blur="sharpness"))(model, data)
     truth = sharpness_loss_map(data["lr"], data["hr"], scale=2)
     torch.testing.assert_close(terms["blur"], (model.estimator(data["lr"]).blur - truth).abs().mean())
 
@@ -155,8 +159,8 @@ def test_the_proxy_is_no_surer_where_kernels_are():
 @pytest.mark.parametrize("data", [batch(), measured()], ids=["true", "measured"])
 def test_all_stages_at_once_teach_each_part_what_its_own_stage_teaches_it(data):
     joint, apart = network(), network()
-    MapAndImageLoss()(joint, data)["loss"].backward()
-    BlurMapLoss()(apart, data)["loss"].backward()
+    MapAndImageLoss(MapTargets())(joint, data)["loss"].backward()
+    BlurMapLoss(MapTargets())(apart, data)["loss"].backward()
     for (name, ours), theirs in zip(joint.estimator.named_parameters(), apart.estimator.parameters(), strict=True):
         torch.testing.assert_close(ours.grad, theirs.grad, msg=name)
     apart = network()
@@ -167,9 +171,9 @@ def test_all_stages_at_once_teach_each_part_what_its_own_stage_teaches_it(data):
 
 def test_classes_must_fit_the_semantics():
     with pytest.raises(InputError, match=r"cmos\.semantics=motion does not fit an estimator of 1 classes"):
-        BlurMapLoss(semantics="motion")(network(), batch())
+        BlurMapLoss(MapTargets(semantics="motion"))(network(), batch())
     with pytest.raises(InputError, match=r"cmos\.semantics=none does not fit an estimator of 5 classes"):
-        GivenMapsLoss()(network(MOTION_CLASSES), batch())
+        GivenMapsLoss(MapTargets())(network(MOTION_CLASSES), batch())
 
 
 @pytest.mark.parametrize(
@@ -182,14 +186,14 @@ def test_classes_must_fit_the_semantics():
 )
 def test_impossible_targets_are_refused(targets, message):
     with pytest.raises(InputError, match=message):
-        BlurMapLoss(**targets)
+        MapTargets(**targets)
 
 
 def test_supervision_names_what_is_learned_from():
-    assert BlurMapLoss().supervision == ("kernels",)
-    assert BlurMapLoss(semantics="motion").supervision == ("kernels", "labels")
-    assert BlurMapLoss(blur="sharpness").supervision == ("pairs",)
-    assert MapAndImageLoss().supervision == ("kernels", "pairs")
-    assert MapAndImageLoss(blur="sharpness").supervision == ("pairs",)
-    assert GivenMapsLoss().supervision == ("pairs", "kernels")
-    assert GivenMapsLoss(blur="sharpness").supervision == ("pairs",)
+    assert BlurMapLoss(MapTargets()).supervision == ("kernels",)
+    assert BlurMapLoss(MapTargets(semantics="motion")).supervision == ("kernels", "labels")
+    assert BlurMapLoss(MapTargets(blur="sharpness")).supervision == ("pairs",)
+    assert MapAndImageLoss(MapTargets()).supervision == ("kernels", "pairs")
+    assert MapAndImageLoss(MapTargets(blur="sharpness")).supervision == ("pairs",)
+    assert GivenMapsLoss(MapTargets()).supervision == ("pairs", "kernels")
+    assert GivenMapsLoss(MapTargets(blur="sharpness")).supervision == ("pairs",)

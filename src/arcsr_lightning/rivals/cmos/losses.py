@@ -123,18 +123,18 @@ class BlurMapLoss(nn.Module):
     are those of a single class: zero, with zero gradients, so that the class stream has no aim of its own.
 
     Args:
-        blur, semantics: of ``MapTargets``.
+        targets: the maps to learn.
 
     Returns:
         ``blur``, ``classes``, ``early_blur``, ``early_classes``, unweighted, and ``loss``, for a network and a batch.
 
     Raises:
-        InputError: as ``MapTargets``.
+        InputError: the network or the batch does not fit the targets.
     """
 
-    def __init__(self, blur: str = "kernels", semantics: str = "none") -> None:
+    def __init__(self, targets: MapTargets) -> None:
         super().__init__()
-        self.targets = MapTargets(blur, semantics)
+        self.targets = targets
         self.supervision = self.targets.supervision
 
     def forward(self, network: CMOS, batch: dict[str, Tensor]) -> dict[str, Tensor]:
@@ -151,18 +151,18 @@ class MapAndImageLoss(nn.Module):
     own stage would teach it.
 
     Args:
-        blur, semantics: of ``MapTargets``.
+        targets: the maps to learn.
 
     Returns:
         ``l1``, the terms of ``BlurMapLoss`` and ``loss``, for a network and a batch.
 
     Raises:
-        InputError: as ``MapTargets``.
+        InputError: the network or the batch does not fit the targets.
     """
 
-    def __init__(self, blur: str = "kernels", semantics: str = "none") -> None:
+    def __init__(self, targets: MapTargets) -> None:
         super().__init__()
-        self.targets = MapTargets(blur, semantics)
+        self.targets = targets
         self.supervision = tuple(dict.fromkeys((*self.targets.supervision, "pairs")))
 
     def forward(self, network: CMOS, batch: dict[str, Tensor]) -> dict[str, Tensor]:
@@ -178,18 +178,18 @@ class GivenMapsLoss(nn.Module):
     """Stage 2: L1 on the image restored with the maps that stage 1 aims at. The estimator is not run.
 
     Args:
-        blur, semantics: of ``MapTargets``.
+        targets: the maps that the restorer is given.
 
     Returns:
         ``l1`` and ``loss``, for a network and a batch.
 
     Raises:
-        InputError: as ``MapTargets``.
+        InputError: the network or the batch does not fit the targets.
     """
 
-    def __init__(self, blur: str = "kernels", semantics: str = "none") -> None:
+    def __init__(self, targets: MapTargets) -> None:
         super().__init__()
-        self.targets = MapTargets(blur, semantics)
+        self.targets = targets
         self.supervision = tuple(dict.fromkeys(("pairs", *self.targets.supervision)))
 
     def forward(self, network: CMOS, batch: dict[str, Tensor]) -> dict[str, Tensor]:

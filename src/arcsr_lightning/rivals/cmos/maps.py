@@ -13,6 +13,8 @@ from arcsr_lightning.degradation.moments import Covariance, field_covariance
 from arcsr_lightning.degradation.resize import upsample
 from arcsr_lightning.errors import InputError
 
+RADIUS = 8  # HR pixels: energies of gradients are means over squares of 2 * RADIUS + 1
+
 
 def blur_sigma(covariance: Covariance) -> Tensor:
     """Standard deviation of every pixel's kernel in HR pixels, sqrt(trace(covariance) / 2).
@@ -62,7 +64,7 @@ def measured_covariance(field: Tensor, scale: int) -> Covariance:
     return Covariance(*(scale**2 * part for part in enlarged))
 
 
-def sharpness_loss_map(lr: Tensor, hr: Tensor, scale: int, radius: int = 8) -> Tensor:
+def sharpness_loss_map(lr: Tensor, hr: Tensor, scale: int) -> Tensor:
     """Measure the share of the HR image's local gradient energy that the enlarged LR image lacks.
 
     A stand-in where the kernels are unknown, not a blur amount: it has no unit, downsampling alone makes it large in
@@ -72,12 +74,11 @@ def sharpness_loss_map(lr: Tensor, hr: Tensor, scale: int, radius: int = 8) -> T
         lr: (B, C, h, w) in [0, 1].
         hr: (B, C, scale*h, scale*w) in [0, 1].
         scale: of the HR image over the LR image.
-        radius: energies are means over squares of 2 * ``radius`` + 1 HR pixels.
 
     Returns:
         (B, 1, scale*h, scale*w) in [0, 1].
     """
-    sharp, blurred = gradient_energy(hr, radius), gradient_energy(upsample(lr, scale), radius)
+    sharp, blurred = gradient_energy(hr, RADIUS), gradient_energy(upsample(lr, scale), RADIUS)
     nothing = 1e-4  # a gradient of 0.01 per pixel: below it lies noise, not structure
     return ((sharp - blurred) / (sharp + nothing)).clamp(0, 1)
 
