@@ -30,7 +30,7 @@ def test_the_loss_is_l1_unless_told_otherwise():
 
 def test_terms_add_up_with_their_weights():
     data = batch()
-    kernel = data["kernel"].flip(1)
+    kernel = data["kernel"].roll(1, 1)  # of a flip the divergence is the same either way
     terms = RestorationLoss(kernel_weight=0.5, reblur_weight=0.25)(always(data["hr"] + 0.1, kernel), data)
     torch.testing.assert_close(terms["l1"], torch.tensor(0.1))
     torch.testing.assert_close(terms["kernel"], (data["kernel"] * (data["kernel"] / kernel).log()).sum(1).mean())
@@ -64,6 +64,15 @@ def test_kernel_loss_weighs_pixels_by_confidence():
     expected = (divergence[0, 2, 3] + divergence[0, 3, 3] + 0.5 * divergence[1, 5, 5]) / 2.5
     terms = RestorationLoss(kernel_weight=1.0)(always(data["hr"], estimate), data)
     torch.testing.assert_close(terms["kernel"], expected)
+
+
+def test_kernels_without_any_confidence_teach_nothing():
+    data = batch()
+    estimate = data["kernel"].flip(1).requires_grad_()
+    loss = kernel_loss(estimate, data["kernel"], torch.zeros(2, 1, 8, 9))
+    loss.backward()
+    assert loss == 0
+    assert torch.equal(estimate.grad, torch.zeros_like(estimate))
 
 
 def test_kernel_loss_pulls_back_a_softmax_that_has_settled_on_a_wrong_tap():
@@ -135,12 +144,3 @@ def test_known_kernels_are_what_the_network_is_given():
     RestorationLoss(known_kernels=True)(network, batch)
     assert given == {"kernel": batch["kernel"]}
     RestorationLoss()(lambda lr: network(lr), batch)  # and nothing otherwise
-
-
-def test_the_estimate_is_taught_the_truth_and_not_the_truth_the_estimate():
-    estimate, truth = (of_taps(1, 9, 2, 2, seed=seed) for seed in (1, 2))
-    batch = {"lr": torch.zeros(1, 3, 2, 2), "hr": torch.zeros(1, 3, 8, 8), "kernel": truth}
-    terms = RestorationLoss(kernel_weight=0.5)(lambda lr: Restoration(batch["hr"], estimate), batch)
-    divergence = (truth * (truth / estimate).log()).sum(1).mean()
-    torch.testing.assert_close(terms["kernel"], divergence)
-    torch.testing.assert_close(terms["loss"], 0.5 * divergence)

@@ -20,22 +20,15 @@ from torch.nn import functional as F
 
 from arcsr_lightning.blocks import BilinearUp, DMConv, OrdinaryConv
 from arcsr_lightning.data import SyntheticEvaluation, SyntheticTraining, image_files, sample_photos
-from arcsr_lightning.data.images import Picture, load_picture, save_picture
+from arcsr_lightning.data.pictures import Picture, load_picture, save_picture
 from arcsr_lightning.degradation import SYMMETRIES, Degradation, MotionField, downsample, turn, turn_field
 from arcsr_lightning.files import write_aside
 from arcsr_lightning.losses import kernel_loss
 from arcsr_lightning.networks import CueEstimator, KernelEstimator
 from arcsr_lightning.operators import motion_cues
 from arcsr_lightning.scores.cost import parameters
-from arcsr_lightning.scores.metrics import (
-    best_constant_kernel,
-    blur_amount,
-    blur_direction,
-    field_correlation,
-    kernel_error,
-    kernel_skill,
-    kernel_spread,
-)
+from arcsr_lightning.scores.kernels import correlation, moments
+from arcsr_lightning.scores.metrics import best_constant_kernel, blur_amount, blur_direction, kernel_error
 
 HERE = Path(__file__).parent
 CACHE = Path("logs/estimator")
@@ -275,18 +268,25 @@ def scores(network: nn.Module, images: list[Image], noise: int, constant_error: 
     network.eval()
     estimates, truths = [network(image.lr[noise]) for image in images], [image.truth for image in images]
     error = torch.cat([kernel_error(*pair) for pair in zip(estimates, truths, strict=True)]).mean()
-    amounts, directions = (
-        field_correlation([measure(x) for x in estimates], [measure(x) for x in truths])
-        for measure in (blur_amount, blur_direction)
-    )
     return {
         "kernel_error": float(error),
         "constant_error": float(constant_error),
-        "skill": float(kernel_skill(error, constant_error)),
-        "rA": amounts,
-        "rD": directions,
+        "skill": float(1 - error / constant_error),
+        "rA": correlated(blur_amount, estimates, truths),
+        "rD": correlated(blur_direction, estimates, truths),
         "spread": float(torch.cat([kernel_spread(x) for x in estimates]).mean()),
     }
+
+
+def correlated(measure: Callable[[Tensor], Tensor], estimates: list[Tensor], truths: list[Tensor]) -> float:
+    """The correlation of what is measured of kernels, over all pixels of all images."""
+    pairs = ((measure(x)[0], measure(y)[0]) for x, y in zip(estimates, truths, strict=True))
+    return correlation(torch.stack([moments(x, y, torch.ones_like(y[:1])) for x, y in pairs]).sum(0))
+
+
+def kernel_spread(kernel: Tensor) -> Tensor:
+    """``kernel_error`` of a field to its own mean over the image: (B, ks*ks, H, W) -> (B,); 0 for one kernel."""
+    return kernel_error(kernel, kernel.mean(dim=(2, 3), keepdim=True))
 
 
 def constant_error_of(images: list[Image]) -> Tensor:

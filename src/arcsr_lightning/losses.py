@@ -7,7 +7,7 @@ every stage, and says in ``supervision`` what it learns from.
 
 import math
 from collections.abc import Callable
-from typing import cast
+from typing import Any, cast
 
 import torch
 from torch import Tensor, nn
@@ -106,8 +106,7 @@ class RestorationLoss(nn.Module):
         return ("pairs", "kernels") if self.kernel_weight or self.known_kernels else ("pairs",)
 
     def forward(self, network: Callable[..., Restoration], batch: dict[str, Tensor]) -> dict[str, Tensor]:
-        known = {"kernel": known_kernel(batch)} if self.known_kernels else {}
-        restored = network(batch["lr"], **known)
+        restored = restore_batch(network, batch, self.known_kernels)
         terms = {"l1": F.l1_loss(restored.sr, batch["hr"])}
         loss = terms["l1"]
         if self.kernel_weight:
@@ -147,18 +146,25 @@ class KernelLoss(nn.Module):
         return {"kernel": kernel, "loss": kernel}
 
 
-def known_kernel(batch: dict[str, Tensor]) -> Tensor:
-    """The true or measured kernels of a batch, (B, ks*ks, H, W).
+def restore_batch(network: Callable[..., Restoration], batch: dict[str, Any], known_kernels: bool) -> Restoration:
+    """Restore the LR images of a batch.
+
+    Args:
+        network: turns ``lr``, and ``kernel=`` where it is given them, into a ``Restoration``.
+        batch: ``lr`` (B, 3, H, W) and, where they are known, ``kernel`` (B, ks*ks, H, W).
+        known_kernels: give the network the true or measured kernels in place of its estimates.
 
     Raises:
-        InputError: the data has none.
+        InputError: the data has no kernels to give.
     """
+    if not known_kernels:
+        return network(batch["lr"])
     if "kernel" not in batch:
         raise InputError(
             "known_kernels=true needs true or measured kernels, which this data does not have; let arcsr-prepare "
             "measure them (data.kernels=measured)"
         )
-    return batch["kernel"]
+    return network(batch["lr"], kernel=batch["kernel"])
 
 
 def _kernel_of(restored: Restoration) -> Tensor:

@@ -36,6 +36,25 @@ def build_network(model: dict[str, Any], trusted: Iterable[str] | None = None) -
     return network
 
 
+def check_trusted(module: str, trusted: Iterable[str] | None, part: str, own: str) -> None:
+    """Refuse what a file names, unless it lies in a module that is trusted, or below one.
+
+    Args:
+        module: where it lies.
+        trusted: modules; None: all are.
+        part: the setting and the class path, as the refusal names them.
+        own: what of this package may stand there.
+
+    Raises:
+        InputError: the module is not trusted.
+    """
+    if trusted is not None and not any(module == one or module.startswith(f"{one}.") for one in trusted):
+        raise InputError(
+            f"{part} is from outside this package's {own}, and is not run; if you trust the file and the module, name "
+            f"the module in the environment: {TRUSTED_MODULES}=MODULE"
+        )
+
+
 def _build(node: Any, where: str, trusted: tuple[str, ...] | None) -> Any:
     """What ``node`` describes; ``where`` is its dotted name."""
     if isinstance(node, list):
@@ -69,8 +88,7 @@ def _find_class(path: Any, where: str, trusted: tuple[str, ...] | None) -> type[
     if len(names) < 2 or not all(name.isidentifier() for name in names):
         raise InputError(f"{where}._target_: must be a class path such as mylab.nets.Net, not {path!r}")
     home = path.rpartition(".")[0]
-    if not _is_within(home, trusted):
-        raise InputError(_refusal(path, where))
+    check_trusted(home, trusted, f"{where}._target_: {path!r}", "networks, blocks and rivals")
     try:
         module = import_module(home)
     except ModuleNotFoundError as error:
@@ -84,17 +102,6 @@ def _find_class(path: Any, where: str, trusted: tuple[str, ...] | None) -> type[
     part = getattr(module, names[-1], None)
     if not (isinstance(part, type) and issubclass(part, nn.Module)):
         raise InputError(f"{where}._target_: {path!r} is no class derived from nn.Module")
-    if not _is_within(part.__module__, trusted):  # imported into the module that was named
-        raise InputError(_refusal(path, where))
+    # Of what was imported into the module that was named.
+    check_trusted(part.__module__, trusted, f"{where}._target_: {path!r}", "networks, blocks and rivals")
     return part
-
-
-def _is_within(module: str, trusted: tuple[str, ...] | None) -> bool:
-    return trusted is None or any(module == one or module.startswith(f"{one}.") for one in trusted)
-
-
-def _refusal(path: str, where: str) -> str:
-    return (
-        f"{where}._target_: {path!r} is from outside this package's networks, blocks and rivals, and is not run; "
-        f"if you trust the file and the module, name the module in the environment: {TRUSTED_MODULES}=MODULE"
-    )

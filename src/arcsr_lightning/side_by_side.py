@@ -15,7 +15,7 @@ from arcsr_lightning.figures.page import comparison_page
 from arcsr_lightning.figures.style import save_figure
 from arcsr_lightning.files import write_text
 from arcsr_lightning.inference import pick_device
-from arcsr_lightning.losses import known_kernel
+from arcsr_lightning.losses import restore_batch
 from arcsr_lightning.networks import Bicubic
 from arcsr_lightning.results.runs import Run, read_study
 from arcsr_lightning.results.sections import Section, study_sections
@@ -207,8 +207,8 @@ def restored_cell(column: Column, sample: dict[str, Any], level: float, device: 
     """
     batch = {key: value[None].to(device) for key, value in sample.items() if isinstance(value, Tensor)}
     learnt = column.title != "bicubic"
-    known = {"kernel": known_kernel(batch)} if learnt and column.run.report["config"].get("known_kernels") else {}
-    restored = column.network(batch["lr"], **known)
+    known_kernels = learnt and bool(column.run.report["config"].get("known_kernels"))
+    restored = restore_batch(column.network, batch, known_kernels)
     psnr = float(score(restored.sr, batch["hr"], column.network.scale)["psnr_rgb"][0])
     method = column.run.method if learnt else "bicubic"
     recorded = column.run.images[method][level][sample["name"]].psnr

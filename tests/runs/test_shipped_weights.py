@@ -6,7 +6,7 @@ from hydra.utils import instantiate
 
 from arcsr_lightning import compose, load_model
 from arcsr_lightning.degradation import upsample
-from arcsr_lightning.scores.metrics import blur_direction, field_correlation, score
+from arcsr_lightning.scores.metrics import blur_direction, score
 
 
 @pytest.mark.parametrize("noise_level", [0, 10])
@@ -18,4 +18,5 @@ def test_they_restore_a_photograph_they_never_saw_and_find_where_its_blur_goes(n
         sr, kernel = load_model("arcsr_small")(lr)
     gain = score(sr, hr, border=4)["psnr_rgb"] - score(upsample(lr, 4), hr, border=4)["psnr_rgb"]
     assert gain > 0.8
-    assert field_correlation([blur_direction(kernel)[0]], [blur_direction(truth)[0]]) > 0.7
+    found, true = blur_direction(kernel).flatten(), blur_direction(truth).flatten()
+    assert torch.cosine_similarity(found, true, dim=0) > 0.7

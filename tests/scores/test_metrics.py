@@ -9,10 +9,7 @@ from arcsr_lightning.scores.metrics import (
     best_constant_kernel,
     blur_amount,
     blur_direction,
-    field_correlation,
     kernel_error,
-    kernel_skill,
-    kernel_spread,
     luma,
     psnr,
     score,
@@ -145,19 +142,6 @@ def test_best_constant_kernel_of_one_kernel_is_that_kernel():
     torch.testing.assert_close(best_constant_kernel(field), field[0, :, 0, 0])
 
 
-def test_skill_is_one_for_the_truth_and_none_for_the_constant():
-    assert kernel_skill(torch.tensor([0.0, 0.8, 1.2]), torch.tensor(0.8)).tolist() == pytest.approx([1, 0, -0.5])
-
-
-def test_spread_agrees_with_a_loop_and_is_none_for_one_kernel():
-    field = random_field()
-    pixels = field[0].flatten(1).T  # (pixels, taps)
-    mean = pixels.mean(dim=0)
-    expected = sum(float((pixel - mean).abs().sum()) for pixel in pixels) / len(pixels)
-    assert float(kernel_spread(field)) == pytest.approx(expected, rel=1e-5)
-    assert float(kernel_spread(field[..., :1, :1].expand(1, 9, 3, 3))) == pytest.approx(0, abs=1e-6)
-
-
 def test_amount_and_direction_of_gaussians_are_their_sigmas_and_angle():
     angles = torch.tensor([0.0, 0.3, np.pi / 2, 2.0])
     field = as_field(*(gaussian_kernel(21, 2.5, 1.5, float(angle)) for angle in angles))
@@ -167,18 +151,3 @@ def test_amount_and_direction_of_gaussians_are_their_sigmas_and_angle():
     # sigma_x lies along the angle, so var_y - var_x is -(2.5² - 1.5²) cos(2 angle)
     expected = 4 * torch.stack([-(2 * angles).cos(), (2 * angles).sin()])
     torch.testing.assert_close(blur_direction(field)[0, :, 0], expected.float(), rtol=0, atol=0.06)
-
-
-def test_correlation_is_numpy_s_over_the_pixels_of_all_images():
-    estimates, truths = ([torch.rand(1, 1, 4 + i, 5) for i in range(2)] for _ in range(2))
-    flat = [torch.cat([x.flatten() for x in fields]).numpy() for fields in (estimates, truths)]
-    assert field_correlation(estimates, truths) == pytest.approx(np.corrcoef(*flat)[0, 1], abs=1e-6)
-
-
-def test_correlation_of_directions_does_not_depend_on_the_axes():
-    estimate, truth = torch.randn(1, 2, 6, 6), torch.randn(1, 2, 6, 6)
-    turn = torch.tensor([[0.6, -0.8], [0.8, 0.6]])
-    turned = [torch.einsum("ij,bjhw->bihw", turn, x) for x in (estimate, truth)]
-    assert field_correlation(*([x] for x in turned)) == pytest.approx(field_correlation([estimate], [truth]), abs=1e-6)
-    assert field_correlation([truth], [2 * truth + 1]) == pytest.approx(1)
-    assert field_correlation([torch.ones(1, 2, 6, 6)], [truth]) == 0

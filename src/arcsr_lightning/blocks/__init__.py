@@ -5,9 +5,8 @@ from arcsr_lightning.blocks.dm_block import DMBlock, DMConv, OrdinaryConv
 from arcsr_lightning.blocks.image_skip import ImageSkip, skip_added
 from arcsr_lightning.blocks.initialisation import he_normal_, nearly_zero_
 from arcsr_lightning.blocks.kg_block import ChannelAttention, ConcatConv, KGBlock, KGConv, PlainConv
-from arcsr_lightning.blocks.shuffles import ShuffledUp
 from arcsr_lightning.blocks.standardisation import Standardisation
-from arcsr_lightning.blocks.upsampling import BilinearUp, TransposedUp
+from arcsr_lightning.blocks.upsampling import BilinearUp, ShuffledUp, TransposedUp
 
 __all__ = [
     "BilinearUp",

@@ -7,15 +7,15 @@ from pathlib import Path
 
 from torch import Tensor
 
-from arcsr_lightning.data.images import Picture, encode_picture, to_tensor
+from arcsr_lightning.data.images import to_tensor
+from arcsr_lightning.data.pictures import Picture, encode_picture
 from arcsr_lightning.figures.comparison import Cell, Scene
 
 TEMPLATE = Path(__file__).with_name("page.html")
+WINDOW = (160, 240)  # HR rows and columns that are shown, at most, unless the picture shows more
 
 
-def comparison_page(
-    scenes: Sequence[Scene], title: str, caption: str, right: str, window: tuple[int, int] = (160, 240)
-) -> str:
+def comparison_page(scenes: Sequence[Scene], title: str, caption: str, right: str) -> str:
     """The page: for every image a slider, and below it what there is to compare.
 
     Args:
@@ -23,12 +23,11 @@ def comparison_page(
         title: of the page.
         caption: below it.
         right: the method that is shown at first, bicubic upscaling to the left of it.
-        window: (rows, columns) of the part that is shown in HR pixels, at most: around that of the picture.
 
     Returns:
         HTML that loads nothing from anywhere; pictures are lossless WebP.
     """
-    figures = "\n".join(scene_text(scene, grown_part(scene, *window)) for scene in scenes)
+    figures = "\n".join(scene_text(scene, grown_part(scene, *WINDOW)) for scene in scenes)
     text = TEMPLATE.read_text(encoding="utf-8")
     filled = {"TITLE": escape(title), "CAPTION": escape(caption), "RIGHT": escape(right), "SCENES": figures}
     for name, value in filled.items():

@@ -115,15 +115,9 @@ def check_data_part(path: Any) -> None:
     A module that is not trusted is not even imported; what is imported into one that is, is not trusted for that.
     """
     trusted = ("arcsr_lightning.data", "arcsr_lightning.degradation", *trusted_modules())
-
-    def is_trusted(name: str) -> bool:
-        return any(name == one or name.startswith(f"{one}.") for one in trusted)
-
-    if not (isinstance(path, str) and is_trusted(path) and is_trusted(get_object(path).__module__)):
-        raise InputError(
-            f"data.test: {path!r} is from outside this package's data, and is not run; if you trust the file and the "
-            f"module, name the module in the environment: {parts.TRUSTED_MODULES}=MODULE"
-        )
+    part = f"data.test: {path!r}"
+    parts.check_trusted(path if isinstance(path, str) else "", trusted, part, "data")
+    parts.check_trusted(get_object(path).__module__, trusted, part, "data")
 
 
 @rank_zero_only

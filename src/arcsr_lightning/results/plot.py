@@ -14,6 +14,7 @@ from arcsr_lightning.results.sections import Section
 
 OURS, SEED, INTERVAL = "tab:blue", "0.45", "tab:orange"
 LONGEST = 36  # letters of a name beside a panel
+MOST_BYTES = 200_000  # of a PNG
 LEGEND = [
     Line2D([], [], color=SEED, marker="o", markersize=4, linestyle="", label="a seed"),
     Line2D([], [], color=OURS, marker="D", markersize=6, linestyle="", label="mean over seeds"),
@@ -22,13 +23,12 @@ LEGEND = [
 ]
 
 
-def draw_study(path: Path, sections: Sequence[Section], max_bytes: int = 200_000) -> None:
+def draw_study(path: Path, sections: Sequence[Section]) -> None:
     """PSNR of every method, a row of panels for each data set with figures, a column for each noise level.
 
     Args:
         path: of the PNG.
         sections: of the study; at least one has figures.
-        max_bytes: of the PNG.
     """
     shown = [section for section in sections if section.levels]
     figure, panels = panels_of(shown, [0.3 * len(section.entries) for section in shown])
@@ -36,16 +36,15 @@ def draw_study(path: Path, sections: Sequence[Section], max_bytes: int = 200_000
         for axis, level in zip(axes, section.levels, strict=False):
             draw_level(axis, section, level)
     figure.legend(handles=LEGEND, loc="outside lower center", ncols=2, fontsize=8, frameon=False)
-    save_figure(figure, path, dpi=130, max_bytes=max_bytes)
+    save_figure(figure, path, dpi=130, max_bytes=MOST_BYTES)
 
 
-def draw_gains(path: Path, sections: Sequence[Section], max_bytes: int = 200_000) -> None:
+def draw_gains(path: Path, sections: Sequence[Section]) -> None:
     """How much better the reference is than every other method over the strength of blur, in panels as above.
 
     Args:
         path: of the PNG.
         sections: of the study; at least one has a reference and the blur of its images.
-        max_bytes: of the PNG.
     """
     shown = [section for section in sections if section.compared]
     figure, panels = panels_of(shown, [2.4 for _ in shown])
@@ -54,7 +53,7 @@ def draw_gains(path: Path, sections: Sequence[Section], max_bytes: int = 200_000
             draw_gains_of_level(axis, section, level)
         axes[0].set_ylabel(f"{section.reference} less the method, dB", fontsize=9)
         axes[len(section.levels) - 1].legend(loc="upper left", bbox_to_anchor=(1, 1), fontsize=8, frameon=False)
-    save_figure(figure, path, dpi=130, max_bytes=max_bytes)
+    save_figure(figure, path, dpi=130, max_bytes=MOST_BYTES)
 
 
 def panels_of(shown: Sequence[Section], heights: Sequence[float]) -> tuple[Figure, list[list[Axes]]]:

@@ -77,7 +77,11 @@ def moments(estimate: Tensor, truth: Tensor, weight: Tensor) -> Tensor:
 
 
 def correlation(total: Tensor) -> float:
-    """``metrics.field_correlation``, of the sum of ``moments``."""
+    """Correlate two fields over all pixels of all images, from the sum of their ``moments``.
+
+    Vectors are taken less their mean over all pixels; the correlation is that of all their components together, 0
+    where one of the fields is constant.
+    """
     count, xy, xx, yy = total[:4]
     x, y = total[4:].chunk(2)
     covariance, x_variance, y_variance = (

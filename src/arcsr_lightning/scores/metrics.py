@@ -1,7 +1,5 @@
 """PSNR and SSIM as this field reports them, on RGB and on luma; and what tells how right a kernel field is."""
 
-from collections.abc import Sequence
-
 import torch
 from torch import Tensor
 
@@ -113,16 +111,6 @@ def best_constant_kernel(truth: Tensor) -> Tensor:
     return below + (above - below) * ((1 - below.sum()) / gap if gap > 0 else 0)
 
 
-def kernel_skill(error: Tensor, constant_error: Tensor) -> Tensor:
-    """1 - error / error of the best constant kernel: 1 is right everywhere, 0 what one kernel for all would reach."""
-    return 1 - error / constant_error
-
-
-def kernel_spread(kernel: Tensor) -> Tensor:
-    """``kernel_error`` of a field to its own mean over the image: (B, ks*ks, H, W) -> (B,); 0 for one kernel."""
-    return kernel_error(kernel, kernel.mean(dim=(2, 3), keepdim=True))
-
-
 def blur_amount(kernel: Tensor) -> Tensor:
     """Root of the trace of every kernel's covariance, in taps: (B, ks*ks, H, W) -> (B, 1, H, W)."""
     covariance = field_covariance(kernel)
@@ -137,18 +125,3 @@ def blur_direction(kernel: Tensor) -> Tensor:
     """
     yy, xx, xy = field_covariance(kernel)
     return torch.stack([yy - xx, 2 * xy], dim=1)
-
-
-def field_correlation(estimate: Sequence[Tensor], truth: Sequence[Tensor]) -> float:
-    """Correlate two fields over all pixels of all images: rA of ``blur_amount``, rD of ``blur_direction``.
-
-    Vectors are taken less their mean over all pixels; the correlation is that of all their components together, 0
-    where one of the fields is constant.
-
-    Args:
-        estimate, truth: one (B, C, H, W) per image or batch; sizes may differ between them.
-    """
-    flat = [torch.cat([x.movedim(1, 0).flatten(1) for x in fields], dim=1).double() for fields in (estimate, truth)]
-    x, y = (each - each.mean(dim=1, keepdim=True) for each in flat)  # (C, pixels)
-    norm = x.norm() * y.norm()
-    return float((x * y).sum() / norm) if norm > 0 else 0.0

@@ -15,7 +15,7 @@ from torch.optim.lr_scheduler import LRScheduler
 
 from arcsr_lightning.data.streams import sample_generator
 from arcsr_lightning.errors import InputError
-from arcsr_lightning.losses import known_kernel
+from arcsr_lightning.losses import restore_batch
 from arcsr_lightning.networks import Bicubic, Restoration
 from arcsr_lightning.scores.kernels import KernelRow, kernel_rows, kernel_scores
 from arcsr_lightning.scores.perceptual import Measure
@@ -166,9 +166,8 @@ class SRModule(pl.LightningModule):
 
     def scored(self, batch: dict[str, Any], rows: list[Row]) -> dict[str, Restoration]:
         """Restore a batch with every method and append their rows."""
-        known = {"kernel": known_kernel(batch)} if self.known_kernels else {}
         start = clock(self.device)
-        restored = self(batch["lr"], **known)
+        restored = restore_batch(self, batch, self.known_kernels)
         self.seconds += [(clock(self.device) - start) / len(batch["lr"])]
         restorations = {"bicubic": self.bicubic(batch["lr"]), self.method: restored}
         for method, restored in restorations.items():

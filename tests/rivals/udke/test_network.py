@@ -18,7 +18,8 @@ from arcsr_lightning.rivals.udke.network import (
     estimate_noise_level,
     start_image,
 )
-from arcsr_lightning.rivals.udke.unfolding import image_step, kernel_step, strided_blur
+from arcsr_lightning.rivals.udke.unfolding import image_step, kernel_step
+from tests.rivals.udke.test_unfolding import strided_blur
 
 FULL = {"stages": 8, "blocks": 4}
 LITE = {"stages": 3, "blocks": 1}

@@ -4,6 +4,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from arcsr_lightning.blocks import he_normal_
+
 RESIDUAL_SCALE = 0.2
 
 
@@ -25,10 +27,7 @@ class ResidualDenseBlock(nn.Module):
         outputs = [growth] * 4 + [width]
         self.convolutions = nn.ModuleList(nn.Conv2d(i, o, 3, padding=1) for i, o in zip(inputs, outputs, strict=True))
         for convolution in self.convolutions:
-            nn.init.kaiming_normal_(convolution.weight)
-            nn.init.zeros_(convolution.bias)
-            with torch.no_grad():
-                convolution.weight.mul_(0.1)
+            he_normal_(convolution, 0.1)
 
     def forward(self, x: Tensor) -> Tensor:
         *growing, last = self.convolutions

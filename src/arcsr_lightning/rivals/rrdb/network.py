@@ -4,10 +4,9 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from arcsr_lightning.blocks import ImageSkip
+from arcsr_lightning.blocks.upsampling import FACTORS
 from arcsr_lightning.networks.restoration import Restoration
 from arcsr_lightning.rivals.rrdb.dense import RRDB
-
-ENLARGEMENTS = {2: (2,), 3: (3,), 4: (2, 2)}  # factors of the nearest-neighbour steps
 
 
 class RRDBNet(nn.Module):
@@ -39,11 +38,11 @@ class RRDBNet(nn.Module):
         skip: str | None = None,
     ) -> None:
         super().__init__()
-        if scale not in ENLARGEMENTS:
+        if scale not in FACTORS:
             raise ValueError(f"scale must be 2, 3 or 4, got {scale}")
         self.scale = scale
         self.signed = signed
-        self.factors = ENLARGEMENTS[scale]
+        self.factors = FACTORS[scale]
         self.head = nn.Conv2d(3, width, 3, padding=1)
         self.body = nn.Sequential(*(RRDB(width, growth) for _ in range(blocks)), nn.Conv2d(width, width, 3, padding=1))
         self.enlarge = nn.ModuleList(nn.Conv2d(width, width, 3, padding=1) for _ in self.factors)

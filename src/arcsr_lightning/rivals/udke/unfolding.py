@@ -16,24 +16,6 @@ from arcsr_lightning.integers import ceil_div
 BAND_BYTES = 64 << 20  # neighbourhoods that the kernel step holds at a time
 
 
-def strided_blur(x: Tensor, kernel: Tensor, scale: int, prefilter: Tensor | None = None) -> Tensor:
-    """Apply the forward operator A: blur, filter, keep every ``scale``-th pixel; the image is circular.
-
-    Args:
-        x: (B, C, H, W).
-        kernel: (B, k, k).
-        scale: 1 or more.
-        prefilter: (m, m), or None for plain striding.
-
-    Returns:
-        (B, C, H/scale, W/scale).
-
-    Raises:
-        ValueError: even k or m, or one larger than the image.
-    """
-    return _filter(x, transfer_function(kernel, prefilter, *x.shape[-2:]))[..., ::scale, ::scale]
-
-
 def image_step(
     x: Tensor,
     lr: Tensor,
