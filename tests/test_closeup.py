@@ -13,7 +13,8 @@ from torch import nn
 from arcsr_lightning import closeup
 from arcsr_lightning.blocks import DMConv
 from arcsr_lightning.closeup import Job, Limits, answer, built_in, cells_of, colours, examine, mosaic, noisy, shown
-from arcsr_lightning.data.images import load_picture, to_uint8
+from arcsr_lightning.data.images import to_uint8
+from arcsr_lightning.data.pictures import load_picture
 from arcsr_lightning.degradation import upsample
 from arcsr_lightning.errors import InputError
 from arcsr_lightning.inference import run_network

@@ -9,7 +9,7 @@ from omegaconf import DictConfig, OmegaConf
 
 from arcsr_lightning import CONF_DIR, compose
 from arcsr_lightning.launch import as_plain_data, build_trainer
-from arcsr_lightning.launch.schema import kind_of, settings_in
+from arcsr_lightning.launch.settings_check import kind_of, settings_in
 from arcsr_lightning.parts import OWN_MODULES, build_network
 
 ROOTS = ["data.root=somewhere", "data.val_root=somewhere"]  # of the data sets that need one

@@ -22,7 +22,8 @@ from PIL import Image
 
 from arcsr_lightning import demo
 from arcsr_lightning.closeup import Closeup
-from arcsr_lightning.data.images import load_picture, to_uint8
+from arcsr_lightning.data.images import to_uint8
+from arcsr_lightning.data.pictures import load_picture
 from arcsr_lightning.demo import Shelf, sentence_for_errors
 from arcsr_lightning.errors import InputError
 from arcsr_lightning.inference import run_network

@@ -6,7 +6,7 @@ import stat
 import pytest
 from matplotlib.figure import Figure
 
-from arcsr_lightning.data.images import load_picture, save_picture
+from arcsr_lightning.data.pictures import load_picture, save_picture
 from arcsr_lightning.figures.style import save_figure
 from arcsr_lightning.files import remove_leftovers, write_aside, write_csv, write_text
 

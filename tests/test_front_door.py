@@ -5,7 +5,6 @@ from pytorch_lightning.callbacks import Checkpoint
 
 from arcsr_lightning import CONF_DIR, compose, train
 from arcsr_lightning.launch import build_trainer
-from tests.conftest import slow
 
 EXPERIMENTS = sorted(path.stem for path in (CONF_DIR / "experiment").glob("*.yaml"))
 
@@ -28,16 +27,6 @@ def test_without_arguments_it_says_what_to_type(error_of):
     line = error_of()
     assert "experiment=quickstart" in line
     assert "data=folder data.root=PATH" in line
-
-
-@pytest.mark.parametrize(
-    "ablation", ["full", *map(slow, ("baseline", "no_dmconv", "no_kgconv", "no_kernel", "mean_kernel", "known_kernel"))]
-)
-def test_ablations_are_of_arcsr(error_of, ablation):
-    line = error_of("experiment=quickstart", f"ablation={ablation}", "model=rrdb")
-    assert f"ablation={ablation}" in line
-    assert "ArcSR" in line
-    assert "model=" in line
 
 
 @pytest.mark.parametrize("experiment", EXPERIMENTS)

@@ -19,10 +19,10 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from arcsr_lightning import load_model
-from arcsr_lightning.data import images
-from arcsr_lightning.data.images import Picture, load_picture, read_image
+from arcsr_lightning.data.images import read_image
 from arcsr_lightning.data.layouts import Pair
 from arcsr_lightning.data.measured import KernelStore, kernel_folder, write_kernels
+from arcsr_lightning.data.pictures import Picture, encode_picture, load_picture
 from arcsr_lightning.data.store import INDEX, UNFINISHED, open_store, write_store
 from arcsr_lightning.degradation.kernel_files import read_kernels
 from arcsr_lightning.errors import InputError
@@ -100,7 +100,7 @@ def pictures(suffix: str, bits: int = 8) -> Callable[[Path, Path], tuple[Path, R
     def make(folder: Path, trained: Path) -> tuple[Path, Read]:
         pixels = torch.from_numpy(np.random.default_rng(0).random((3, 12, 9), np.float32))
         path = folder / f"a{suffix}"
-        path.write_bytes(images.encode_picture(Picture(pixels, bits=bits, profile=b"profile"), suffix))
+        path.write_bytes(encode_picture(Picture(pixels, bits=bits, profile=b"profile"), suffix))
         return path, lambda path: (read_image(path), load_picture(path))
 
     return make

@@ -10,7 +10,8 @@ import torch
 from PIL import Image
 
 from arcsr_lightning import predict
-from arcsr_lightning.data.images import load_picture, to_uint8
+from arcsr_lightning.data.images import to_uint8
+from arcsr_lightning.data.pictures import load_picture
 from arcsr_lightning.inference import run_network
 from arcsr_lightning.launch import as_plain_data, build_network, compose
 from arcsr_lightning.runs.weights import load_model

@@ -12,24 +12,15 @@ from matplotlib.figure import Figure
 from torch import Tensor
 
 from arcsr_lightning.data.crops import cut_to_multiple
-from arcsr_lightning.data.images import (
-    Picture,
-    check_format,
-    header_size,
-    load_picture,
-    read_image,
-    replace_pixels,
-    save_picture,
-    to_tensor,
-    to_uint8,
-)
+from arcsr_lightning.data.images import header_size, read_image, to_tensor, to_uint8
 from arcsr_lightning.data.layouts import sample_photos
+from arcsr_lightning.data.pictures import Picture, check_format, load_picture, replace_pixels, save_picture
 from arcsr_lightning.degradation import Degradation, MotionField, add_noise, round_to_8bit, upsample
 from arcsr_lightning.errors import InputError
 from arcsr_lightning.figures.kernels import kernel_colours, kernel_grid_picture
 from arcsr_lightning.figures.pixel import pixel_picture, streak_of, words_of
 from arcsr_lightning.figures.style import square_cells
-from arcsr_lightning.inference import Observed, finite, naming_lack_of_memory, pick_device, restore
+from arcsr_lightning.inference import Observed, finite, naming_lack_of_memory, pick_device, restore, run_network
 from arcsr_lightning.runs.weights import load_model
 
 CELLS = 16  # of the mosaic, along its longer side
@@ -97,7 +88,7 @@ def examine(job: Job, on_tile: Callable[[int, int], None]) -> Closeup:
     check_format(result, picture, network.scale)
     lr = noisy(picture.rgb, job.noise_level)
     with naming_lack_of_memory(Path(job.source.name)):
-        restored = restore(network, lr[None], job.tile, job.overlap, on_tile=on_tile)
+        restored = restore(functools.partial(run_network, network), lr[None], job.tile, job.overlap, on_tile)
     sr, field = finite(restored, job.source)
     kernel, offset = (None if part is None else part[0].half().numpy() for part in network.split(field))
     bicubic = upsample(lr[None], network.scale)[0].clamp(0, 1)

@@ -14,14 +14,8 @@ from rich.progress import Progress
 from torch import Tensor, nn
 
 from arcsr_lightning import launch
-from arcsr_lightning.data.images import (
-    Picture,
-    check_format,
-    image_files,
-    load_picture,
-    replace_pixels,
-    save_picture,
-)
+from arcsr_lightning.data.images import image_files
+from arcsr_lightning.data.pictures import Picture, check_format, load_picture, replace_pixels, save_picture
 from arcsr_lightning.errors import InputError
 from arcsr_lightning.figures.kernels import kernel_field_picture
 from arcsr_lightning.figures.style import save_figure
@@ -34,6 +28,7 @@ from arcsr_lightning.inference import (
     naming_lack_of_memory,
     pick_device,
     restore,
+    run_network,
 )
 from arcsr_lightning.networks.restoration import Restoration
 from arcsr_lightning.runs.weights import find_weights, load_model
@@ -84,11 +79,13 @@ def restore_all(cfg: DictConfig) -> Restored:
     network = load_model(weights).to(device)
     if cfg.kernels and not estimates_kernels(network):
         raise InputError("kernels=true: this network estimates no kernels; leave it out")
-    tile = automatic_tile(network, device, cfg) if cfg.tile == "auto" else cfg.tile
-    settings = {"overlap": cfg.overlap, "ensemble": cfg.ensemble, "precision": cfg.precision}
-    restoration = partial(restore, network, tile=tile, keep_kernel=cfg.kernels, **settings)
+    settings = {"ensemble": cfg.ensemble, "precision": cfg.precision}
+    run = partial(run_network, network, keep_kernel=cfg.kernels, **settings)
+    tile = automatic_tile(run, device, cfg.overlap) if cfg.tile == "auto" else cfg.tile
+    restoration = partial(restore, run, tile=tile, overlap=cfg.overlap)
     if is_video(jobs[0][0]):
-        job = {"weights": hashlib.sha256(weights.read_bytes()).hexdigest(), "tile": cfg.tile, **settings}
+        digest = hashlib.sha256(weights.read_bytes()).hexdigest()
+        job = {"weights": digest, "tile": cfg.tile, "overlap": cfg.overlap, **settings}
         return restore_clip(*jobs[0], restoration, network.scale, job, cfg.kernels, cfg.overwrite)
     return restore_pictures(jobs, restoration, network.scale)
 
@@ -143,7 +140,7 @@ def estimates_kernels(network: nn.Module) -> bool:
     return network(torch.zeros(1, 3, SMALL, SMALL, device=device)).kernel is not None
 
 
-def automatic_tile(network: nn.Module, device: torch.device, cfg: DictConfig) -> int:
+def automatic_tile(run: Callable[[Tensor], Restoration], device: torch.device, overlap: int) -> int:
     """The side of a tile in LR pixels that suits the memory that is free.
 
     Raises:
@@ -151,10 +148,10 @@ def automatic_tile(network: nn.Module, device: torch.device, cfg: DictConfig) ->
     """
     free = free_memory(device)
     if free is None:
-        tile = max(UNTOLD, 2 * cfg.overlap)
+        tile = max(UNTOLD, 2 * overlap)
         log.info("tile=auto: %d, as this system does not tell how much memory is free", tile)
         return tile
-    tile = largest_tile(network, device, free, cfg.overlap, cfg.ensemble, cfg.precision)
+    tile = largest_tile(run, device, free, overlap)
     log.info("tile=auto: %d", tile)
     return tile
 

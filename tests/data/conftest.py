@@ -8,6 +8,14 @@ from tests.data.samples import ramp, write
 
 
 @pytest.fixture
+def pixels():
+    """A photograph-like image, (40, 56, 4) uint8: smooth enough for JPEG, no two channels alike."""
+    y, x = np.mgrid[0:40, 0:56] / 56
+    waves = [np.sin(5 * x + 3 * y), np.cos(4 * y), np.sin(3 * x * y + 1), np.cos(2 * x + y)]
+    return np.rint(127.5 + 100 * np.stack(waves, -1)).astype(np.uint8)
+
+
+@pytest.fixture
 def photo_files(tmp_path):
     noise = np.random.default_rng(1)
     sizes = {"a.png": (40, 52), "b.png": (47, 41), "c.png": (64, 36)}

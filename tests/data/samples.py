@@ -22,6 +22,10 @@ def write(path, pixels):
     return path
 
 
+def noise(*shape, dtype=np.uint8):
+    return np.random.default_rng(0).integers(0, np.iinfo(dtype).max, shape, dtype=dtype, endpoint=True)
+
+
 def ramp(height, width):
     """Red tells the row, green the column, blue is texture: every crop shows where it is from and how it was turned."""
     rows, columns = np.mgrid[:height, :width].astype(np.uint8)

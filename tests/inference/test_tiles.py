@@ -1,6 +1,7 @@
 """Restoring in tiles against restoring the whole image."""
 
 import itertools
+from functools import partial
 
 import pytest
 import torch
@@ -9,6 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import nn
 
+from arcsr_lightning.inference.passes import run_network
 from arcsr_lightning.inference.tiles import restore, tile_spans, tile_weights
 from arcsr_lightning.networks.restoration import Restoration
 
@@ -47,9 +49,10 @@ def test_tiles_equal_the_whole_for_a_local_network(height, width, overlap, extra
     network = Local(scale, reach=overlap // 4)
     tile = 2 * overlap + extra
     lr = torch.rand(2, 3, height, width, generator=torch.Generator().manual_seed(height))
-    whole = restore(network, lr, ensemble=ensemble, precision=precision)
+    run = partial(run_network, network, ensemble=ensemble, precision=precision)
+    whole = restore(run, lr)
     network.largest = 0
-    tiled = restore(network, lr, tile, overlap, ensemble=ensemble, precision=precision)
+    tiled = restore(run, lr, tile, overlap)
     assert network.largest <= tile
     torch.testing.assert_close(tiled.sr, whole.sr, rtol=0, atol=error)
     torch.testing.assert_close(tiled.kernel, whole.kernel, rtol=0, atol=error)
@@ -104,14 +107,8 @@ def test_a_network_without_kernels_or_parameters_is_restored_too():
 
 def test_kernels_are_left_out_on_request_and_progress_is_told():
     calls = []
-    restoration = restore(
-        Local(2, 1),
-        torch.rand(1, 3, 20, 20),
-        12,
-        4,
-        keep_kernel=False,
-        on_tile=lambda *done: calls.append(done),
-    )
+    run = partial(run_network, Local(2, 1), keep_kernel=False)
+    restoration = restore(run, torch.rand(1, 3, 20, 20), 12, 4, lambda *done: calls.append(done))
     assert restoration.kernel is None
     assert calls == [(1, 4), (2, 4), (3, 4), (4, 4)]
 

@@ -11,7 +11,8 @@ from omegaconf import DictConfig, OmegaConf
 
 from arcsr_lightning.errors import InputError
 from arcsr_lightning.launch import compose
-from arcsr_lightning.launch.schema import TABLES, check_settings, kind_of, settings_in
+from arcsr_lightning.launch.schema import TABLES
+from arcsr_lightning.launch.settings_check import check_settings, kind_of, settings_in
 from tests.conftest import slow
 
 COMPOSED = {

@@ -9,6 +9,7 @@ from arcsr_lightning import evaluate, predict, prepare, train
 from arcsr_lightning.launch import build_data, build_loss, build_module, build_network, build_trainer, compose
 from arcsr_lightning.launch.messages import explain
 from arcsr_lightning.launch.suggestions import nearest
+from tests.conftest import slow
 
 
 @pytest.fixture
@@ -112,7 +113,10 @@ def test_an_option_that_does_not_exist_is_answered_with_those_that_do(line):
     assert "Config search path" not in line(train, "model=rrdbb")
 
 
-@pytest.mark.parametrize("ablation", ["full", "no_dmconv", "no_kernel"])
+@pytest.mark.parametrize(
+    "ablation",
+    ["full", "no_dmconv", "no_kernel", *map(slow, ("baseline", "no_kgconv", "mean_kernel", "known_kernel"))],
+)
 @pytest.mark.parametrize("way", [(), ("-m", "seed=0,1")])
 def test_ablations_are_arcsr_s(line, ablation, way):
     said = line(train, *way, f"ablation={ablation}", "model=rrdb")

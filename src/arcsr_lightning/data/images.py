@@ -1,48 +1,32 @@
-"""Image files: fast reading for training, faithful reading and writing for prediction."""
+"""Image files as training reads them: which there are, and the pixels of any mode. ``pictures`` has more of a file."""
 
 import struct
 import warnings
-import zlib
 from io import BytesIO
 from pathlib import Path
-from typing import NamedTuple
 
 import cv2
 import numpy as np
 import torch
-import torch.nn.functional as F
 from PIL import Image, ImageOps
 from PIL.TiffImagePlugin import ImageFileDirectory_v2
 from torch import Tensor
 
 from arcsr_lightning.errors import InputError, printable
-from arcsr_lightning.files import write_bytes
 
 SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff", ".webp")
-DEEP_SUFFIXES = (".png", ".tif", ".tiff")  # can hold 16 bits
-OPAQUE_SUFFIXES = (".jpg", ".jpeg", ".bmp")  # cannot hold transparency that others read
 
 MOST_PIXELS = 2**30  # OpenCV's own limit; a larger picture would take 12 GB as RGB in float32
 Image.MAX_IMAGE_PIXELS = MOST_PIXELS // 2  # above it Pillow warns, above twice as many it refuses
 FORMATS = ("PNG", "JPEG", "BMP", "TIFF", "WEBP")  # whatever a file's name says
-LARGEST = {".webp": 16383, ".jpg": 65500, ".jpeg": 65500}  # sides in pixels
-BYTES_32 = (".bmp", ".tif", ".tiff")  # formats that count bytes in 32 bits
 
-_PNG, _JPEG = b"\x89PNG\r\n\x1a\n", b"\xff\xd8\xff"
+PNG, _JPEG = b"\x89PNG\r\n\x1a\n", b"\xff\xd8\xff"  # what such files start with
 _JPEG_SCAN, _JPEG_END = b"\xff\xda", b"\xff\xd9"
 _GREY_MODES = ("1", "L", "LA", "I;16", "I;16L", "I;16B")
-_ORIENTATION, _ICC_PROFILE, _BITS, _SAMPLES, _SAMPLE_FORMAT = 274, 34675, 258, 277, 339  # TIFF tags
+_ORIENTATION, _BITS, _SAMPLES, _SAMPLE_FORMAT = 274, 258, 277, 339  # TIFF tags
 _PHOTOMETRIC, _WHITE_IS_ZERO, _PLANES, _APART = 262, 0, 284, 2  # and values of two of them
 _COLOURS = {0: "grey", 1: "grey", 5: "CMYK"}
 _SAMPLE_FORMATS = {1: "", 2: "signed ", 3: "floating-point ", 5: "complex ", 6: "complex "}
-# lossless wherever the format can be: what a network restored should not be coded away again
-_WRITE_OPTIONS = {
-    ".jpg": {"quality": 95, "subsampling": 0},
-    ".jpeg": {"quality": 95, "subsampling": 0},
-    ".webp": {"lossless": True},
-    ".tif": {"compression": "tiff_adobe_deflate"},
-    ".tiff": {"compression": "tiff_adobe_deflate"},
-}
 
 
 def image_files(folder: str | Path, recursive: bool = False) -> list[Path]:
@@ -75,12 +59,15 @@ def image_files(folder: str | Path, recursive: bool = False) -> list[Path]:
 def read_image(path: str | Path) -> np.ndarray:
     """Read an image for training: RGB uint8 (H, W, 3), upright by its EXIF orientation.
 
-    Grey becomes three equal channels, alpha is dropped, 16 bits become 8. InputError names the file when it is
-    missing, truncated, damaged or not an image.
+    Grey becomes three equal channels, alpha is dropped, 16 bits become 8.
+
+    Raises:
+        InputError: names the file, which is missing, truncated, damaged, not an image, or of a sample format other than
+            8 or 16 bits.
     """
-    data = _read_bytes(path)
-    if not data.startswith((_PNG, _JPEG)):
-        return to_uint8(_decode(path, data).rgb)
+    data = read_bytes(path)
+    if not data.startswith((PNG, _JPEG)):
+        return to_uint8(rgb_of(to_tensor(decode(path, data)[1])))
     if _is_cut_jpeg(data):
         _open(path, data)  # slow but sure: what follows the picture may look like a scan
     bgr = _decode_with_opencv(data, cv2.IMREAD_COLOR)
@@ -99,126 +86,25 @@ def header_size(path: str | Path) -> tuple[int, int] | None:
         return None
 
 
-class Picture(NamedTuple):
-    """An image with what is needed to write another one in the same mode.
-
-    ``rgb`` (3, H, W) and ``alpha`` (1, H, W) or None are float32 in [0, 1]; ``grey`` says that the file has one
-    colour channel, ``bits`` (8 or 16) how deep each channel is; ``profile`` is its ICC colour profile.
-    """
-
-    rgb: Tensor
-    alpha: Tensor | None = None
-    grey: bool = False
-    bits: int = 8
-    profile: bytes | None = None
-
-
-def load_picture(path: str | Path) -> Picture:
-    """Read an image of any mode for prediction, upright by its EXIF orientation.
-
-    A palette becomes RGB, with alpha where it has transparent entries. InputError names the file when it is missing,
-    truncated, damaged, not an image, or of a sample format other than 8 or 16 bits.
-    """
-    return _decode(path, _read_bytes(path))
-
-
-def replace_pixels(picture: Picture, rgb: Tensor) -> Picture:
-    """``picture`` with the pixels ``rgb`` (3, sH, sW), its alpha resized bicubically to their size."""
-    alpha = picture.alpha
-    if alpha is not None:
-        alpha = F.interpolate(alpha[None], rgb.shape[-2:], mode="bicubic", antialias=True)[0].clamp(0, 1)
-    return picture._replace(rgb=rgb, alpha=alpha)
-
-
-def check_format(path: str | Path, picture: Picture, scale: int = 1) -> None:
-    """Check that a file named ``path`` can hold a picture; for use before its pixels are computed.
-
-    Args:
-        path: its ending is its format.
-        picture: of the size that it has now.
-        scale: how many times as high and wide it will be.
-
-    Raises:
-        InputError: the format does not exist here, or is too small for such a picture.
-    """
-    suffix = Path(path).suffix.lower()
-    if suffix not in SUFFIXES:
-        raise InputError(f"{path} has no image format of ours; name a file ending in {' '.join(SUFFIXES)}")
-    if picture.alpha is not None and suffix in OPAQUE_SUFFIXES:
-        raise InputError(f"{path} cannot hold the transparency of its input; name a .png file")
-    height, width = (scale * side for side in picture.rgb.shape[-2:])
-    largest = LARGEST.get(suffix, max(height, width))
-    if max(height, width) > largest:
-        raise InputError(f"{path} would be {width}x{height}, and {suffix} holds {largest} a side; name a .png file")
-    if suffix in BYTES_32 and 8 * height * width >= 2**32:
-        raise InputError(f"{path} would be {width}x{height}, too much for {suffix}; name a .png file")
-
-
-def save_picture(path: str | Path, picture: Picture) -> None:
-    """Write ``picture`` in its mode; ``path`` appears whole or not at all.
-
-    A grey picture is written with the mean of its three channels; 16 bits stay 16 in PNG and TIFF (grey with alpha
-    as RGBA there) and become 8 in the other formats. Its colour profile is kept.
-
-    Raises:
-        InputError: :func:`check_format` says so, or there is no room for the file.
-    """
-    check_format(path, picture)
-    write_bytes(path, encode_picture(picture, Path(path).suffix.lower()))
-
-
-def encode_picture(picture: Picture, suffix: str) -> bytes:
-    """A picture as the file that :func:`save_picture` writes: encoders that write files leave broken ones on a full
-    disk."""
-    colour = picture.rgb.mean(0, keepdim=True) if picture.grey else picture.rgb
-    deep = picture.bits == 16 and suffix in DEEP_SUFFIXES
-    if deep and picture.grey and picture.alpha is not None:
-        colour = colour.expand(3, -1, -1)
-    planes = colour if picture.alpha is None else torch.cat([colour, picture.alpha])
-    pixels = _quantize(planes, 65535 if deep else 255)
-    if deep:
-        data = cv2.imencode(suffix, _swap_red_and_blue(pixels))[1].tobytes()
-        return _with_profile(data, picture.profile) if picture.profile else data
-    buffer = BytesIO()
-    image = Image.fromarray(pixels.squeeze(-1) if pixels.shape[-1] == 1 else pixels)
-    image.save(
-        buffer, Image.registered_extensions()[suffix], icc_profile=picture.profile, **_WRITE_OPTIONS.get(suffix, {})
-    )
-    return buffer.getvalue()
-
-
-def _with_profile(data: bytes, profile: bytes) -> bytes:
-    """A PNG or TIFF of OpenCV, which has no colour profile, with one."""
-    if data.startswith(_PNG):
-        chunk = b"iCCP" + b"ICC profile\0\0" + zlib.compress(profile)
-        header = len(_PNG) + 25  # IHDR, which is the first
-        framed = struct.pack(">I", len(chunk) - 4) + chunk + struct.pack(">I", zlib.crc32(chunk))
-        return data[:header] + framed + data[header:]
-    (directory,) = struct.unpack_from("<I", data, 4)
-    (count,) = struct.unpack_from("<H", data, directory)
-    entries = [data[directory + 2 + 12 * number :][:12] for number in range(count)]
-    profile_at = len(data) + len(data) % 2
-    entries.append(struct.pack("<HHII", _ICC_PROFILE, 7, len(profile), profile_at))
-    entries.sort(key=lambda entry: struct.unpack_from("<H", entry))
-    head, body = data[:4], data[8:].ljust(profile_at - 8, b"\0") + profile + b"\0" * (len(profile) % 2)
-    offset = struct.pack("<I", len(body) + 8)
-    return head + offset + body + struct.pack("<H", count + 1) + b"".join(entries) + b"\0" * 4
-
-
 def to_tensor(array: np.ndarray) -> Tensor:
     """An uint8 or uint16 array (H, W) or (H, W, C) -> float32 tensor (C, H, W) in [0, 1]."""
     planes = torch.from_numpy(np.atleast_3d(array).astype(np.float32))
     return (planes / np.iinfo(array.dtype).max).permute(2, 0, 1).contiguous()  # (C, H, W)
 
 
-def to_uint8(rgb: Tensor) -> np.ndarray:
-    """An image (3, H, W) -> RGB uint8 array (H, W, 3), clamped to [0, 1] and rounded."""
-    return _quantize(rgb, 255)
+def rgb_of(planes: Tensor) -> Tensor:
+    """Grey or RGB, with or without alpha, (C, H, W) -> RGB, (3, H, W)."""
+    return planes[:3] if len(planes) > 2 else planes[:1].repeat(3, 1, 1)
 
 
-def to_uint16(rgb: Tensor) -> np.ndarray:
-    """An image (3, H, W) -> RGB uint16 array (H, W, 3), clamped to [0, 1] and rounded."""
-    return _quantize(rgb, 65535)
+def to_uint8(planes: Tensor) -> np.ndarray:
+    """An image (C, H, W) -> uint8 array (H, W, C), clamped to [0, 1] and rounded."""
+    return _quantize(planes, 255)
+
+
+def to_uint16(planes: Tensor) -> np.ndarray:
+    """An image (C, H, W) -> uint16 array (H, W, C), clamped to [0, 1] and rounded."""
+    return _quantize(planes, 65535)
 
 
 def _quantize(planes: Tensor, largest: int) -> np.ndarray:
@@ -226,13 +112,19 @@ def _quantize(planes: Tensor, largest: int) -> np.ndarray:
     return np.ascontiguousarray(levels.cpu().numpy().astype(np.uint8 if largest == 255 else np.uint16))
 
 
-def _swap_red_and_blue(pixels: np.ndarray) -> np.ndarray:
+def swap_red_and_blue(pixels: np.ndarray) -> np.ndarray:
+    """Between RGB and the BGR of OpenCV, (H, W) or (H, W, C); grey stays."""
     if pixels.ndim == 2 or pixels.shape[-1] == 1:
         return pixels
     return np.ascontiguousarray(pixels[..., [2, 1, 0, 3][: pixels.shape[-1]]])
 
 
-def _read_bytes(path: str | Path) -> bytes:
+def read_bytes(path: str | Path) -> bytes:
+    """What is in an image file.
+
+    Raises:
+        InputError: it is missing, cannot be read, or is a PNG that is cut.
+    """
     path = Path(path)
     if path.exists() and not (path.is_file() or path.is_dir()):  # reading a pipe or a device may never end
         raise InputError(f"{path} is no file; name an image file")
@@ -242,7 +134,7 @@ def _read_bytes(path: str | Path) -> bytes:
         raise InputError(f"{path} is missing; name an image file") from None
     except OSError as error:
         raise InputError(f"{path} cannot be read ({error.strerror}); name a readable image file") from None
-    if data.startswith(_PNG) and not _is_whole_png(data):
+    if data.startswith(PNG) and not _is_whole_png(data):
         raise _damaged(path)
     return data
 
@@ -253,7 +145,7 @@ def _damaged(path: str | Path) -> InputError:
 
 def _is_whole_png(data: bytes) -> bool:
     # OpenCV believes whatever length a chunk claims, and takes so much memory.
-    place = len(_PNG)
+    place = len(PNG)
     while place + 8 <= len(data):
         length, kind = struct.unpack_from(">I4s", data, place)
         place += 12 + length
@@ -280,39 +172,42 @@ def _open(path: str | Path, data: bytes) -> Image.Image:
     return image
 
 
-def _decode(path: str | Path, data: bytes) -> Picture:
+def decode(path: str | Path, data: bytes) -> tuple[Image.Image, np.ndarray]:
+    """The image of a file's ``data`` as Pillow opens it, and its pixels, upright by its EXIF orientation.
+
+    The pixels are uint8 or uint16: (H, W) or (H, W, C), grey or RGB, with or without alpha; 16-bit grey with alpha is
+    RGB with alpha, too.
+
+    Raises:
+        InputError: names ``path``; the data are damaged, not an image, or of a sample format that is not read rightly.
+    """
     image = _open(path, data)
     try:
-        picture = _picture(image, data)
+        pixels = _pixels(image, data)
     except Exception:  # what surrounds the pixels can be damaged, too
         raise _damaged(path) from None
-    if picture is None:
+    if pixels is None:
         raise _unusable(path, data)
-    return picture
+    return image, pixels
 
 
-def _picture(image: Image.Image, data: bytes) -> Picture | None:
-    """What Pillow has opened; None where neither it nor OpenCV reads such samples rightly."""
-    profile = image.info.get("icc_profile") if image.mode != "CMYK" else None
-    # Pillow calls a PNG of 16-bit grey with alpha RGBA; the colour type in its header knows better
-    grey = data[25] in (0, 4) if image.format == "PNG" else image.mode in _GREY_MODES
+def _pixels(image: Image.Image, data: bytes) -> np.ndarray | None:
+    """Of what Pillow has opened; None where neither it nor OpenCV reads such samples rightly."""
     bits = _bits(image, data)
     if image.mode in ("I", "F") or bits not in (1, 2, 4, 8, 16):
         return None
-    if bits == 16 and (image.mode == "CMYK" or _has_planes(image)):
-        return None
+    if bits == 16:
+        return None if image.mode == "CMYK" or _has_planes(image) else _decode_deep(image, data)
     if bits < 8 and image.format == "PNG" and image.mode != "P" and "transparency" in image.info:
         image.info["transparency"] *= 255 // (2**bits - 1)  # Pillow scales the pixels alone
-    if bits == 16:
-        pixels = _decode_deep(image, data)
-    else:
-        mode = ("L" if grey else "RGB") + ("A" if image.has_transparency_data else "")
-        pixels = np.asarray(ImageOps.exif_transpose(image).convert(mode))
-    planes = to_tensor(pixels)
-    channels = planes.shape[0]
-    alpha = planes[-1:] if channels in (2, 4) else None
-    rgb = planes[:3] if channels > 2 else planes[:1].repeat(3, 1, 1)
-    return Picture(rgb, alpha, grey, 16 if pixels.dtype == np.uint16 else 8, profile)
+    mode = ("L" if is_grey(image, data) else "RGB") + ("A" if image.has_transparency_data else "")
+    return np.asarray(ImageOps.exif_transpose(image).convert(mode))
+
+
+def is_grey(image: Image.Image, data: bytes) -> bool:
+    """Whether the file of an image that Pillow has opened has one colour channel."""
+    # Pillow calls a PNG of 16-bit grey with alpha RGBA; the colour type in its header knows better.
+    return data[25] in (0, 4) if image.format == "PNG" else image.mode in _GREY_MODES
 
 
 def _bits(image: Image.Image, data: bytes) -> int:
@@ -330,7 +225,7 @@ def _has_planes(image: Image.Image) -> bool:
 
 def _decode_deep(image: Image.Image, data: bytes) -> np.ndarray:
     # Pillow keeps only the high byte of 16-bit colour
-    pixels = _swap_red_and_blue(_decode_with_opencv(data, cv2.IMREAD_UNCHANGED))
+    pixels = swap_red_and_blue(_decode_with_opencv(data, cv2.IMREAD_UNCHANGED))
     if image.format == "TIFF" and image.tag_v2.get(_PHOTOMETRIC) == _WHITE_IS_ZERO:
         pixels = np.iinfo(pixels.dtype).max - pixels
     if pixels.ndim == 2 and "transparency" in image.info:

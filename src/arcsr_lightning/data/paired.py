@@ -158,7 +158,8 @@ class PairedEvaluation(Dataset[Sample]):
         kernel_size: of these kernels, in LR pixels.
 
     Raises:
-        InputError: from an item, where a file is at fault or the sizes of a pair do not fit ``scale``.
+        InputError: a setting or the store is at fault or, from an item, a file is, or the sizes of a pair do not fit
+            ``scale``.
     """
 
     def __init__(

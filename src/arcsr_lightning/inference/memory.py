@@ -8,38 +8,34 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
 from arcsr_lightning.errors import InputError
-from arcsr_lightning.inference.passes import Ensemble, Precision, run_network
+from arcsr_lightning.networks.restoration import Restoration
 
 SHARE = 0.5  # of the free memory: operators need room within themselves, which is not seen, and others need some too
 PROBES = (32, 64)  # LR pixels a side of the two tiles that are measured
 STEP = 16  # LR pixels; sides of tiles are multiples of it
 
 
-def largest_tile(
-    network: nn.Module, device: torch.device, free: int, overlap: int, ensemble: Ensemble = 1, precision: Precision = 32
-) -> int:
+def largest_tile(run: Callable[[Tensor], Restoration], device: torch.device, free: int, overlap: int) -> int:
     """The side in LR pixels of the largest tile for which a network takes no more than half of the free memory.
 
     Two small tiles are restored, and the memory at their worst moment is measured; between them, and beyond, it is
     taken to grow with the number of pixels, as it does for convolutions.
 
     Args:
-        network: on ``device``.
+        run: a pass of the network, as ``restore`` is given.
         device: where it computes.
         free: bytes that are free there.
         overlap: that tiles are to share, of which a tile has twice as many pixels a side.
-        ensemble: of the restoration.
-        precision: of the restoration.
 
     Raises:
         InputError: not even the smallest tile fits.
     """
-    small, large = (peak_memory(network, device, side, ensemble, precision) for side in PROBES)
+    small, large = (peak_memory(run, device, side) for side in PROBES)
     per_pixel = max(1.0, (large - small) / (PROBES[1] ** 2 - PROBES[0] ** 2))
     constant = max(0.0, large - per_pixel * PROBES[1] ** 2)
     side = isqrt(max(0, int((SHARE * free - constant) / per_pixel))) // STEP * STEP
@@ -73,13 +69,11 @@ def megabytes(number: float) -> str:
     return f"{number / 1e6:.0f} MB"
 
 
-def peak_memory(
-    network: nn.Module, device: torch.device, side: int, ensemble: Ensemble = 1, precision: Precision = 32
-) -> int:
+def peak_memory(run: Callable[[Tensor], Restoration], device: torch.device, side: int) -> int:
     """The bytes that tensors take at the worst moment while a network restores an image of that side."""
 
     def once() -> None:
-        run_network(network, torch.zeros(1, 3, side, side, device=device), ensemble, precision)
+        run(torch.zeros(1, 3, side, side, device=device))
 
     once()  # what is made at first use and kept is not counted
     if device.type == "cuda":

@@ -22,14 +22,15 @@ def run_network(
 
     Args:
         network: whose results are averaged, each turned back, kernels as kernels.
-        lr: (B, 3, H, W), on the network's device.
+        lr: (B, 3, H, W), on any device.
         ensemble: 1 pass, or 8.
         precision: 32, or "bf16" for autocast to bfloat16.
         keep_kernel: False leaves the kernels out.
 
     Returns:
-        float32, on the same device.
+        float32, on the network's device.
     """
+    lr = lr.to(next((parameter.device for parameter in network.parameters()), lr.device))
     symmetries = SYMMETRIES[:ensemble]  # the first leaves an image as it is
     sr = kernel = None
     for symmetry in symmetries:

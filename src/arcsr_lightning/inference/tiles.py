@@ -5,39 +5,42 @@ from itertools import product
 from math import ceil
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
-from arcsr_lightning.inference.passes import Ensemble, Precision, run_network
 from arcsr_lightning.networks.restoration import Restoration
 
 
 @torch.inference_mode()
 def restore(
-    network: nn.Module,
+    run: Callable[[Tensor], Restoration],
     lr: Tensor,
     tile: int | None = None,
     overlap: int = 16,
-    keep_kernel: bool = True,
     on_tile: Callable[[int, int], None] | None = None,
-    ensemble: Ensemble = 1,
-    precision: Precision = 32,
 ) -> Restoration:
-    """``network(lr)``, in overlapping tiles where ``lr`` (B, C, H, W) is larger than one.
+    """``run(lr)``, in overlapping tiles where the image is larger than one.
 
-    ``tile`` is the side of a tile in LR pixels (None: the whole image at once), of which neighbours share at least
-    ``overlap``. Where they do, a quarter of the overlap at the border of either is ignored and the two fade into each
-    other between: a network whose receptive field reaches at most ``overlap // 4`` pixels from its centre gives exactly
-    what it gives on the whole image, any other one no visible seam. Only one tile at a time is on the network's device.
+    Where tiles overlap, a quarter of the overlap at the border of either is ignored and the two fade into each other
+    between: a network whose receptive field reaches at most ``overlap // 4`` pixels from its centre gives exactly what
+    it gives on the whole image, any other one no visible seam.
 
-    Returns float32 on the CPU: ``sr`` (B, 3, s*H, s*W) with s = ``network.scale``, and ``kernel`` (B, ks*ks, H, W),
-    blended alike (kernels that sum to one still do), or None where the network has none or ``keep_kernel`` is False:
-    the kernels of a large image take many times the memory of the image. ``on_tile`` is called with (tiles done, all
-    tiles) after each. ``ensemble`` and ``precision`` are those of :func:`run_network`, which every tile is given to.
-    ValueError for an ``overlap`` outside 1 ... tile // 2.
+    Args:
+        run: a network on the CPU, or ``partial(run_network, network)`` with what else is asked of it; a tile at a time
+            is on its device. Without ``keep_kernel=False`` the kernels of a large image take many times its memory.
+        lr: (B, 3, H, W).
+        tile: its side in LR pixels; None: the whole image at once.
+        overlap: LR pixels that neighbours share, at least.
+        on_tile: called with (tiles done, all tiles) after each.
+
+    Returns:
+        float32 on the CPU: ``sr`` (B, 3, s*H, s*W) for a network of scale s, and ``kernel`` (B, ks*ks, H, W), blended
+        alike (kernels that sum to one still do), or None where ``run`` returns none.
+
+    Raises:
+        ValueError: ``overlap`` is outside 1 ... tile // 2.
     """
     if tile is not None and not 1 <= overlap <= tile // 2:
         raise ValueError(f"overlap must be between 1 and half the tile ({tile} // 2 = {tile // 2}), got {overlap}")
-    device = next((parameter.device for parameter in network.parameters()), lr.device)
     rows, columns = (tile_spans(length, tile, overlap) for length in lr.shape[-2:])
 
     def add(canvas: Tensor | None, part: Tensor, row: int, column: int, scale: int) -> Tensor:
@@ -51,9 +54,9 @@ def restore(
 
     sr = kernel = None
     for number, (row, column) in enumerate(product(range(len(rows)), range(len(columns))), start=1):
-        piece = lr[..., slice(*rows[row]), slice(*columns[column])].to(device)
-        part = run_network(network, piece, ensemble, precision, keep_kernel)
-        sr = add(sr, part.sr, row, column, network.scale)
+        piece = lr[..., slice(*rows[row]), slice(*columns[column])]
+        part = run(piece)
+        sr = add(sr, part.sr, row, column, part.sr.shape[-1] // piece.shape[-1])
         if part.kernel is not None:
             kernel = add(kernel, part.kernel, row, column, 1)
         if on_tile is not None:

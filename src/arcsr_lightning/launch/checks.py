@@ -10,7 +10,7 @@ from omegaconf import DictConfig
 from arcsr_lightning.errors import InputError
 from arcsr_lightning.launch import environment
 from arcsr_lightning.launch.ending import ends_the_command
-from arcsr_lightning.launch.schema import check_settings
+from arcsr_lightning.launch.settings_check import check_settings
 from arcsr_lightning.launch.typed import typed_settings
 from arcsr_lightning.runs.settings import check_read
 

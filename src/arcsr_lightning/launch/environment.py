@@ -1,16 +1,22 @@
-"""The environment variables of this package: how the processes of one launch know of each other.
+"""The environment variables of this package: how the processes of one launch know of each other, and what users set.
 
-=================  =========================================  ==========================================================
-variable           set by                                     read by
-=================  =========================================  ==========================================================
-ARCSR_RUN_STAMP    the first process; the user, who starts    every process of the launch: the name of its folder below
-                   one run on several machines                runs/ or multiruns/
-ARCSR_TRACEBACK    the first process                          every process that ends with an error: "0" means one line
-ARCSR_JOB          a sweep, for a job that has processes of   that job, which must not outlive its sweep
-                   its own
-=================  =========================================  ==========================================================
+=====================  =======================================  ========================================================
+variable               set by                                   read by
+=====================  =======================================  ========================================================
+ARCSR_RUN_STAMP        the first process; the user, who starts  every process of the launch: the name of its folder
+                       one run on several machines              below runs/ or multiruns/
+ARCSR_TRACEBACK        the first process                        every process that ends with an error: "0" means one
+                                                                line
+ARCSR_JOB              a sweep, for a job that has processes    that job, which must not outlive its sweep
+                       of its own
+ARCSR_TRUSTED_MODULES  the user                                 ``runs.weights``: further modules, with commas between
+                                                                them, whose classes a file may name
+ARCSR_NATIVE           the user                                 ``operators.native.build``: "0" means no compiled
+                                                                operators
+=====================  =======================================  ========================================================
 
-Nothing else in the package reads or writes them, and nothing is set while a configuration is composed or resolved.
+Nothing but this module reads or writes the first three, and nothing is set while a configuration is composed or
+resolved.
 """
 
 import os

@@ -1,23 +1,13 @@
-"""What every setting may be: the one table of types and ranges, checked before anything is built or written.
+"""What every setting may be: the one table of types and ranges, which ``settings_check`` reads.
 
 A pattern is a dotted name in which ``*`` stands for one name, ``**`` for any number of them; the first that fits
 counts. What stands under ``stages.<name>`` is as it is without, under ``data.train.parts.<name>`` as under
-``data.train``. Settings that no pattern fits are left to whoever reads them, and so are those of classes from other
-packages than these.
+``data.train``.
 """
 
-import re
-from collections.abc import Iterator
-from functools import cache
-from itertools import chain
 from pathlib import Path
-from typing import Any
-
-from omegaconf import DictConfig, OmegaConf
-from omegaconf.errors import OmegaConfBaseException
 
 from arcsr_lightning import rivals
-from arcsr_lightning.errors import InputError
 from arcsr_lightning.launch.kinds import (
     ANYTHING,
     CLASS_PATH,
@@ -41,8 +31,6 @@ from arcsr_lightning.launch.kinds import (
     whole,
 )
 from arcsr_lightning.scores.protocol import PERCEPTUAL
-
-KNOWN = ("arcsr_lightning.", "torch.", "pytorch_lightning.", "albumentations.")  # whose classes are meant below
 
 SIZE = whole(1)
 SEED = whole(0, 2**32 - 1)
@@ -243,8 +231,8 @@ LEARNING = {
     "loss.weight": WEIGHT,
     "loss.every_stage": SWITCH,
     "loss.known_kernels": SWITCH,
-    "loss.blur": choice("kernels", "sharpness"),
-    "loss.semantics": SEMANTICS,
+    "loss.targets": PARTS,
+    "loss.targets.blur": choice("kernels", "sharpness"),
     "loss.encoder": PARTS,
     "optimizer": PARTS,
     "optimizer.lr": WEIGHT,
@@ -356,94 +344,3 @@ TABLES: dict[str, tuple[dict[str, Kind], ...]] = {
     "demo": (DEMONSTRATION, RUN),
     "prepare": (PREPARATION, RUN, DATA, EVERYWHERE),
 }
-
-
-def check_settings(command: str, cfg: DictConfig) -> None:
-    """Refuse the first setting that is not what it may be; those that are written out before those that refer to one.
-
-    Args:
-        command: ``train``, ``evaluate``, ``predict``, ``export``, ``demo`` or ``prepare``.
-        cfg: its configuration, as composed; Hydra's own part is not looked at.
-
-    Raises:
-        InputError: names the setting, what it is and what it may be.
-    """
-    settings = list(settings_in(cfg))
-    for written in (True, False):
-        for name, value, is_written in settings:
-            kind = kind_of(command, name)
-            if is_written == written and kind is not None and not kind.fits(value):
-                raise InputError(f"{name}={shown(value)}: must be {kind.words}")
-    if command in ("predict", "demo") and isinstance(cfg.tile, int) and cfg.overlap > cfg.tile // 2:
-        raise InputError(f"overlap={cfg.overlap}: must be at most half of tile={cfg.tile}; set overlap={cfg.tile // 2}")
-    if command == "train" and lacks_kernels(cfg):
-        raise InputError("model.estimator=null: this restorer needs kernels; model/restorer=plain does without")
-
-
-def lacks_kernels(cfg: DictConfig) -> bool:
-    """Whether an ArcSR has no estimator, and a restorer that cannot do without."""
-    keys = ("model._target_", "model.estimator", "model.restorer.convolution._target_")
-    network, estimator, convolution = (OmegaConf.select(cfg, key) for key in keys)
-    is_arcsr = network == "arcsr_lightning.networks.ArcSR" and estimator is None
-    return is_arcsr and convolution != "arcsr_lightning.blocks.PlainConv"
-
-
-def settings_in(cfg: DictConfig, prefix: str = "") -> Iterator[tuple[str, Any, bool]]:
-    """All nodes of a configuration that have a value: dotted name, value, and whether it is written out there.
-
-    Those that refer to what does not exist are left out, as whoever resolves them says so better.
-    """
-    for key in cfg:
-        name = f"{prefix}{key}"
-        if name == "hydra" or OmegaConf.is_missing(cfg, key):
-            continue
-        try:
-            node = cfg[key]
-            value = OmegaConf.to_container(node, resolve=True) if OmegaConf.is_list(node) else node
-        except OmegaConfBaseException:
-            continue
-        is_written = not OmegaConf.is_interpolation(cfg, key)
-        yield name, value, is_written
-        if is_written and isinstance(node, DictConfig):
-            below = settings_in(node, f"{name}.")
-            yield from below if is_known(node) else (one for one in below if one[0] == f"{name}._target_")
-
-
-def is_known(node: DictConfig) -> bool:
-    """Whether a section is plain, or describes something of the packages that the table is about."""
-    target = OmegaConf.to_container(node, resolve=False).get("_target_")
-    return not isinstance(target, str) or target.startswith(KNOWN)
-
-
-@cache
-def kind_of(command: str, name: str) -> Kind | None:
-    """What a setting may be, None where the table does not know it."""
-    for section, same in (("stages.", ""), ("data.train.parts.", "data.train.")):
-        _, _, below = name.removeprefix(section).partition(".")
-        if name.startswith(section) and below:
-            name = same + below
-    return next((kind for pattern, kind in patterns(command) if pattern.fullmatch(name)), None)
-
-
-@cache
-def patterns(command: str) -> list[tuple[re.Pattern[str], Kind]]:
-    """The tables of a command, their patterns as regular expressions."""
-    rules = chain.from_iterable(table.items() for table in TABLES.get(command, ()))
-    return [(re.compile(expression(name)), kind) for name, kind in rules]
-
-
-def expression(pattern: str) -> str:
-    escaped = re.escape(pattern).replace(r"\*\*\.", r"(?:.+\.)?").replace(r"\*\*", ".+")
-    return escaped.replace(r"\*", "[^.]+")
-
-
-def shown(value: Any) -> str:
-    """A value as one would type it, short and in one line."""
-    if isinstance(value, DictConfig):
-        return "{...}"
-    if isinstance(value, list):
-        return f"[{','.join(map(shown, value))}]"
-    words = {None: "null", True: "true", False: "false", "": "(nothing)"}
-    text = words[value] if value is None or isinstance(value, bool) or value == "" else str(value)
-    text = "".join(letter if letter.isprintable() else repr(letter)[1:-1] for letter in text)
-    return text if len(text) <= 80 else f"{text[:77]}..."
