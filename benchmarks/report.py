@@ -74,7 +74,7 @@ def processor() -> str:
         for key, other in zip(("model name", "cpu family", "model"), names, strict=True)
     )
     family = f" (family {family}, model {model})" if family else ""
-    compiled = "compiled operators" if native.load("float") else "operators in PyTorch"
+    compiled = "compiled operators" if native.load("float", "operators") else "operators in PyTorch"
     return f"{name}{family}, {torch.backends.cpu.get_cpu_capability()}, {os.cpu_count()} cores, {compiled}"
 
 

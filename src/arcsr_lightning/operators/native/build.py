@@ -31,7 +31,7 @@ class NoLibraryError(Exception):
 
 
 @functools.cache
-def load(number: str, name: str = "operators") -> ctypes.CDLL | None:
+def load(number: str, name: str) -> ctypes.CDLL | None:
     """Return the library of a source for "float" or "double", built first where it is not in the cache.
 
     None, and once a line in the log, where that cannot be. ``ARCSR_NATIVE=0`` in the environment means none.
