@@ -138,7 +138,7 @@ def test_where_the_cache_cannot_be_written_the_library_serves_one_process(fresh)
 def test_two_processes_that_build_at_once_share_one_library(fresh, compiler):
     real = next(path for name in build.COMPILERS if (path := shutil.which(name)))
     script = compiler(f'echo called >> "$0.log"; exec {shlex.quote(real)} "$@"')
-    code = "from arcsr_lightning.operators.native.build import load; assert load('float') is not None"
+    code = "from arcsr_lightning.operators.native.build import load; assert load('float', 'operators') is not None"
     environment = os.environ | {"PYTHONPATH": str(Path(build.__file__).parents[3])}
     processes = [subprocess.Popen([sys.executable, "-c", code], env=environment) for _ in range(2)]
     assert [process.wait() for process in processes] == [0, 0]
@@ -148,7 +148,7 @@ def test_two_processes_that_build_at_once_share_one_library(fresh, compiler):
 @pytest.mark.slow
 @needs_library
 def test_sanitizers_find_nothing(fresh, compiler):
-    """Addresses, and what C++ leaves undefined: over the whole of test_native.py, with a library built for that."""
+    """Addresses, and what C++ leaves undefined: over all tests of what is compiled, with libraries built for that."""
     real = next(path for name in build.COMPILERS if (path := shutil.which(name)))
     sanitizers = "-fsanitize=address,undefined -fno-sanitize-recover=all"
     compiler(f'unset LD_PRELOAD; exec {shlex.quote(real)} {sanitizers} "$@"')  # itself it need not be watched
@@ -164,9 +164,10 @@ def test_sanitizers_find_nothing(fresh, compiler):
         "ASAN_OPTIONS": "detect_leaks=0",  # of Python
         "OMP_NUM_THREADS": "1",
     }
-    tests = Path(__file__).with_name("test_native.py")
+    here = Path(__file__).parent
+    tests = here / "test_native.py", here.parents[1] / "degradation" / "test_blur.py"
     done = subprocess.run(
-        [sys.executable, "-m", "pytest", "-q", "-x", "-p", "no:cacheprovider", str(tests)],
+        [sys.executable, "-m", "pytest", "-q", "-x", "-p", "no:cacheprovider", *map(str, tests)],
         env=environment,
         capture_output=True,
         text=True,
