@@ -53,9 +53,8 @@ def motion_cues(lr: Tensor, cell: int = 4, windows: Sequence[int] = WINDOWS, rea
     With g the horizontal or the vertical difference of brightness, ``a(s)`` is the mean of the products g(p) g(p + s)
     and g(p) g(p - s) of the pixels p of a window, divided by the window's energy, the mean of both differences
     squared. Shifts s and -s give the same, so half of them are taken; products that need a pixel beyond the image do
-    not count. Three pictures are looked at: the image, in which strong edges count;
-    the image normalised by its local contrast, in which weak texture does too; and the same of the smoothed image, in
-    which noise counts less.
+    not count. Three pictures are looked at: the image, in which strong edges count; the image normalised by its local
+    contrast, in which weak texture does too; and the same of the smoothed image, in which noise counts less.
 
     Args:
         lr: RGB in [0, 1], (B, 3, H, W); H and W multiples of ``cell``.
@@ -75,9 +74,8 @@ def motion_cues(lr: Tensor, cell: int = 4, windows: Sequence[int] = WINDOWS, rea
         raise ValueError(f"H and W must be multiples of the cell, {cell}, got {tuple(lr.shape[-2:])}")
     brightness = lr.mean(dim=1, keepdim=True)  # (B, 1, H, W); the plain mean of the colours has the least noise
     possible = _possible_products(brightness, cell, reach)  # (1, 2 * shifts, H/cell, W/cell)
-    shares = [
-        local_mean(possible, window).clamp_min(1e-6) for window in windows
-    ]  # where none is, the products are zero
+    # Where none is possible all products are zero, whatever they are divided by.
+    shares = [local_mean(possible, window).clamp_min(1e-6) for window in windows]
     cues = []
     for picture in _pictures(brightness):
         products = _autocorrelation(_differences(picture), cell, reach)  # (B, 2 * shifts, H/cell, W/cell)
@@ -136,12 +134,11 @@ def _autocorrelation(gradient: Tensor, cell: int, reach: int) -> Tensor:
 def _possible_products(x: Tensor, cell: int, reach: int) -> Tensor:
     """The share of the products of ``_autocorrelation`` that need no pixel beyond ``x``: (1, 2 * shifts, h, w)."""
     height, width = x.new_ones(x.shape[-2]), x.new_ones(x.shape[-1])
-    dy, dx = torch.tensor(shifts(reach), device=x.device).T + reach
     shares = []
     for rows, columns in ((height, _inner(x, -1)), (_inner(x, -2), width)):  # differences along x, along y
         down, across = _pairs(rows, cell, reach), _pairs(columns, cell, reach)
-        ahead, behind = down[dy, :, None] * across[dx, None], down.flip(0)[dy, :, None] * across.flip(0)[dx, None]
-        shares.append((ahead + behind) / 2)  # (shifts, h, w)
+        ahead = (down[:, None, :, None] * across[:, None]).flatten(0, 1)  # (all shifts, h, w); the last is -first
+        shares.append((ahead + ahead.flip(0))[len(shifts(reach)) - 1 :] / 2)
     return torch.stack(shares, dim=1).flatten(0, 1)[None]
 
 
