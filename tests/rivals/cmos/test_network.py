@@ -16,6 +16,7 @@ from arcsr_lightning.rivals.cmos.attention import (
     mirror_to_multiple,
     to_windows,
     warp,
+    weighted_affinity,
 )
 
 
@@ -155,6 +156,12 @@ def test_group_affinity_is_a_table_of_products():
     for b, i, j in np.ndindex(2, 3, 3):
         expected = first[b, 2 * i : 2 * i + 2] @ second[b, 2 * j : 2 * j + 2]
         torch.testing.assert_close(affinity[b, i, j], expected)
+
+
+def test_weighted_affinity_is_a_linear_layer_on_the_table_of_products():
+    first, second, layer = torch.randn(2, 3, 5), torch.randn(2, 3, 5), nn.Linear(5, 1)
+    found = weighted_affinity(first, second, layer.weight, layer.bias)
+    torch.testing.assert_close(found, layer(first.mT @ second).mT)
 
 
 @pytest.mark.parametrize("length", [1, 2, 3, 8, 15, 16, 31])

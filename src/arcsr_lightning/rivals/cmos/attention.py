@@ -116,11 +116,11 @@ class SpatialPart(nn.Module):
     def forward(self, streams: Sequence[Tensor]) -> list[Tensor]:
         height, width = streams[0].shape[-2:]
         windows = [to_windows(x, self.window) for x in each(self.enter, streams)]  # (N, C, rows, columns), N windows
-        first, second = (x.flatten(2) for x in each(self.within, windows))
-        affinity = first.mT @ second  # (N, P, P), P positions of a window
-        related = [r.mT.unflatten(2, self.window) for r in each(self.relate, (affinity, affinity.mT))]
+        first, second = (x.flatten(2) for x in each(self.within, windows))  # (N, C, P), P positions of a window
+        relations = zip(self.relate, (first, second), (second, first), strict=True)
+        related = [weighted_affinity(x, other, r.weight, r.bias) for r, x, other in relations]  # (N, 1, P)
         scores = each(self.score, windows)  # (N, 1, rows, columns)
-        gates = (torch.sigmoid(a + s * r) for a, s, r in zip(scores, self.strength, related, strict=True))
+        gates = (torch.sigmoid(a + s * r.view_as(a)) for a, s, r in zip(scores, self.strength, related, strict=True))
         gated = (x * gate for x, gate in zip(windows, gates, strict=True))
         return each(self.leave, (from_windows(x, height, width) for x in gated))
 
@@ -128,6 +128,17 @@ class SpatialPart(nn.Module):
 def group_affinity(first: Tensor, second: Tensor, groups: int) -> Tensor:
     """Products of every group of channels with every group of the other stream: (B, C) twice -> (B, r, r)."""
     return first.unflatten(1, (groups, -1)) @ second.unflatten(1, (groups, -1)).mT
+
+
+def weighted_affinity(x: Tensor, other: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
+    """The products of every position of ``x`` with all of ``other``, summed by ``weight``, and ``bias``.
+
+    A linear layer on the (N, P, P) products, which are P times as large as the result, and so never made: the positions
+    of ``other`` are summed first.
+
+    Shapes: x and other (N, C, P), weight (1, P), bias (1,) -> (N, 1, P).
+    """
+    return F.linear(other, weight).mT @ x + bias
 
 
 def warp(x: Tensor, flow: Tensor) -> Tensor:

@@ -138,8 +138,8 @@ def _normal_equations(x: Tensor, lr: Tensor, size: int, scale: int, prefilter: T
     """
     reach = size // 2
     if prefilter is not None:
-        weight = prefilter.to(x).expand(x.shape[1], 1, -1, -1)
-        x = F.conv2d(x, weight, groups=x.shape[1])  # loses prefilter.shape[-1] // 2 on all sides
+        transfer = transfer_function(prefilter[None].to(x), None, *x.shape[-2:])
+        x = _crop(_filter(x, transfer), prefilter.shape[-1] // 2)  # less what met the opposite border
         reach += prefilter.shape[-1] // 2
     first = _first_inside(reach, scale)
     corner = first * scale - reach  # of the first neighbourhood, in x
