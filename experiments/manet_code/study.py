@@ -8,7 +8,7 @@ import torch
 from hydra.utils import instantiate
 
 from arcsr_lightning import compose
-from arcsr_lightning.degradation.kernel_code import principal_kernels, variance_kept
+from arcsr_lightning.rivals.kernel_code import principal_kernels, variance_kept
 
 CODES = (15, 32, 64, 128)
 BLURS = ("motion", "shake", "gaussian_aniso")

@@ -10,9 +10,9 @@ import torch
 from torch import nn
 
 from arcsr_lightning import CONF_DIR, compose, evaluate, load_model, predict, prepare, train
-from arcsr_lightning.blocks import skip_added
 from arcsr_lightning.degradation import upsample
 from arcsr_lightning.launch import as_plain_data, build_loss, build_network
+from arcsr_lightning.rivals.image_skip import skip_added
 from arcsr_lightning.runs.stages import stages_of
 from arcsr_lightning.runs.weights import read_saved
 from tests.conftest import WITHOUT_PICTURES, some

@@ -4,10 +4,7 @@ from arcsr_lightning.degradation.blur import (
     apply_blended_kernels,
     apply_kernel_field,
     dense_field,
-    hr_taps_field,
     lr_field,
-    to_hr_taps,
-    to_lr_taps,
 )
 from arcsr_lightning.degradation.fields import Blur, GaussianField, KernelField, MotionField, NoBlur
 from arcsr_lightning.degradation.jpeg import code_as_jpeg
@@ -52,7 +49,6 @@ __all__ = [
     "dense_field",
     "downsample",
     "gaussian_kernel",
-    "hr_taps_field",
     "inverse",
     "lr_field",
     "measure_cells",
@@ -61,8 +57,6 @@ __all__ = [
     "pooled_mean",
     "random_trajectory",
     "round_to_8bit",
-    "to_hr_taps",
-    "to_lr_taps",
     "turn",
     "turn_field",
     "upsample",

@@ -77,15 +77,12 @@ class KernelEstimator(nn.Module):
 
     def encode(self, features: Tensor, cues: Tensor | None = None) -> list[Tensor]:
         """Outputs of the encoder levels, finest first; ``cues`` are added to the input of the deepest."""
+        *finer, deepest = self.encoder
         outputs: list[Tensor] = []
-        inputs = features
-        for number, level in enumerate(self.encoder):
-            if number:
-                inputs = self.downs[number - 1](outputs[-1])  # half the size, twice the channels
-            if cues is not None and number == len(self.downs):
-                inputs = inputs + cues
-            outputs.append(level(inputs))
-        return outputs
+        for level, down in zip(finer, self.downs, strict=True):
+            outputs.append(level(features))
+            features = down(outputs[-1])  # half the size, twice the channels
+        return [*outputs, deepest(features if cues is None else features + cues)]
 
     def decode(self, encoded: list[Tensor]) -> Tensor:
         """The finest decoder level's output."""

@@ -13,8 +13,8 @@ from rich.console import Console
 from rich.table import Table
 from torch import nn
 
-from arcsr_lightning.blocks import skip_added
 from arcsr_lightning.files import write_csv, write_text
+from arcsr_lightning.rivals.image_skip import skip_added
 from arcsr_lightning.scores.cost import macs, parameters
 from arcsr_lightning.scores.kernels import KernelRow, kernel_scores
 from arcsr_lightning.scores.perceptual import Measure

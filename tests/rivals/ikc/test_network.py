@@ -2,10 +2,10 @@ import pytest
 import torch
 from torch import nn
 
-from arcsr_lightning.degradation.blur import to_lr_taps
 from arcsr_lightning.degradation.fields import GaussianField, MotionField
-from arcsr_lightning.degradation.kernel_code import draw_kernels
 from arcsr_lightning.rivals.ikc.network import IKC, SFTMD, Corrector, Predictor, fit_code
+from arcsr_lightning.rivals.kernel_code import draw_kernels
+from arcsr_lightning.rivals.taps import to_lr_taps
 from arcsr_lightning.scores.cost import parameters
 
 

@@ -6,10 +6,7 @@ from torch.nn import functional as F
 from arcsr_lightning.degradation.blur import (
     apply_blended_kernels,
     apply_kernel_field,
-    hr_taps_field,
     lr_field,
-    to_hr_taps,
-    to_lr_taps,
 )
 from arcsr_lightning.degradation.fields import MotionField
 from arcsr_lightning.degradation.kernels import gaussian_kernel
@@ -25,6 +22,7 @@ from arcsr_lightning.rivals.manet.losses import (
 )
 from arcsr_lightning.rivals.manet.network import MANet, MutualAffineEstimator, refit_code
 from arcsr_lightning.rivals.rrdb.conditioned import RRDBSFT
+from arcsr_lightning.rivals.taps import hr_taps_field, to_hr_taps, to_lr_taps
 
 Batch = dict[str, Tensor]
 

@@ -2,12 +2,13 @@ import pytest
 import torch
 from torch.utils.flop_counter import FlopCounterMode
 
-from arcsr_lightning.degradation.blur import hr_taps_field, lr_field
+from arcsr_lightning.degradation.blur import lr_field
 from arcsr_lightning.degradation.fields import GaussianField, MotionField, NoBlur
 from arcsr_lightning.degradation.kernels import gaussian_kernel
 from arcsr_lightning.errors import InputError
 from arcsr_lightning.rivals.manet.network import MANet, MutualAffineEstimator, refit_code
 from arcsr_lightning.rivals.rrdb.conditioned import RRDBSFT
+from arcsr_lightning.rivals.taps import hr_taps_field
 
 
 def tiny(kernel_size: int = 5, code: int = 4, scale: int = 2) -> MANet:

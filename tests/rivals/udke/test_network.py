@@ -7,8 +7,8 @@ from torch.nn import functional as F
 from torch.utils.flop_counter import FlopCounterMode
 
 from arcsr_lightning.degradation import apply_kernel_field, downsample, gaussian_kernel
-from arcsr_lightning.degradation.blur import to_lr_taps
 from arcsr_lightning.errors import InputError
+from arcsr_lightning.rivals.taps import to_lr_taps
 from arcsr_lightning.rivals.udke.network import (
     UDKE,
     HyPaNet,

@@ -3,9 +3,10 @@
 import torch
 from torch import Tensor, nn
 
-from arcsr_lightning.blocks import ImageSkip, ShuffledUp
 from arcsr_lightning.networks.restoration import Restoration
 from arcsr_lightning.rivals.dasr.blocks import SLOPE, DAGroup
+from arcsr_lightning.rivals.image_skip import ImageSkip
+from arcsr_lightning.rivals.upsampling import ShuffledUp
 
 RGB_MEAN = (0.4488, 0.4371, 0.4040)  # of the publication's training images
 

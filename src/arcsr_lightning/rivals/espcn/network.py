@@ -4,8 +4,8 @@ from collections.abc import Sequence
 
 from torch import Tensor, nn
 
-from arcsr_lightning.blocks import ImageSkip
 from arcsr_lightning.networks.restoration import Restoration
+from arcsr_lightning.rivals.image_skip import ImageSkip
 
 
 class ESPCN(nn.Module):

@@ -6,13 +6,14 @@ Misspecified for spatially varying blur: it has one kernel for the whole image.
 import torch
 from torch import Tensor, nn
 
-from arcsr_lightning.blocks import ImageSkip, ShuffledUp
-from arcsr_lightning.degradation.blur import to_lr_taps
 from arcsr_lightning.degradation.fields import Blur
-from arcsr_lightning.degradation.kernel_code import draw_kernels, principal_kernels
 from arcsr_lightning.errors import InputError, check_odd
 from arcsr_lightning.networks.restoration import Restoration
+from arcsr_lightning.rivals.image_skip import ImageSkip
+from arcsr_lightning.rivals.kernel_code import draw_kernels, principal_kernels
 from arcsr_lightning.rivals.rrdb.sft import SFT
+from arcsr_lightning.rivals.taps import to_lr_taps
+from arcsr_lightning.rivals.upsampling import ShuffledUp
 
 SLOPE = 0.2  # of every leaky ReLU
 STRIDES = {2: (1, 2, 1, 1, 1), 3: (1, 3, 1, 1, 1), 4: (1, 2, 1, 2, 1)}  # of the corrector, from HR to LR size

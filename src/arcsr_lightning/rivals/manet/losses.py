@@ -5,13 +5,13 @@ import math
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from arcsr_lightning.degradation.blur import hr_taps_field, to_hr_taps, to_lr_taps
 from arcsr_lightning.degradation.measure import pooled_mean
 from arcsr_lightning.degradation.resize import downsample
 from arcsr_lightning.errors import InputError
 from arcsr_lightning.integers import ceil_div
 from arcsr_lightning.losses import SHRINKING_REACH, inner_l1
 from arcsr_lightning.rivals.manet.network import MANet
+from arcsr_lightning.rivals.taps import hr_taps_field, to_hr_taps, to_lr_taps
 
 
 class KernelFieldLoss(nn.Module):

@@ -4,14 +4,15 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from arcsr_lightning.degradation.blur import splat_matrix, to_lr_taps
+from arcsr_lightning.degradation.blur import splat_matrix
 from arcsr_lightning.degradation.fields import Blur
-from arcsr_lightning.degradation.kernel_code import draw_kernels, principal_kernels
 from arcsr_lightning.errors import InputError, check_odd
 from arcsr_lightning.networks.kernel_estimator import pad_to_multiple
 from arcsr_lightning.networks.restoration import Restoration
+from arcsr_lightning.rivals.kernel_code import draw_kernels, principal_kernels
 from arcsr_lightning.rivals.manet.blocks import MABlock
 from arcsr_lightning.rivals.rrdb.conditioned import RRDBSFT
+from arcsr_lightning.rivals.taps import to_lr_taps
 
 
 class MutualAffineEstimator(nn.Module):

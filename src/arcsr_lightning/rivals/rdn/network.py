@@ -4,8 +4,9 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from arcsr_lightning.blocks import ImageSkip, ShuffledUp
 from arcsr_lightning.networks.restoration import Restoration
+from arcsr_lightning.rivals.image_skip import ImageSkip
+from arcsr_lightning.rivals.upsampling import ShuffledUp
 
 
 class DenseBlock(nn.Module):

@@ -2,7 +2,7 @@
 
 from torch import Tensor, nn
 
-from arcsr_lightning.blocks import ImageSkip
+from arcsr_lightning.rivals.image_skip import ImageSkip
 from arcsr_lightning.rivals.rrdb.dense import RESIDUAL_SCALE, ResidualDenseBlock
 from arcsr_lightning.rivals.rrdb.sft import SFT
 

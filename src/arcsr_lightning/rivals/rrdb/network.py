@@ -3,10 +3,10 @@
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from arcsr_lightning.blocks import ImageSkip
-from arcsr_lightning.blocks.upsampling import FACTORS
 from arcsr_lightning.networks.restoration import Restoration
+from arcsr_lightning.rivals.image_skip import ImageSkip
 from arcsr_lightning.rivals.rrdb.dense import RRDB
+from arcsr_lightning.rivals.upsampling import FACTORS
 
 
 class RRDBNet(nn.Module):

@@ -4,9 +4,9 @@ from collections.abc import Sequence
 
 from torch import Tensor, nn
 
-from arcsr_lightning.blocks import ImageSkip
 from arcsr_lightning.degradation import upsample
 from arcsr_lightning.networks.restoration import Restoration
+from arcsr_lightning.rivals.image_skip import ImageSkip
 
 
 class SRCNN(nn.Module):

@@ -8,12 +8,12 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 from torch.utils.checkpoint import checkpoint
 
-from arcsr_lightning.blocks import ImageSkip
-from arcsr_lightning.degradation.blur import to_lr_taps
 from arcsr_lightning.degradation.resize import downsample
 from arcsr_lightning.errors import InputError, check_odd
 from arcsr_lightning.integers import ceil_div
 from arcsr_lightning.networks.restoration import Restoration
+from arcsr_lightning.rivals.image_skip import ImageSkip
+from arcsr_lightning.rivals.taps import to_lr_taps
 from arcsr_lightning.rivals.udke.unfolding import image_step, kernel_step, smallest_lr_side
 
 DOWNSAMPLERS = ("bicubic", "stride")

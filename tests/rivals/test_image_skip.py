@@ -2,9 +2,9 @@ import pytest
 import torch
 from torch import nn
 
-from arcsr_lightning.blocks import ImageSkip, skip_added
 from arcsr_lightning.degradation import upsample
 from arcsr_lightning.errors import InputError
+from arcsr_lightning.rivals.image_skip import ImageSkip, skip_added
 
 
 @pytest.mark.parametrize("scale", [1, 4])

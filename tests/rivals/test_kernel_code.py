@@ -5,8 +5,8 @@ import pytest
 import torch
 from torch import Tensor
 
-from arcsr_lightning.degradation.kernel_code import principal_kernels, variance_kept
 from arcsr_lightning.degradation.kernels import gaussian_kernel, motion_kernel, random_trajectory
+from arcsr_lightning.rivals.kernel_code import principal_kernels, variance_kept
 
 
 def motion_kernels(number: int, bend: float, seed: int = 0) -> Tensor:
