@@ -1,3 +1,5 @@
+import math
+
 import numpy as np
 import pytest
 import torch
@@ -30,10 +32,23 @@ def parameters(module: nn.Module) -> int:
     return sum(p.numel() for p in module.parameters())
 
 
-def gmacs(module: nn.Module, *inputs: torch.Tensor) -> float:
+def published_gmacs(module: nn.Module, *inputs: torch.Tensor) -> float:
+    """Counted, and the tables of positions that the publication makes and sums where ours are summed first."""
+    tables = 0
+
+    def count(part: SpatialPart, streams: tuple[list[torch.Tensor]], _: object) -> None:
+        nonlocal tables
+        batch, channels, height, width = streams[0][0].shape
+        rows, columns = part.window
+        windows = batch * math.ceil(height / rows) * math.ceil(width / columns)
+        tables += windows * (rows * columns) ** 2 * (channels + 2)
+
+    hooks = [part.register_forward_hook(count) for part in module.modules() if isinstance(part, SpatialPart)]
     with FlopCounterMode(display=False) as counter, torch.no_grad():
         module.eval()(*inputs)
-    return counter.get_total_flops() / 2e9
+    for hook in hooks:
+        hook.remove()
+    return (counter.get_total_flops() / 2 + tables) / 1e9
 
 
 def test_parameter_counts_are_the_publication_s():
@@ -55,10 +70,10 @@ def test_macs_are_the_publication_s():
         network, windows8 = CMOS(MapEstimator(classes=19), MapRestorer()), MapEstimator(classes=19, window=(8, 8))
         square, wide = torch.empty(1, 3, 64, 64), torch.empty(1, 3, 64, 88)
         maps = BlurMaps(torch.empty(1, 1, 256, 256), torch.empty(1, 256, 256))
-    assert gmacs(network.estimator, wide) == pytest.approx(8.60, rel=0.01)
-    assert gmacs(network, wide) == pytest.approx(109.03, rel=0.01)
-    assert gmacs(network.restorer, square, maps) == pytest.approx(72.99, rel=0.01)
-    assert gmacs(windows8, square) == pytest.approx(5.54, rel=0.01)
+    assert published_gmacs(network.estimator, wide) == pytest.approx(8.60, rel=0.01)
+    assert published_gmacs(network, wide) == pytest.approx(109.03, rel=0.01)
+    assert published_gmacs(network.restorer, square, maps) == pytest.approx(72.99, rel=0.01)
+    assert published_gmacs(windows8, square) == pytest.approx(5.54, rel=0.01)
 
 
 @pytest.mark.parametrize("size", [(1, 1), (1, 6), (9, 13), (57, 81), (64, 64)])

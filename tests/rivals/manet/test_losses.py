@@ -84,13 +84,28 @@ def test_measured_kernels_too_large_for_the_estimator_are_refused(loss):
 def test_all_stages_at_once_teach_each_part_what_its_own_stage_teaches_it(data):
     joint, apart = network(), network()
     KernelAndImageLoss()(joint, data)["loss"].backward()
-    KernelFieldLoss()(apart, data)["loss"].backward()
+    KernelFieldLoss(weight=100.0)(apart, data)["loss"].backward()
     for (name, ours), theirs in zip(joint.estimator.named_parameters(), apart.estimator.parameters(), strict=True):
         torch.testing.assert_close(ours.grad, theirs.grad, msg=name)
     apart.estimator.requires_grad_(False)
     RestorationLoss()(apart, data)["loss"].backward()
     for (name, ours), theirs in zip(joint.restorer.named_parameters(), apart.restorer.parameters(), strict=True):
         torch.testing.assert_close(ours.grad, theirs.grad, msg=name)
+
+
+def test_the_eps_of_adam_is_small_beside_the_gradients_of_the_estimator():
+    """Else a fresh estimator of 25x25 taps takes steps of a third of the learning rate."""
+    torch.manual_seed(0)
+    manet = MANet(MutualAffineEstimator(25, width=32), RRDBSFT(2, width=8, blocks=1, code=6, growth=4), kernel_size=13)
+    refit_code(manet, MotionField(kernel_size=25, max_length=20), samples=30, seed=0)
+    before = [parameter.detach().clone() for parameter in manet.estimator.parameters()]
+    optimizer = torch.optim.Adam(manet.estimator.parameters(), lr=1e-4)
+    data = batch()
+    data["basis"] = F.pad(data["basis"], [10] * 4)
+    KernelAndImageLoss()(manet, data)["loss"].backward()
+    optimizer.step()
+    steps = [(a - b).abs().flatten() for a, b in zip(manet.estimator.parameters(), before, strict=True)]
+    assert torch.cat(steps).median() > 0.9e-4
 
 
 def test_the_published_weight():

@@ -23,7 +23,8 @@ class KernelFieldLoss(nn.Module):
 
     Args:
         weight: the publication multiplies by 10**4 and divides the mean once more by the 192² HR pixels of its
-            patches: 0.271. Adam cancels a constant factor where gradients are well above its eps.
+            patches: 0.271. Adam cancels a constant factor where gradients are well above its eps, which most of a
+            fresh estimator's are not.
 
     Returns:
         ``kernel_l1``, unweighted, and ``loss``, for a network and a batch.
@@ -50,7 +51,8 @@ class KernelAndImageLoss(nn.Module):
     own stage would teach it.
 
     Args:
-        weight: of the kernels; each part has a loss of its own, so that Adam cancels it.
+        weight: of the kernels. Each part has a loss of its own, so that it is free: large enough for Adam's eps to
+            be small beside the gradients of a mean over hundreds of taps.
 
     Returns:
         ``l1``, ``kernel_l1``, unweighted, and ``loss``, for a network and a batch.
@@ -61,7 +63,7 @@ class KernelAndImageLoss(nn.Module):
 
     supervision = ("kernels", "pairs")
 
-    def __init__(self, weight: float = 0.271) -> None:
+    def __init__(self, weight: float = 100.0) -> None:
         super().__init__()
         self.weight = weight
 
