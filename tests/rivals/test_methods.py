@@ -2,6 +2,7 @@
 
 import functools
 import json
+import re
 from itertools import pairwise
 
 import cv2
@@ -282,6 +283,8 @@ def test_a_method_that_needs_kernels_says_so_where_there_are_none(method, other,
     [
         (["model=dasr", *TINY["dasr"], "dasr.queue_size=5"], ["data.batch_size", "set dasr.queue_size=4"]),
         (["model=redegnet", *TINY["redegnet"], "data.batch_size=1"], ["data.batch_size of at least 2"]),
+        (["model=redegnet", *TINY["redegnet"], "scale=3"], ["model=redegnet: scale 2 or 4, got 3"]),
+        (["model=redegnet", *TINY["redegnet"], "scale=3", "data.train.patch_size=48"], ["at scale 2 or 4, got 48"]),
         (["model=cmos", *TINY["cmos"], "data.batch_size=1"], ["data.batch_size"]),
         (["model=udke", *TINY["udke"], "data.train.patch_size=16"], ["UDKE", "at least 6x6, got 4x4"]),
         (["model=manet", *TINY["manet"], "manet.kernel_size=3"], ["manet.kernel_size=3", "manet.kernel_size=5"]),
@@ -307,6 +310,11 @@ def test_weights_of_another_method_are_refused_by_name(synthetic, run, capsys, t
     (line,) = [line for line in capsys.readouterr().err.splitlines() if line.startswith("error:")]
     assert "model.safetensors: weights of another architecture" in line
     assert "method=rrdb" in line
+
+
+@pytest.mark.parametrize("method", [method for method in TRAINED if not method.startswith("arcsr")])
+def test_every_rival_s_card_tells_the_patches_that_it_is_trained_on(method):
+    assert re.search("patches|crops", " ".join(compose(["data=sample", f"model={method}"]).card.deviations))
 
 
 @pytest.mark.parametrize("kernels", ["known", "unknown", "measured"])

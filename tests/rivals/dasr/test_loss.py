@@ -124,6 +124,13 @@ def test_without_contrast_no_second_crop_is_needed():
     assert not criterion.started
 
 
+def test_without_contrast_every_parameter_still_has_a_gradient():
+    """As DDP demands."""
+    model = network()
+    loss(contrast_weight=0)(model, images())["loss"].backward()
+    assert all(p.grad is not None for p in model.parameters())
+
+
 def test_image_gradients_reach_the_encoder():
     model, batch = network(), images()
     loss(contrast_weight=0)(model, batch)["loss"].backward()

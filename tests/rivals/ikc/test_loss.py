@@ -8,9 +8,10 @@ from arcsr_lightning.rivals.ikc.loss import IKCLoss, mean_kernel
 from arcsr_lightning.rivals.ikc.network import IKC, SFTMD, Corrector, Predictor
 
 
-def tiny() -> IKC:
+def tiny(iterations: int = 2) -> IKC:
     torch.manual_seed(0)
-    return IKC(Predictor(4, 4), Corrector(2, 4, 4), SFTMD(2, 4, 1, 4), code=4, kernel_size=3, iterations=2)
+    parts = Predictor(4, 4), Corrector(2, 4, 4), SFTMD(2, 4, 1, 4)
+    return IKC(*parts, code=4, kernel_size=3, iterations=iterations)
 
 
 def batch() -> dict[str, Tensor]:
@@ -64,6 +65,13 @@ def test_each_part_learns_from_its_own_term(weights, trained):
     network = tiny()
     IKCLoss(**weights)(network, batch())["loss"].backward()
     assert {name.split(".")[0] for name, one in network.named_parameters() if one.grad is not None} == trained
+
+
+def test_without_corrections_every_parameter_still_has_a_gradient():
+    """As DDP demands."""
+    network = tiny(iterations=0)
+    IKCLoss()(network, batch())["loss"].backward()
+    assert all(p.grad is not None for p in network.parameters())
 
 
 def test_the_guess_learns_nothing_from_its_corrections():

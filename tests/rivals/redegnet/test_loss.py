@@ -29,7 +29,7 @@ def build(adversarial: bool = False, **weights: float) -> tuple[RRDBNet, ReDegNe
         DegNet(**SIZES, code=8), ContentEncoder(**SIZES), Generator(**SIZES, code=8, style_layers=1)
     )
     judge = UNetDiscriminator(2) if adversarial else None
-    loss = ReDegNetLoss(synthesiser, ConditionalDiscriminator(**SIZES, code=8), judge, **weights)
+    loss = ReDegNetLoss(synthesiser, ConditionalDiscriminator(**SIZES, code=8), judge, 2, **weights)
     return RRDBNet(2, width=8, blocks=1, growth=4, signed=True), loss
 
 
@@ -81,6 +81,16 @@ def test_every_parameter_is_trained():
     network, loss = build(adversarial=True)
     loss(network, batch())["loss"].backward()
     assert all(p.grad is not None for p in [*network.parameters(), *loss.parameters()])
+
+
+def test_the_content_of_an_image_is_encoded_once_a_step():
+    network, loss = build()
+    encoded = []
+    loss.synthesiser.content.register_forward_hook(lambda _, args, __: encoded.append(args[0]))
+    data = batch()
+    loss(network, data)
+    assert len(encoded) == 1
+    torch.testing.assert_close(encoded[0], to_signed(data["hr"]))
 
 
 def test_a_frozen_call_is_the_call():
@@ -175,11 +185,12 @@ def test_transfers_are_shrunk_without_antialiasing():
 def test_transfers_are_shrunk_now_bilinearly_now_bicubically():
     _, loss = build()
     loss.eval()
-    other, code, made = photos(1, 0), torch.ones(1, 8), []
+    code, made = torch.ones(1, 8), []
+    content = loss.synthesiser.content(photos(1, 0))
     for seed in range(8):
         torch.manual_seed(seed)
-        made.append(loss.imitate(other, code, 2))
-    image = from_signed(loss.synthesiser.synthesise(other, code))
+        made.append(loss.imitate(content, code, 2))
+    image = from_signed(loss.synthesiser.generator(content, code))
     modes = [[torch.equal(x, shrink(image, 2, mode)) for x in made] for mode in ("bilinear", "bicubic")]
     assert [sum(pair) for pair in zip(*modes, strict=True)] == [1] * 8
     assert all(map(any, modes))

@@ -1,6 +1,7 @@
 import pytest
 import torch
 from torch.nn import functional as F
+from torch.utils.flop_counter import FlopCounterMode
 
 from arcsr_lightning.degradation.kernels import gaussian_kernel
 from arcsr_lightning.rivals.udke import unfolding
@@ -126,6 +127,17 @@ def test_the_kernel_step_has_the_right_gradient(monkeypatch):
     weight, prefilter = torch.tensor([0.5, 2.0]).double(), uniform(3, 3)
     inputs = [t.requires_grad_() for t in (x, lr, kernel, weight)]
     assert torch.autograd.gradcheck(lambda *args: kernel_step(*args, 2, prefilter), inputs)
+
+
+def test_backward_gathers_neighbourhoods_again_but_does_not_multiply_them_again():
+    """Its products are those of the two factors' gradients, each as large as the forward's."""
+    x, lr = uniform(1, 3, 24, 24).requires_grad_(), uniform(1, 3, 12, 12, seed=1)
+    with FlopCounterMode(display=False) as forward:
+        taps = kernel_step(x, lr, random_kernels(1, 7), torch.ones(1), 2)
+    with FlopCounterMode(display=False) as backward:
+        taps.square().sum().backward()
+    products = [counter.get_flop_counts()["Global"][torch.ops.aten.bmm] for counter in (forward, backward)]
+    assert products[1] < 2.5 * products[0]
 
 
 def test_the_image_step_has_the_right_gradient():

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from arcsr_lightning.degradation.measure import pooled_mean
+from arcsr_lightning.degradation.confidence import pooled_mean
 from arcsr_lightning.degradation.moments import Covariance, blend_covariance
 from arcsr_lightning.errors import InputError
 from arcsr_lightning.rivals.cmos.estimator import BlurMaps, MapEstimate

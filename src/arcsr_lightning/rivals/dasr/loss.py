@@ -102,6 +102,7 @@ class DASRLoss(nn.Module):
 
     def forward(self, network: nn.Module, batch: dict[str, Tensor]) -> dict[str, Tensor]:
         degradation = network.encoder(batch["lr"])  # (B, D)
+        query = network.encoder.head(degradation)
         terms = {}
         if self.image_weight:
             sr = network.restorer(batch["lr"], degradation)
@@ -109,9 +110,10 @@ class DASRLoss(nn.Module):
         if self.contrast_weight:
             if "lr_key" not in batch:
                 raise InputError("model=dasr needs a second crop of every image: set data.train.second_crop=true")
-            query = F.normalize(network.encoder.head(degradation))
-            terms["contrast"] = self.contrast_weight, self.contrast(network.encoder, query, batch["lr_key"])
-        loss = sum(weight * term for weight, term in terms.values())
+            contrast = self.contrast(network.encoder, F.normalize(query), batch["lr_key"])
+            terms["contrast"] = self.contrast_weight, contrast
+        # Begun at a zero of the head's: without contrast, DDP would wait for its gradient in vain.
+        loss = sum((weight * term for weight, term in terms.values()), start=0 * query.sum())
         return {name: term for name, (_, term) in terms.items()} | {"loss": loss}
 
     def contrast(self, encoder: nn.Module, query: Tensor, lr_key: Tensor) -> Tensor:

@@ -23,8 +23,8 @@ class IKCLoss(nn.Module):
         code_weight: of the codes; at 0 predictor and corrector are not run.
 
     Returns:
-        ``l1``, ``guess`` and ``correction`` (mean over the iterations), as far as their weights are not 0, and
-        ``loss``, for a network and a batch.
+        ``l1``, ``guess`` and ``correction`` (mean over the iterations, if there are any), as far as their weights are
+        not 0, and ``loss``, for a network and a batch.
 
     Raises:
         InputError: both weights are 0; the batch has no kernels.
@@ -67,7 +67,10 @@ def code_errors(network: IKC, lr: Tensor, truth: Tensor) -> dict[str, Tensor]:
             sr = network.restorer(lr, code)
         code = code + network.corrector(sr, code)
         corrections.append(F.mse_loss(code, truth))
-    return {"guess": guess} | ({"correction": torch.stack(corrections).mean()} if corrections else {})
+    if not corrections:
+        # A zero of the corrector's: DDP would wait for its gradient in vain.
+        return {"guess": guess + 0 * sum(parameter.sum() for parameter in network.corrector.parameters())}
+    return {"guess": guess, "correction": torch.stack(corrections).mean()}
 
 
 def mean_kernel(batch: dict[str, Tensor]) -> Tensor:

@@ -5,7 +5,7 @@ import math
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from arcsr_lightning.degradation.measure import pooled_mean
+from arcsr_lightning.degradation.confidence import pooled_mean
 from arcsr_lightning.degradation.resize import downsample
 from arcsr_lightning.errors import InputError
 from arcsr_lightning.integers import ceil_div

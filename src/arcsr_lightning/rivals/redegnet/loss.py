@@ -13,6 +13,8 @@ from arcsr_lightning.degradation.resize import downsample, upsample
 from arcsr_lightning.errors import InputError
 from arcsr_lightning.rivals.redegnet.synthesiser import Synthesiser, from_signed, to_signed
 
+SCALES = (2, 4)  # that divide a power of two
+
 
 class ReDegNetLoss(nn.Module):
     """Synthesiser, discriminators and SR network, trained together: ReDegNet-pairs.
@@ -31,13 +33,15 @@ class ReDegNetLoss(nn.Module):
        LR size; ``image_gan``: and the second discriminator should take the result for real.
 
     The SR network never sees the LR images of the data, only imitations of them. The synthesiser learns nothing from
-    the transfers.
+    the transfers. The content of every sharp image is encoded once a step, so that the encoder's spectral norms take
+    one power iteration in it.
 
     Args:
         synthesiser: trained by all terms but those of the SR network.
         discriminator: ``ConditionalDiscriminator``; learns from ``discriminator``.
         image_discriminator: ``UNetDiscriminator``, learns from ``image_discriminator``; None: the SR network is
             trained with L1 alone.
+        scale: of the SR network, 2 or 4.
         reconstruction_weight, same_degradation_weight, repulsion_weight, gan_weight, image_gan_weight: of the terms.
         swap: probability that the synthetic codes of a pair are swapped.
         sigma: (lowest, highest) of the synthetic Gaussian blur, HR pixels, uniform in between.
@@ -50,7 +54,8 @@ class ReDegNetLoss(nn.Module):
     training seeds for every step and process.
 
     Raises:
-        InputError: a batch of one, which has no other image; HR crops of another size than the synthesiser's.
+        InputError: another scale; a batch of one, which has no other image; HR crops of another size than the
+            synthesiser's.
     """
 
     supervision = ("pairs",)
@@ -60,6 +65,7 @@ class ReDegNetLoss(nn.Module):
         synthesiser: Synthesiser,
         discriminator: nn.Module,
         image_discriminator: nn.Module | None = None,
+        scale: int = 4,
         reconstruction_weight: float = 10.0,
         same_degradation_weight: float = 100.0,
         repulsion_weight: float = 4.0,
@@ -70,6 +76,12 @@ class ReDegNetLoss(nn.Module):
         noise_level: Sequence[float] = (0.2, 20.0),
     ) -> None:
         super().__init__()
+        if scale not in SCALES:
+            raise InputError(
+                f"model=redegnet: scale 2 or 4, got {scale}: the sides of its crops, data.train.patch_size, are powers "
+                "of two and multiples of the scale"
+            )
+        self.scale = scale
         self.synthesiser = synthesiser
         self.discriminator = discriminator
         self.image_discriminator = image_discriminator
@@ -88,12 +100,13 @@ class ReDegNetLoss(nn.Module):
         self.noise_level = noise_level
 
     def forward(self, network: nn.Module, batch: dict[str, Tensor]) -> dict[str, Tensor]:
-        hr, scale = batch["hr"], network.scale
+        hr, scale = batch["hr"], self.scale
         self.check(hr)
         pair = to_signed(hr), to_signed(upsample(batch["lr"], scale).clamp(0, 1))
         other = pair[0].roll(1, 0)
-        code, terms = self.learn_degradations(pair, other, self.alike(hr, scale))
-        imitation = self.imitate(other, code, scale)
+        content = self.synthesiser.content(pair[0])  # once a step: of one image it knows nothing of another
+        code, terms = self.learn_degradations(pair, content, self.alike(hr, scale))
+        imitation = self.imitate([features.roll(1, 0) for features in content], code, scale)
         sr = to_signed(network(imitation).sr)
         terms["sr"] = F.l1_loss(sr, other)
         if self.image_discriminator is not None:
@@ -131,20 +144,22 @@ class ReDegNetLoss(nn.Module):
         )
 
     def learn_degradations(
-        self, pair: tuple[Tensor, Tensor], other: Tensor, alike: tuple[Tensor, Tensor]
+        self, pair: tuple[Tensor, Tensor], content: list[Tensor], alike: tuple[Tensor, Tensor]
     ) -> tuple[Tensor, dict[str, Tensor]]:
-        """Steps 1 to 3: the codes of the pairs, (B, code), and the terms of the synthesiser and its discriminator."""
+        """Steps 1 to 3: the codes of the pairs, (B, code), and the terms of the synthesiser and its discriminator.
+
+        ``content`` is that of the pairs' sharp images.
+        """
         hq, lq = pair
-        sharp = torch.cat([hq, hq, other])  # (3B, 3, H, W)
-        degraded = torch.cat([lq, *alike])
-        real, own, others = self.synthesiser.code(sharp, degraded).chunk(3)
+        degraded = torch.cat([lq, *alike])  # (3B, 3, H, W)
+        real, own, others = self.synthesiser.code(twice_and_other(hq), degraded).chunk(3)
         terms = {
             "same_degradation": F.l1_loss(own, others),
             "repulsion": 1 / (10 * F.l1_loss(real, own) + 1e-7),
         }
         swap = torch.rand(len(hq), 1, device=hq.device) < self.swap
         codes = torch.cat([real, torch.where(swap, others, own), torch.where(swap, own, others)])
-        made = self.synthesiser.synthesise(sharp, codes)  # (3B, 3, H, W)
+        made = self.synthesiser.generator([twice_and_other(features) for features in content], codes)  # (3B, 3, H, W)
         terms["reconstruction"] = F.l1_loss(made, degraded)  # the mean over the three
         code, again = real.detach(), made[: len(hq)]
         terms["gan"] = -frozen(self.discriminator, again, hq, code).mean()
@@ -153,9 +168,9 @@ class ReDegNetLoss(nn.Module):
         return code, terms
 
     @torch.no_grad()
-    def imitate(self, other: Tensor, code: Tensor, scale: int) -> Tensor:
-        """The transfer at LR size: (B, 3, H, W), signed, and codes (B, code) -> (B, 3, H/scale, W/scale), unsigned."""
-        transferred = from_signed(self.synthesiser.synthesise(other, code).float())
+    def imitate(self, content: list[Tensor], code: Tensor, scale: int) -> Tensor:
+        """The transfer at LR size: an image's content and codes (B, code) -> (B, 3, H/scale, W/scale), in [0, 1]."""
+        transferred = from_signed(self.synthesiser.generator(content, code).float())
         return shrink(transferred, scale, "bilinear" if torch.rand(()) < 0.5 else "bicubic")
 
     def judge_images(self, sr: Tensor, hr: Tensor) -> dict[str, Tensor]:
@@ -165,6 +180,11 @@ class ReDegNetLoss(nn.Module):
             "image_gan": F.softplus(-frozen(self.image_discriminator, sr)).mean(),
             "image_discriminator": F.softplus(-on_real).mean() + F.softplus(on_restored).mean(),
         }
+
+
+def twice_and_other(x: Tensor) -> Tensor:
+    """What belongs to every image, twice, then that of the image before it: (B, ...) -> (3B, ...)."""
+    return torch.cat([x, x, x.roll(1, 0)])
 
 
 def degrade(hr: Tensor, sigma: Tensor, noise: Tensor, scale: int) -> Tensor:

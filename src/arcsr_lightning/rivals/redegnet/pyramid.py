@@ -56,6 +56,6 @@ def pyramid_widths(image_size: int, width: int, widest: int) -> list[int]:
     if levels < 2 or image_size != COARSEST * 2**levels:
         raise InputError(
             f"redegnet.image_size (data.train.patch_size) must be 16, 32, 64, 128, 256 or a higher power of two, "
-            f"got {image_size}"
+            f"at scale 2 or 4, got {image_size}"
         )
     return [min(width * 2**level, widest) for level in range(levels + 1)]

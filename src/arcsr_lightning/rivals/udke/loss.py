@@ -24,7 +24,7 @@ class UDKELoss(nn.Module):
         self.every_stage = every_stage
 
     def forward(self, network: UDKE, batch: dict[str, Tensor]) -> dict[str, Tensor]:
-        images, _ = network.unfold(batch["lr"])
+        images, _ = network.unfold(batch["lr"], last_kernel=False)
         compared = images if self.every_stage else images[-1:]
         l1 = torch.stack([F.l1_loss(image, batch["hr"]) for image in compared]).mean()
         return {"l1": l1, "loss": l1}

@@ -97,10 +97,13 @@ class UDKE(nn.Module):
         images, kernels = self.unfold(lr, noise_level)
         return Restoration(images[-1], self.kernel_field(kernels[-1], *lr.shape[-2:]))
 
-    def unfold(self, lr: Tensor, noise_level: Tensor | None = None) -> tuple[list[Tensor], list[Tensor]]:
+    def unfold(
+        self, lr: Tensor, noise_level: Tensor | None = None, last_kernel: bool = True
+    ) -> tuple[list[Tensor], list[Tensor]]:
         """The image (B, 3, sH, sW) and the kernel (B, k, k), HR pixels, after every stage.
 
-        ``noise_level`` (B,) in 8-bit levels; None estimates it from ``lr``.
+        ``noise_level`` (B,) in 8-bit levels; None estimates it from ``lr``. Without ``last_kernel`` the last stage ends
+        with its image, and kernels are one fewer: no image comes of that kernel.
         """
         if min(lr.shape[-2:]) < self.smallest_side:
             raise InputError(
@@ -108,26 +111,31 @@ class UDKE(nn.Module):
                 f"{self.smallest_side}x{self.smallest_side}, got {lr.shape[-2]}x{lr.shape[-1]}"
             )
         noise_level = estimate_noise_level(lr) if noise_level is None else noise_level.to(lr)
-        x = start_image(lr, self.scale)
-        kernel = lr.new_zeros(len(lr), self.kernel_size, self.kernel_size)
+        x, kernel = start_image(lr, self.scale), None
         images, kernels = [], []
-        for hyper_net in self.hyper_nets:
+        for number, hyper_net in enumerate(self.hyper_nets, 1):
+            ends = number == len(self.hyper_nets) and not last_kernel
+            stage = (hyper_net, x, kernel, lr, noise_level, ends)
             if self.checkpoint_stages and self.training:
-                stage = (self.stage, hyper_net, x, kernel, lr, noise_level)
-                x, kernel = checkpoint(*stage, use_reentrant=False, preserve_rng_state=False)
+                x, kernel = checkpoint(self.stage, *stage, use_reentrant=False, preserve_rng_state=False)
             else:
-                x, kernel = self.stage(hyper_net, x, kernel, lr, noise_level)
+                x, kernel = self.stage(*stage)
             images.append(x)
             kernels.append(kernel)
-        return images, kernels
+        return images, kernels if last_kernel else kernels[:-1]
 
     def stage(
-        self, hyper_net: nn.Module, x: Tensor, kernel: Tensor, lr: Tensor, noise_level: Tensor
-    ) -> tuple[Tensor, Tensor]:
-        """The four steps of one stage: the next image and kernel."""
+        self, hyper_net: nn.Module, x: Tensor, kernel: Tensor | None, lr: Tensor, noise_level: Tensor, ends: bool
+    ) -> tuple[Tensor, Tensor | None]:
+        """The four steps of one stage: the next image and kernel; no kernel where it ``ends`` with the image."""
         keep_x, prior_x, keep_k, prior_k = hyper_net(noise_level)
-        x = image_step(x, lr, kernel, keep_x, self.scale, self.prefilter, self.margin)
+        if kernel is None:  # one of zeros, with which the image step leaves the image as it is
+            kernel = lr.new_zeros(len(lr), self.kernel_size, self.kernel_size)
+        else:
+            x = image_step(x, lr, kernel, keep_x, self.scale, self.prefilter, self.margin)
         x = self.image_net(x, prior_x).to(lr.dtype)
+        if ends:
+            return x, None
         kernel = kernel_step(x, lr, kernel, keep_k, self.scale, self.prefilter)
         return x, self.kernel_net(kernel, prior_k).to(lr.dtype)
 

@@ -161,8 +161,10 @@ def _normal_equations(x: Tensor, lr: Tensor, size: int, scale: int, prefilter: T
 def _band(x: Tensor, lr: Tensor, size: int, scale: int) -> tuple[Tensor, Tensor]:
     """What some rows of LR pixels add to X'X and X'lr."""
     neighbourhoods = F.unfold(x, size, stride=scale).unflatten(1, (x.shape[1], -1))  # (B, C, k*k, h*w)
+    moment = neighbourhoods @ lr.flatten(2)[..., None]
+    # Last: backward computes again what this is made of, but not this, the largest product.
     gram = neighbourhoods @ neighbourhoods.mT  # (B, C, k*k, k*k)
-    return gram.sum(1), (neighbourhoods @ lr.flatten(2)[..., None]).sum(1)
+    return gram.sum(1), moment.sum(1)
 
 
 def _filter(x: Tensor, transfer: Tensor) -> Tensor:
