@@ -26,7 +26,8 @@ def groups() -> list[tuple[str, str]]:
     return [
         (str(folder), option)
         for folder in sorted(folders)
-        if str(folder) not in ("hydra", "local", "model/parts")  # parts: what methods share, none by itself
+        if str(folder) not in ("hydra", "local")
+        and folder.name != "parts"  # what others share, nothing by itself
         and folder.parts[0] != "stages"  # chosen by model and protocol
         for option in options(str(folder))
     ]
@@ -199,6 +200,25 @@ def test_there_are_no_more_data_workers_than_cores(monkeypatch):
     settings = ["data=gopro", ROOTS[0]]
     assert compose(settings).data.num_workers == 2
     assert compose([*settings, "trainer=ddp_cpu"]).data.num_workers == 1  # of each of the two processes
+
+
+def test_cores_that_slurm_gives_to_a_process_are_not_shared_again(monkeypatch):
+    monkeypatch.setattr("os.sched_getaffinity", lambda process: range(14))
+    monkeypatch.setenv("SLURM_CPUS_PER_TASK", "14")
+    settings = ["data=gopro", ROOTS[0], "trainer=ddp"]
+    assert compose(settings).data.num_workers == 3  # in an interactive job, which starts the four processes itself
+    monkeypatch.setenv("SLURM_PROCID", "1")
+    assert compose(settings).data.num_workers == 12
+    monkeypatch.setattr("os.sched_getaffinity", lambda process: range(56))  # a site that binds no process
+    assert compose(settings).data.num_workers == 12
+
+
+@pytest.mark.parametrize("model", [*options("stages/published"), "redegnet"])
+def test_an_optimiser_of_a_stage_takes_its_step_in_one_launch_on_a_gpu(model):
+    stages = compose(["data=gopro", ROOTS[0], f"model={model}", "protocol=published", "trainer=gpu"]).stages
+    own = [stage.optimizer for stage in stages.values() if stage.get("optimizer")]
+    assert own
+    assert all(optimizer.fused for optimizer in own)
 
 
 def test_the_precision_of_products_is_that_of_the_configuration(tmp_path):
