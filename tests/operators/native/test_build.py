@@ -70,6 +70,16 @@ def test_a_library_is_built_once_and_loaded_from_then_on(fresh, compiler):
     assert [path.suffix for path in sorted(fresh.iterdir())] == [".lock", ".so"]
 
 
+def test_another_header_is_another_library(tmp_path):
+    folder = shutil.copytree(build.SOURCES, tmp_path / "native")
+    keys = {build._key(folder / "blur.cpp", [])}
+    (folder / "vectors.hpp").write_text("#pragma once\n")
+    keys.add(build._key(folder / "blur.cpp", []))
+    (folder / "operators.cpp").unlink()  # of which the blur needs nothing
+    keys.add(build._key(folder / "blur.cpp", []))
+    assert len(keys) == 2
+
+
 @needs_library
 def test_a_processor_with_narrower_vectors_computes_the_same(fresh, monkeypatch):
     """Python gives room for rows that C++ rounds up to whole vectors, which on others are half as wide as on some."""

@@ -3,27 +3,12 @@
 // Motion leaves most taps of a kernel zero, and most masks are zero somewhere: only what counts is computed, for a strip
 // of pixels of a line at a time, whose sums stay in registers. Tensors are contiguous, x has a margin for the taps.
 #include <algorithm>
-#include <cstdint>
 #include <vector>
 #include <omp.h>
+#include "vectors.hpp"
 
-using Int = int64_t; using std::min, std::vector;
-using T = NUMBER;  // float or double: one library for each
-#if defined(__AVX512F__)
-constexpr Int V = 64 / sizeof(T);  // numbers of a vector
-#elif defined(__AVX2__) && defined(__FMA__)
-constexpr Int V = 32 / sizeof(T);
-#else
-#error "without AVX2 and FMA Fourier transforms are faster"
-#endif
 constexpr int WIDE = 8;  // vectors of a strip: so many sums hide how long one takes
-template <int N> struct Lanes {
-    typedef T Type __attribute__((vector_size(N * sizeof(T)), aligned(sizeof(T)), may_alias));
-};
-template <int N> inline typename Lanes<N>::Type& at(T* place) { return *reinterpret_cast<typename Lanes<N>::Type*>(place); }
-template <int N> inline typename Lanes<N>::Type at(const T* place) {
-    return *reinterpret_cast<const typename Lanes<N>::Type*>(place);
-}
+using std::min, std::vector;
 
 struct BlurCall {  // x (batch, channels, height + size - 1, width + size - 1), kernel (batch, kernels, size, size)
     Int batch, channels, kernels, size, height, width, threads;
@@ -45,16 +30,15 @@ static vector<vector<Tap>> taps_of(const BlurCall& call) {
 
 // P vectors of N pixels of one image and line, from ``column`` on, in all channels.
 template <int P, int N> static void strip(const BlurCall& call, const vector<Tap>* taps, Int image, Int row, Int column) {
-    using Vec = typename Lanes<N>::Type;
     const Int pitch = call.width + call.size - 1, plane = (call.height + call.size - 1) * pitch;
     const Int area = call.height * call.width, here = row * call.width + column;
     for (Int c = 0; c < call.channels; c++) {
         const T* x = call.x + (image * call.channels + c) * plane + row * pitch + column;
-        Vec total[P] = {};
+        Vec<N> total[P] = {};
         for (Int m = 0; m < call.kernels; m++) {
             const T* mask = call.mask + (image * call.kernels + m) * area + here;
             if (std::all_of(mask, mask + P * N, [](T value) { return value == T(0); })) continue;
-            Vec sum[P] = {};
+            Vec<N> sum[P] = {};
             for (const Tap& tap : taps[m])
                 for (int p = 0; p < P; p++) sum[p] += tap.weight * at<N>(x + tap.place + p * N);
             for (int p = 0; p < P; p++) total[p] += at<N>(mask + p * N) * sum[p];

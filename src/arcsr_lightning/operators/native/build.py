@@ -49,7 +49,7 @@ def load(number: str, name: str) -> ctypes.CDLL | None:
 
 @functools.cache
 def _say(reason: str) -> None:
-    log.info("Kernel-guided and deformable convolutions run in PyTorch, at a fraction of the speed: %s", reason)
+    log.info("Nothing is compiled for this processor, PyTorch does the work at a fraction of the speed: %s", reason)
 
 
 def cache_folder() -> Path:
@@ -83,7 +83,8 @@ def _open(source: Path, command: list[str]) -> ctypes.CDLL:
 
 def _key(source: Path, command: list[str]) -> str:
     """Of everything that the library depends on."""
-    parts = (source.read_bytes(), repr(command).encode(), _processor().encode())
+    code = (path.read_bytes() for path in (source, *sorted(source.parent.glob("*.hpp"))))
+    parts = (*code, repr(command).encode(), _processor().encode())
     return hashlib.sha256(b"\0".join(parts)).hexdigest()[:20]
 
 

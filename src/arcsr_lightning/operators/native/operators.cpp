@@ -7,29 +7,15 @@
 // backward. The order of all sums depends on the shapes and the number of threads alone. Tensors are contiguous.
 #include <algorithm>
 #include <cmath>
-#include <cstdint>
 #include <vector>
 #include <omp.h>
+#include "vectors.hpp"
 
-#if defined(__AVX512F__)
-constexpr int BYTES = 64, ROWS = 8, SUMS = 24;  // of a vector; rows that multiply takes at once; sums in registers
-#elif defined(__AVX2__) && defined(__FMA__)
-constexpr int BYTES = 32, ROWS = 4, SUMS = 12;
-#else
-#error "without AVX2 and FMA this would be slower than PyTorch"
-#endif
-constexpr int64_t WIDE = 3, TILE = 512, DEPTH = 160;  // vectors of a strip; pixels of a tile; columns in the L1 cache
-
-using Int = int64_t; using std::max, std::min, std::vector;
-using T = NUMBER;                     // float or double: one library for each
-constexpr Int V = BYTES / sizeof(T), PITCH = WIDE * V;  // numbers of a vector; of a row of a strip of any width
+constexpr int ROWS = BYTES == 64 ? 8 : 4, SUMS = 3 * ROWS;  // rows that multiply takes at once; sums in registers
+constexpr Int WIDE = 3, TILE = 512, DEPTH = 160;  // vectors of a strip; pixels of a tile; columns in the L1 cache
+constexpr Int PITCH = WIDE * V;       // numbers of a row of a strip of any width
 constexpr Int LINE = 64 / sizeof(T);  // of a row of the weight's gradient a multiple, on any processor: Python has it too
-template <int N> struct Lanes {
-    typedef T Type __attribute__((vector_size(N * sizeof(T)), aligned(sizeof(T)), may_alias));
-};
-template <int N = V> using Vec = typename Lanes<N>::Type;
-template <int N = V> inline Vec<N>& at(T* place) { return *reinterpret_cast<Vec<N>*>(place); }
-template <int N = V> inline Vec<N> at(const T* place) { return *reinterpret_cast<const Vec<N>*>(place); }
+using std::max, std::min, std::vector;
 inline Int ceil_div(Int a, Int b) { return (a + b - 1) / b; }
 inline Int round_up(Int a, Int b) { return ceil_div(a, b) * b; }
 
