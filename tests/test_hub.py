@@ -16,7 +16,7 @@ from arcsr_lightning.runs.weights import Saved, export
 huggingface_hub = pytest.importorskip("huggingface_hub", reason='needs "arcsr-lightning[hub]"')
 
 from arcsr_lightning import hub  # noqa: E402
-from arcsr_lightning.hub import ArcSR  # noqa: E402
+from arcsr_lightning.hub import HubNetwork  # noqa: E402
 
 ROOT = Path(__file__).parents[1]
 TINY = ["arcsr.estimator_width=4", "arcsr.estimator_levels=1", "arcsr.width=4", "arcsr.blocks=1", "kernel_size=3"]
@@ -42,7 +42,7 @@ def file(network, config, tmp_path):
 @pytest.fixture
 def repository(file, tmp_path):
     """A folder as a repository of the Hub would be."""
-    ArcSR.from_weights(file).save_pretrained(tmp_path / "repository")
+    HubNetwork.from_weights(file).save_pretrained(tmp_path / "repository")
     return tmp_path / "repository"
 
 
@@ -61,7 +61,7 @@ def downloads(repository, monkeypatch):
 
 def test_a_folder_gives_back_the_network(network, repository):
     with torch.no_grad():
-        for there, here in zip(ArcSR.from_pretrained(repository)(LR), network(LR), strict=True):
+        for there, here in zip(HubNetwork.from_pretrained(repository)(LR), network(LR), strict=True):
             assert torch.equal(there, here)
 
 
@@ -87,7 +87,7 @@ def test_a_revision_of_a_repository_is_asked_for(network, repository, monkeypatc
 
     monkeypatch.setattr(huggingface_hub.hub_mixin, "hf_hub_download", lambda **where: serve(**where))
     monkeypatch.setattr(hub, "hf_hub_download", serve)
-    model = ArcSR.from_pretrained("owner/name", revision="v2")
+    model = HubNetwork.from_pretrained("owner/name", revision="v2")
     assert asked == [("owner/name", "config.json", "v2"), ("owner/name", "model.safetensors", "v2")]
     with torch.no_grad():
         assert torch.equal(model(LR).sr, network(LR).sr)
@@ -104,7 +104,7 @@ def test_what_is_uploaded_is_a_repository(file, monkeypatch):
             uploaded.update({path.name: path.read_bytes() for path in Path(folder_path).iterdir()})
 
     monkeypatch.setattr(huggingface_hub.hub_mixin, "HfApi", Api)
-    ArcSR.from_weights(file).push_to_hub("owner/name")
+    HubNetwork.from_weights(file).push_to_hub("owner/name")
     assert uploaded.keys() == {"README.md", "config.json", "model.safetensors"}
     assert uploaded["model.safetensors"] == file.read_bytes()
 

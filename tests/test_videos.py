@@ -17,7 +17,9 @@ import torch.nn.functional as F
 av = pytest.importorskip("av", reason='needs "arcsr-lightning[video]"')
 
 from arcsr_lightning.data import video as files  # noqa: E402
-from arcsr_lightning.data.video import SEGMENT, frames_of, look_of  # noqa: E402
+from arcsr_lightning.data import video_writing as writing  # noqa: E402
+from arcsr_lightning.data.video import frames_of, look_of  # noqa: E402
+from arcsr_lightning.data.video_writing import SEGMENT  # noqa: E402
 from arcsr_lightning.errors import InputError  # noqa: E402
 from arcsr_lightning.networks.restoration import Restoration  # noqa: E402
 from arcsr_lightning.videos import restore_video  # noqa: E402
@@ -134,7 +136,7 @@ def test_colours_are_written_without_a_bias(tmp_path):
     for number, colour in enumerate(np.random.default_rng(0).integers(30, 225, (8, 3), dtype=np.uint8)):
         path = tmp_path / f"{number}.mp4"
         look = files.Look(32, 32, 1, Fraction(25), Fraction(1, 25), Fraction(1), 0, False, 1, 1, 1, 1)
-        with files.encoder(path, look, 32, 32) as encode:
+        with writing.encoder(path, look, 32, 32) as encode:
             encode(np.full((32, 32, 3), colour), files.Frame(None, 0, 1))
         with av.open(str(path)) as container:
             (frame,) = container.decode(video=0)
@@ -393,7 +395,7 @@ def test_what_cannot_be_joined_names_the_file(clip, tmp_path, monkeypatch):
         raise av.error.ArgumentError(22, "Invalid argument")
         yield
 
-    monkeypatch.setattr(files, "packets_of_sound", refused)
+    monkeypatch.setattr(writing, "packets_of_sound", refused)
     with pytest.raises(InputError, match=r"restored.mp4 cannot be written \(Invalid argument\)"):
         restore(clip, tmp_path / "restored.mp4")
 

@@ -10,7 +10,7 @@ from rich.console import Console
 from arcsr_lightning.errors import InputError, first_line
 from arcsr_lightning.files import newness
 from arcsr_lightning.results import compare
-from arcsr_lightning.results.markdown import NOTES
+from arcsr_lightning.results.notes import NOTES
 
 FIGURE = "figure, and after it images=NAME,NAME and noise=LEVEL"
 

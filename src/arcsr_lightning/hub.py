@@ -38,7 +38,7 @@ configuration to read.
 """  # noqa: E501
 
 
-class ArcSR(
+class HubNetwork(
     nn.Module,
     ModelHubMixin,
     library_name="arcsr-lightning",
@@ -48,9 +48,9 @@ class ArcSR(
 ):
     """The network of a run, of whichever method, as the Hub's libraries handle one.
 
-    ``ArcSR.from_weights("arcsr_small").save_pretrained(FOLDER)`` writes ``model.safetensors``, ``config.json`` and a
-    model card, ``push_to_hub("owner/name")`` uploads them, ``ArcSR.from_pretrained(FOLDER or "owner/name")`` reads
-    them. ``load_model("hf:owner/name")`` gives the network itself.
+    ``HubNetwork.from_weights("arcsr_small").save_pretrained(FOLDER)`` writes ``model.safetensors``, ``config.json`` and
+    a model card, ``push_to_hub("owner/name")`` uploads them, ``HubNetwork.from_pretrained(FOLDER or "owner/name")``
+    reads them. ``load_model("hf:owner/name")`` gives the network itself.
 
     Args:
         config: the resolved configuration of its run.

@@ -16,18 +16,14 @@ from arcsr_lightning.data.images import to_uint8, to_uint16
 from arcsr_lightning.data.video import (
     BT709,
     LIMITED_RANGE,
-    MADE_BY,
-    SEGMENT,
     UNSPECIFIED,
     DamagedError,
     Frame,
     Look,
-    Segments,
-    check_target,
     frames_of,
-    join,
     look_of,
 )
+from arcsr_lightning.data.video_writing import MADE_BY, SEGMENT, Segments, check_target, join
 from arcsr_lightning.errors import InputError, first_line
 from arcsr_lightning.figures.kernels import kernel_colours
 from arcsr_lightning.files import alone_in, remove_leftovers, write_text

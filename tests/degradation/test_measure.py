@@ -14,7 +14,6 @@ from arcsr_lightning.degradation import (
     Fit,
     apply_blended_kernels,
     apply_kernel_field,
-    confident_mean,
     downsample,
     lr_field,
     measure_cells,
@@ -224,16 +223,6 @@ def test_of_one_pixel_nothing_is_known():
 def test_bad_input_gets_one_line(sizes, kernel_size, window):
     with pytest.raises(InputError, match="size|odd"):
         measure_kernels(*(torch.rand(1, 3, 16, side) for side in sizes), kernel_size, Fit(window=window))
-
-
-def test_the_mean_of_confident_pixels():
-    rng = np.random.default_rng(0)
-    values, confidence = rng.random((3, 4, 5)), rng.random((3, 1, 4, 5))
-    confidence[2] = 0
-    expected = [np.average(values[i], weights=confidence[i, 0]) for i in range(2)] + [values[2].mean()]
-    mean = confident_mean(torch.from_numpy(values), torch.from_numpy(confidence))
-    np.testing.assert_allclose(mean, expected)
-    np.testing.assert_allclose(confident_mean(torch.from_numpy(values)), values.mean((1, 2)))
 
 
 @pytest.mark.skipif(not GOPRO.is_dir(), reason="the GoPro frames are not at hand")

@@ -12,9 +12,10 @@ from rich.console import Console
 from arcsr_lightning import compose
 from arcsr_lightning.evaluate import evaluate
 from arcsr_lightning.networks import Bicubic
+from arcsr_lightning.scores.card import hardware_of, method_card, training_of
 from arcsr_lightning.scores.kernels import kernel_row
 from arcsr_lightning.scores.perceptual import Measure
-from arcsr_lightning.scores.report import hardware_of, method_card, score_table, summary, training_of, write_report
+from arcsr_lightning.scores.report import score_table, summary, write_report
 from arcsr_lightning.train import train
 
 SCORES = ["psnr_rgb", "ssim_rgb", "psnr_y", "ssim_y"]

@@ -6,6 +6,7 @@ from arcsr_lightning.degradation.blur import (
     dense_field,
     lr_field,
 )
+from arcsr_lightning.degradation.confidence import confident_mean, pooled_mean
 from arcsr_lightning.degradation.fields import Blur, GaussianField, KernelField, MotionField, NoBlur
 from arcsr_lightning.degradation.jpeg import code_as_jpeg
 from arcsr_lightning.degradation.kernel_files import FileKernels
@@ -15,10 +16,8 @@ from arcsr_lightning.degradation.measure import (
     Fit,
     Measured,
     cells_to_pixels,
-    confident_mean,
     measure_cells,
     measure_kernels,
-    pooled_mean,
 )
 from arcsr_lightning.degradation.noise import add_noise, round_to_8bit
 from arcsr_lightning.degradation.pipeline import Degradation, Degraded, Drawn

@@ -110,28 +110,6 @@ def measure_cells(sharp: Tensor, degraded: Tensor, kernel_size: int, fit: Fit = 
     return Measured(kernel, confidence * (1 - _saturated_share(sharp, degraded, fit.cell, fit.window)))
 
 
-def confident_mean(values: Tensor, confidence: Tensor | None = None) -> Tensor:
-    """Mean of each image over its pixels, weighted by how sure its kernels are.
-
-    Args:
-        values: (B, H, W).
-        confidence: (B, 1, H, W); None, or zeros throughout an image: all its pixels count alike.
-
-    Returns:
-        (B,).
-    """
-    if confidence is None:
-        return values.mean((1, 2))
-    weight = confidence[:, 0]
-    weight = torch.where(weight.sum((1, 2), keepdim=True) > 0, weight, 1)
-    return (weight * values).sum((1, 2)) / weight.sum((1, 2))
-
-
-def pooled_mean(values: Tensor, confidence: Tensor) -> Tensor:
-    """Mean of all pixels of all images together, each weighted by its confidence; of one shape. A scalar."""
-    return (confidence * values).sum() / confidence.sum().clamp_min(1e-6)
-
-
 def cells_to_pixels(cells: Measured, height: int, width: int, cell: int = FIT.cell) -> Measured:
     """Enlarge what was measured on cells bilinearly to an image of height x width pixels."""
     return Measured(

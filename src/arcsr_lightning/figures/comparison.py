@@ -13,7 +13,7 @@ from torch import Tensor
 from arcsr_lightning.data.images import to_uint8
 from arcsr_lightning.figures.kernels import grid_pixels, kernel_grid_picture
 from arcsr_lightning.figures.panel import largest_part
-from arcsr_lightning.figures.style import BADGE, TEXT, shorten_name, show_picture
+from arcsr_lightning.figures.style import BADGE, CAPTION, TEXT, shorten_name, show_picture
 
 COLUMNS = 6  # crops beside each other, at most
 
@@ -128,7 +128,7 @@ def comparison_picture(scenes: Sequence[Scene], caption: str) -> Figure:
                     show_picture(place(x, top + high + below, column, _aspect(kernels) * column), kernels)
             top += high + below + strip + gap
         top += between - gap
-    figure.text(0.5, foot / 2 / height, "\n".join(text), ha="center", va="center", fontsize=8, color="0.35")
+    figure.text(0.5, foot / 2 / height, "\n".join(text), ha="center", va="center", **CAPTION)
     return figure
 
 

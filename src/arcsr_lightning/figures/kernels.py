@@ -10,7 +10,7 @@ from torch import Tensor
 
 from arcsr_lightning.data.images import to_uint8
 from arcsr_lightning.degradation.moments import field_covariance
-from arcsr_lightning.figures.style import TEXT, show_picture, square_cells
+from arcsr_lightning.figures.style import CAPTION, TEXT, show_picture, square_cells
 
 _CELL = 48  # the least side of one kernel in a grid, in pixels of the picture
 _SLENDEREST = 6  # shape of a picture, height over width or width over height, that a figure is made for
@@ -141,5 +141,5 @@ def kernel_field_picture(
     figure.colorbar(extents, cax=axes["extents"], orientation="horizontal")
     bar = figure.colorbar(angles, cax=axes["angles"], orientation="horizontal", ticks=[0, 45, 90, 135, 180])
     bar.set_ticklabels(["0°", "45° /", "90° |", "135° \\", "180°"])
-    figure.supxlabel(caption, fontsize=8, color="0.35")
+    figure.supxlabel(caption, **CAPTION)
     return figure

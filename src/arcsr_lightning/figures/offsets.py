@@ -10,7 +10,7 @@ from torch import Tensor
 
 from arcsr_lightning.data.images import to_uint8
 from arcsr_lightning.figures.kernels import grid_pixels
-from arcsr_lightning.figures.style import MARK, TEXT, show_picture, square_cells
+from arcsr_lightning.figures.style import CAPTION, MARK, TEXT, show_picture, square_cells
 
 
 def offset_moments(offset: Tensor) -> tuple[Tensor, Tensor, Tensor]:
@@ -63,7 +63,7 @@ def offsets_picture(offset: Tensor, image: Tensor, caption: str = "") -> Figure:
     axes["spreads"].set_title("spread of the taps around it (RMS, LR pixels)", **TEXT)
     figure.colorbar(shown, cax=axes["bar"].inset_axes([0, 0.7, 1, 0.25]), orientation="horizontal")
     axes["bar"].axis("off")
-    figure.supxlabel(caption, fontsize=8, color="0.35")
+    figure.supxlabel(caption, **CAPTION)
     return figure
 
 

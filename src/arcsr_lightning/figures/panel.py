@@ -12,7 +12,7 @@ from torch import Tensor
 
 from arcsr_lightning.data.images import to_uint8
 from arcsr_lightning.figures.kernels import kernel_grid_picture
-from arcsr_lightning.figures.style import TEXT, shorten_name, show_picture, square_cells
+from arcsr_lightning.figures.style import CAPTION, TEXT, shorten_name, show_picture, square_cells
 
 
 class PanelRow(NamedTuple):
@@ -81,7 +81,7 @@ def panel_picture(
     for number, title in enumerate(columns):
         x = left + number * (column + gap) + column / 2
         figure.text(x / width, 1 - head / 2 / height, title, ha="center", va="center", **TEXT)
-    figure.text(0.5, foot / 2 / height, "\n".join(lines), ha="center", va="center", fontsize=8, color="0.35")
+    figure.text(0.5, foot / 2 / height, "\n".join(lines), ha="center", va="center", **CAPTION)
     return figure
 
 

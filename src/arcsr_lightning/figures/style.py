@@ -13,6 +13,7 @@ from matplotlib.text import Text
 from arcsr_lightning.files import write_bytes
 
 TEXT = {"fontsize": 9, "color": "0.15"}
+CAPTION = {"fontsize": 8, "color": "0.35"}  # of a whole picture
 MARK = "deepskyblue"  # of single pixels
 BADGE = {"fontsize": 8, "bbox": {"boxstyle": "circle,pad=0.15", "facecolor": MARK, "edgecolor": "none"}}
 

@@ -12,7 +12,7 @@ from arcsr_lightning.data.images import to_uint8
 from arcsr_lightning.degradation import KernelField, dense_field
 from arcsr_lightning.figures.kernels import grid_pixels, kernel_grid_picture
 from arcsr_lightning.figures.offsets import draw_taps
-from arcsr_lightning.figures.style import BADGE, TEXT, show_picture, square_cells
+from arcsr_lightning.figures.style import BADGE, CAPTION, TEXT, show_picture, square_cells
 from arcsr_lightning.operators import kernel_guided_conv2d
 
 
@@ -40,7 +40,7 @@ def degradation_picture(hr: Tensor, lr: Tensor, field: KernelField, caption: str
     for axis, (title, picture) in zip(figure.subplots(2, 2).flat, pictures.items(), strict=True):
         show_picture(axis, picture)
         axis.set_title(title, **TEXT)
-    figure.supxlabel(caption, fontsize=8, color="0.35")
+    figure.supxlabel(caption, **CAPTION)
     return figure
 
 
@@ -53,7 +53,7 @@ def field_parts_picture(field: KernelField, caption: str = "") -> Figure:
         show_picture(above, field.kernels[m].numpy(), cmap="inferno")
         above.set_title(f"kernel {m + 1}", **TEXT | {"color": colour})
         show_picture(below, field.masks[m].numpy(), f"mask {m + 1}", cmap="gray", vmin=0, vmax=1)
-    figure.supxlabel(caption, fontsize=8, color="0.35")
+    figure.supxlabel(caption, **CAPTION)
     return figure
 
 
@@ -88,7 +88,7 @@ def guided_conv_picture(weight: Tensor, guides: Mapping[str, Tensor], caption: s
     for axis, title in zip(axes[0], ("guide", "weights", "weights x guide", "response to an impulse"), strict=True):
         axis.set_title(title, **TEXT)
     figure.colorbar(shown, ax=axes[:, 1:], location="bottom", aspect=60, pad=0.02)
-    figure.supxlabel(caption, fontsize=8, color="0.35")
+    figure.supxlabel(caption, **CAPTION)
     return figure
 
 
@@ -112,7 +112,7 @@ def impulse_picture(weight: Tensor, guides: Mapping[str, Tensor], spacing: int =
         shown = show_picture(axis, response.numpy(), cmap="RdBu_r", vmin=-limit, vmax=limit)
         axis.set_title(name, **TEXT)
     figure.colorbar(shown, ax=axes, location="bottom", aspect=60, pad=0.02)
-    figure.supxlabel(caption, fontsize=8, color="0.35")
+    figure.supxlabel(caption, **CAPTION)
     return figure
 
 
@@ -141,7 +141,7 @@ def sampling_picture(
             draw_taps(axis, picture, field[:, y, x], (y, x))
     for number, (axis, (y, x)) in enumerate(zip(axes[0, 1:], pixels, strict=True), start=1):
         axis.set_title(f"pixel {number}: ({y}, {x})", **TEXT)
-    figure.supxlabel(caption, fontsize=8, color="0.35")
+    figure.supxlabel(caption, **CAPTION)
     return figure
 
 

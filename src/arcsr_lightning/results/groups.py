@@ -49,12 +49,14 @@ def group_seeds(runs: Sequence[Run]) -> list[list[Run]]:
 
 def same_but_for_seed(run: Run, other: Run) -> bool:
     """Whether two runs, by what was typed and by what was composed of it, are one training with two seeds."""
-    same = typed_beside_seeds(run) == typed_beside_seeds(other) and run.method == other.method
+    if run.method != other.method or typed_beside_seeds(run) != typed_beside_seeds(other):
+        return False
+    if len({(one.trained.get("stage"), bool(one.trained.get("weights"))) for one in (run, other)}) > 1:
+        return False
     pairs = [(read_by(other.config), read_by(run.config)), (other.trained, run.trained)]
     if run.report and other.report:  # in which nothing is left to be resolved
         pairs.append((read_by(other.report["config"]), read_by(run.report["config"])))
-    same = same and len({(one.trained.get("stage"), bool(one.trained.get("weights"))) for one in (run, other)}) == 1
-    return same and all(key.split(".")[-1] == "seed" for pair in pairs for key in differences(*pair))
+    return all(key.split(".")[-1] == "seed" for pair in pairs for key in differences(*pair))
 
 
 def read_by(config: dict[str, Any]) -> dict[str, Any]:
@@ -71,7 +73,7 @@ def of_other_weights(run: Run, other: Run) -> bool:
 
 
 def typed_beside_seeds(run: Run) -> frozenset[str]:
-    """The overrides but for the seed and, of an evaluation, for which weights it is: the seed may be theirs."""
+    """The overrides without ``seed`` and, for an evaluation, without ``weights``: every seed has its own file."""
     own = without_seed(run.overrides)
     return own if "train" in run.config else frozenset(one for one in own if key_of(one) != "weights")
 

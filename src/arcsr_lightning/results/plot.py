@@ -9,7 +9,7 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.ticker import MaxNLocator
 
-from arcsr_lightning.figures.style import save_figure, shorten_name
+from arcsr_lightning.figures.style import CAPTION, save_figure, shorten_name
 from arcsr_lightning.results.sections import Section
 
 OURS, SEED, INTERVAL = "tab:blue", "0.45", "tab:orange"
@@ -71,7 +71,7 @@ def panels_of(shown: Sequence[Section], heights: Sequence[float]) -> tuple[Figur
             axis.spines[["top", "right"]].set_visible(False)
         for axis in axes[len(section.levels) :]:
             axis.remove()
-        row.supxlabel(section.trained, fontsize=8, color="0.35")
+        row.supxlabel(section.trained, **CAPTION)
         panels.append(list(axes))
     return figure, panels
 

@@ -7,12 +7,13 @@ from pathlib import Path
 from statistics import median
 from typing import Any, NamedTuple
 
+from arcsr_lightning import processes
 from arcsr_lightning.errors import InputError
 from arcsr_lightning.results.images import Images, read_images
 from arcsr_lightning.results.reading import NUMBER, number_in, read_csv, read_json, read_text, read_yaml
 from arcsr_lightning.runs.jobs import naming_overrides
 from arcsr_lightning.runs.settings import decisive_leaves
-from arcsr_lightning.scores.protocol import PERCEPTUAL, TRUTH, protocol
+from arcsr_lightning.scores.protocol import KERNEL_SCORES, PERCEPTUAL, TRUTH, protocol
 
 FINISHED, FAILED, UNFINISHED, UNSCORED, WAITING = "finished", "failed", "not finished", "not scored", "not started"
 DAMAGED = "damaged"
@@ -36,10 +37,7 @@ SCORES = {
     "psnr_rgb": (*NUMBER, type(None)),
     "ssim_rgb": NUMBER,
     "kernel_error?": NUMBER,
-    "kernel_skill?": NUMBER,
-    "kernel_amount?": NUMBER,
-    "kernel_direction?": NUMBER,
-    **{f"{name}?": NUMBER for name in (*PERCEPTUAL, *TRUTH.values())},
+    **{f"{name}?": NUMBER for name in (*KERNEL_SCORES, *PERCEPTUAL, *TRUTH.values())},
 }
 CARD = {
     "name": str,
@@ -169,7 +167,7 @@ def read_study(folder: Path) -> Study:
 
 @contextmanager
 def noting(lines: list[str]) -> Iterator[None]:
-    """Put the line of what cannot be read to others, and go on."""
+    """Collect an InputError of the block as a line, and continue after it."""
     try:
         yield
     except InputError as error:
@@ -199,7 +197,7 @@ def with_outcome(run: Run) -> Run:
     Raises:
         InputError: one of them is damaged, or it was scored by another version of the evaluation.
     """
-    failed, report = run.folder / "FAILED", run.folder / "metrics.json"
+    failed, report = run.folder / processes.FAILED, run.folder / "metrics.json"
     over = report.is_file() if "train" not in run.config else (run.folder / "finished.json").is_file()
     throughput(run)
     if failed.is_file():

@@ -20,7 +20,7 @@ from arcsr_lightning.results.runs import (
     training_seconds,
 )
 from arcsr_lightning.results.statistics import Interval, Spread, spread
-from arcsr_lightning.scores.protocol import PERCEPTUAL, TRUTH
+from arcsr_lightning.scores.protocol import KERNEL_SCORES, PERCEPTUAL, TRUTH
 
 BICUBIC = {  # every run scores it, whether or not it is a method of the study
     "name": "bicubic",
@@ -58,7 +58,7 @@ class Score(NamedTuple):
         return spread(self.psnrs)
 
 
-KERNELS = ("kernel_error", "kernel_skill", "kernel_amount", "kernel_direction")
+KERNELS = ("kernel_error", *KERNEL_SCORES)
 
 
 class Entry(NamedTuple):
@@ -144,6 +144,10 @@ class Section(NamedTuple):
     def paper(self, method: str, level: float) -> Figures | None:
         """What the paper reports for a method here."""
         return published(method, self.data, self.scale, level, self.ablations)
+
+    def has_paper(self, level: float) -> bool:
+        """Whether the paper reports anything here."""
+        return any(self.paper(entry.method, level) for entry in self.entries)
 
 
 def percent(share: float) -> str:

@@ -3,6 +3,7 @@
 SSIM_WINDOW, SSIM_SIGMA = 11, 1.5  # pixels of the Gaussian window
 PERCEPTUAL = {"lpips": "lower", "dists": "lower", "arniqa": "higher"}  # by networks of others; which is better
 TRUTH = {"arniqa": "arniqa_hr"}  # the scores without a reference, and what the ground truth's own is called
+KERNEL_SCORES = ("kernel_skill", "kernel_amount", "kernel_direction")  # of all images together, beside kernel_error
 ARROWS = {"lower": "↓", "higher": "↑"}
 
 

@@ -8,23 +8,18 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-import torch
 from rich.console import Console
 from rich.table import Table
-from torch import nn
 
 from arcsr_lightning.files import write_csv, write_text
-from arcsr_lightning.rivals.image_skip import skip_added
-from arcsr_lightning.scores.cost import macs, parameters
 from arcsr_lightning.scores.kernels import KernelRow, kernel_scores
 from arcsr_lightning.scores.perceptual import Measure
-from arcsr_lightning.scores.protocol import PERCEPTUAL, TRUTH, protocol, with_arrow
+from arcsr_lightning.scores.protocol import KERNEL_SCORES, PERCEPTUAL, TRUTH, protocol, with_arrow
 from arcsr_lightning.scores.rows import Row, mean_scores
 
 log = logging.getLogger(__name__)
 
 SCORES = {"psnr_rgb": ".2f", "ssim_rgb": ".4f", "psnr_y": ".2f", "ssim_y": ".4f", "kernel_error": ".3f"}
-KERNELS = ("kernel_skill", "kernel_amount", "kernel_direction")  # below the table, which would be too wide with them
 
 
 def summary(rows: list[Row], data: str, kernels: list[KernelRow]) -> list[dict[str, Any]]:
@@ -62,9 +57,9 @@ def write_report(
         folder: of the run.
         rows: the scores of every method and image.
         kernels: what is kept of the estimated kernels of every image.
-        method: what :func:`method_card` says of the method that was tested.
+        method: what ``card.method_card`` says of the method that was tested.
         config: the run's configuration, resolved plain data; stored beside the numbers.
-        hardware: what :func:`hardware_of` says of this process.
+        hardware: what ``card.hardware_of`` says of this process.
         trained: the configuration of the training, where that is another.
         measures: the perceptual scores that were asked for, those that are missing too.
     """
@@ -103,51 +98,6 @@ def perceptual_entry(measure: Measure) -> dict[str, Any]:
     return {"name": measure.name, "better": PERCEPTUAL[measure.name], "missing": measure.missing}
 
 
-def method_card(name: str, network: nn.Module, trained: dict[str, Any], latency: float | None = None) -> dict[str, Any]:
-    """What a reader must know of a method beside its figures: costs, supervision, schedule, deviations.
-
-    Args:
-        name: of the method, in tables.
-        network: what was tested.
-        trained: the configuration that it was trained with, resolved plain data.
-        latency: seconds that it took for a test image, where that was measured.
-    """
-    counted = macs(network)
-    return {
-        "name": name,
-        "parameters": parameters(network),
-        "gmacs_lr64": None if counted is None else counted / 1e9,
-        "latency_s": latency,
-        "batch_size": (trained.get("data") or {}).get("batch_size"),
-        "skip": skip_added(network),
-        **training_of(trained),
-        **(trained.get("card") or {}),
-    }
-
-
-def training_of(trained: dict[str, Any]) -> dict[str, Any]:
-    """By what a method was trained, beside its schedule: the protocol, EMA's decay, augmentations by their names, and
-    how many steps its publication took.
-
-    Args:
-        trained: the configuration that it was trained with, resolved plain data.
-    """
-    ema = (trained.get("callbacks") or {}).get("ema") or {}
-    transforms = ((trained.get("data") or {}).get("augment") or {}).get("transforms") or {}
-    return {
-        "protocol": trained.get("protocol"),
-        "ema": ema.get("decay"),
-        "augmentation": [one["_target_"].rpartition(".")[2] for one in transforms.values() if one],
-        "published_steps": (trained.get("published") or {}).get("steps"),
-    }
-
-
-def hardware_of(device: torch.device, devices: int) -> dict[str, Any]:
-    """What a process runs on: the GPU's name or "cpu", how many take part in its run, and torch's threads in each."""
-    name = torch.cuda.get_device_name(device) if device.type == "cuda" else device.type
-    return {"device": name, "devices": devices, "threads": torch.get_num_threads()}
-
-
 def json_number(value: Any) -> Any:
     """None in place of the infinite PSNR of a perfect image, for which JSON has no number."""
     return None if isinstance(value, float) and not math.isfinite(value) else value
@@ -177,12 +127,12 @@ def score_table(means: list[dict[str, Any]], border: int, method: dict[str, Any]
 
 
 def kernel_lines(means: list[dict[str, Any]]) -> list[str]:
-    """What the kernels of each noise level are worth, where they are known."""
+    """What the kernels of each noise level are worth, where they are known: the table would be too wide with them."""
     return [
         f"kernels at noise {row['noise_level']:g}: "
-        + ", ".join(f"{name.removeprefix('kernel_')} {row[name]:.2f}" for name in KERNELS)
+        + ", ".join(f"{name.removeprefix('kernel_')} {row[name]:.2f}" for name in KERNEL_SCORES)
         for row in means
-        if all(name in row for name in KERNELS)
+        if all(name in row for name in KERNEL_SCORES)
     ]
 
 

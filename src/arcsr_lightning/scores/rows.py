@@ -23,13 +23,12 @@ def rows_of(
     ``group`` is the sequence or the photograph that an image is from; ``blur_amount``, where kernels are known or
     measured, the mean of theirs over its pixels, in LR pixels.
     """
-    with torch.autocast(restored.sr.device.type, enabled=False):  # bfloat16 would spoil the third digit of SSIM
-        scores = score(restored.sr, batch["hr"], border)
-        scores |= perceptual_scores(measures, restored.sr, batch["hr"], border)
-        truth, confidence = batch.get("kernel"), batch.get("confidence")
-        blur = {} if truth is None else {"blur_amount": confident_mean(blur_amount(truth)[:, 0], confidence)}
-        if truth is not None and restored.kernel is not None and restored.kernel.shape == truth.shape:
-            scores["kernel_error"] = kernel_error(restored.kernel.float(), truth, confidence)
+    scores = score(restored.sr, batch["hr"], border)
+    scores |= perceptual_scores(measures, restored.sr, batch["hr"], border)
+    truth, confidence = batch.get("kernel"), batch.get("confidence")
+    blur = {} if truth is None else {"blur_amount": confident_mean(blur_amount(truth)[:, 0], confidence)}
+    if truth is not None and restored.kernel is not None and restored.kernel.shape == truth.shape:
+        scores["kernel_error"] = kernel_error(restored.kernel.float(), truth, confidence)
     groups = batch.get("group", batch["name"])
     return [
         {"method": method, "name": name, "group": group, "noise_level": float(level)}

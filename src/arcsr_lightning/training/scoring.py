@@ -7,8 +7,9 @@ from typing import Any
 import pytorch_lightning as pl
 
 from arcsr_lightning.data.datamodule import SRDataModule
+from arcsr_lightning.scores.card import hardware_of, method_card
 from arcsr_lightning.scores.perceptual import Measure
-from arcsr_lightning.scores.report import hardware_of, method_card, write_report
+from arcsr_lightning.scores.report import write_report
 from arcsr_lightning.training.module import SRModule
 
 
