@@ -11,7 +11,15 @@ import pytest
 from lightning_fabric.utilities.rank_zero import _get_rank
 
 from arcsr_lightning import train
-from arcsr_lightning.processes import end_with_parent, failed_first, number_in, run_alone
+from arcsr_lightning.processes import (
+    FAILED,
+    end_with_parent,
+    failed_first,
+    forget_failure,
+    number_in,
+    rank_zero_only,
+    run_alone,
+)
 from arcsr_lightning.runs.resume import alone_in
 
 pytestmark = pytest.mark.skipif(not Path("/proc/self/stat").exists(), reason="whether a process lives is read in /proc")
@@ -47,15 +55,26 @@ def test_a_process_has_the_number_that_lightning_would_find(environment):
 
 
 def test_only_the_first_that_fails_speaks(tmp_path):
-    failed = tmp_path / "run" / "FAILED"
-    assert failed_first(failed, "the cause")
-    assert not failed_first(failed, "connection closed by peer")
-    assert failed.read_text() == "the cause\n"
+    folder = tmp_path / "run"
+    assert failed_first(folder, "the cause")
+    assert not failed_first(folder, "connection closed by peer")
+    assert (folder / "FAILED").read_text() == "the cause\n"
+
+
+def test_the_first_process_forgets_an_earlier_failure_for_all(tmp_path, monkeypatch):
+    assert failed_first(tmp_path, "the cause")
+    monkeypatch.setattr(rank_zero_only, "rank", 1)
+    forget_failure(tmp_path)
+    assert (tmp_path / FAILED).exists()
+    monkeypatch.setattr(rank_zero_only, "rank", 0)
+    forget_failure(tmp_path)
+    forget_failure(tmp_path)
+    assert not (tmp_path / FAILED).exists()
 
 
 def test_a_place_that_cannot_be_written_to_silences_nobody(tmp_path):
     (tmp_path / "run").write_text("a file where the folder should be")
-    assert failed_first(tmp_path / "run" / "job" / "FAILED", "the cause")
+    assert failed_first(tmp_path / "run" / "job", "the cause")
 
 
 def test_nothing_is_left_of_a_command_that_failed(tmp_path):

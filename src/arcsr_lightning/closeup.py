@@ -20,7 +20,15 @@ from arcsr_lightning.errors import InputError
 from arcsr_lightning.figures.kernels import kernel_colours, kernel_grid_picture
 from arcsr_lightning.figures.pixel import pixel_picture, streak_of, words_of
 from arcsr_lightning.figures.style import square_cells
-from arcsr_lightning.inference import Observed, finite, naming_lack_of_memory, pick_device, restore, run_network
+from arcsr_lightning.inference import (
+    Observed,
+    naming_lack_of_memory,
+    placed,
+    require_finite,
+    restore,
+    run_network,
+    use_device,
+)
 from arcsr_lightning.runs.weights import load_model
 
 CELLS = 16  # of the mosaic, along its longer side
@@ -83,13 +91,13 @@ def examine(job: Job, on_tile: Callable[[int, int], None]) -> Closeup:
     check_limits(job.source, job.limits)
     picture = load_picture(job.source)
     check_pixels(job.source.name, picture.rgb.shape[-1], picture.rgb.shape[-2], job.limits)
-    network = model(job.weights).to(pick_device(job.device))
+    network = placed(model(job.weights), use_device(job.device))
     result = job.folder / f"{job.source.stem}_restored.png"
     check_format(result, picture, network.scale)
     lr = noisy(picture.rgb, job.noise_level)
     with naming_lack_of_memory(Path(job.source.name)):
         restored = restore(functools.partial(run_network, network), lr[None], job.tile, job.overlap, on_tile)
-    sr, field = finite(restored, job.source)
+    sr, field = require_finite(restored, job.source)
     kernel, offset = (None if part is None else part[0].half().numpy() for part in network.split(field))
     bicubic = upsample(lr[None], network.scale)[0].clamp(0, 1)
     # As the restored file is, profile and transparency too: a browser shows both side by side.

@@ -36,7 +36,7 @@ from arcsr_lightning.closeup import (
 from arcsr_lightning.data.images import image_files
 from arcsr_lightning.errors import InputError
 from arcsr_lightning.figures.pixel import cell_at, marked, pixel_at
-from arcsr_lightning.inference import pick_device
+from arcsr_lightning.inference import use_device
 from arcsr_lightning.runs.weights import find_weights, load_model, shipped
 from arcsr_lightning.worker import Worker
 
@@ -168,7 +168,7 @@ def build_page(
         results: the folder that restored pictures are written below.
     """
     shelf = Shelf(cfg.keep)
-    device = str(pick_device(cfg.device))
+    device = str(use_device(cfg.device))
     limits = Limits(cfg.max_megabytes, cfg.max_pixels)
 
     def restore_picture(upload, example, noise, tile, chosen, progress=gr.Progress()):  # noqa: B008, gradio's way

@@ -21,8 +21,10 @@ def evaluate(cfg: DictConfig) -> list[Row]:
     """
     path = find_weights(cfg.weights, cfg.paths.log_dir)
     saved = read_saved(path)
-    for name, otherwise in {"method": None, "scale": None, "kernel_size": None, "known_kernels": False}.items():
-        cfg[name] = saved.config.get(name, otherwise) if cfg[name] is None else cfg[name]
+    trained = {"known_kernels": False} | saved.config
+    for name in ("method", "scale", "kernel_size", "known_kernels"):
+        if cfg[name] is None:
+            cfg[name] = trained[name]
     if cfg.scale != saved.config["scale"]:
         raise InputError(f"{path} was trained for scale={saved.config['scale']}, not scale={cfg.scale}")
     cfg.seed = saved.config.get("seed")
@@ -31,8 +33,8 @@ def evaluate(cfg: DictConfig) -> list[Row]:
     from arcsr_lightning.training.scoring import score
 
     cfg.weights = str(path)
-    # Test images may come without any to train on; gopro and reds test on what they validate on.
-    cfg.data.test, cfg.data.train, cfg.data.val = cfg.data.test, None, None
+    cfg.data.test = cfg.data.test  # a node of its own, where it is ${data.val}
+    cfg.data.train = cfg.data.val = None  # test images may come without any to train on
     launch.record_configuration(cfg)
     measures = [load_measure(name) for name in cfg.perceptual]
     for line in missing_lines(measures):

@@ -22,13 +22,14 @@ from arcsr_lightning.figures.style import save_figure
 from arcsr_lightning.inference import (
     ahead,
     behind,
-    finite,
     free_memory,
     largest_tile,
     naming_lack_of_memory,
-    pick_device,
+    placed,
+    require_finite,
     restore,
     run_network,
+    use_device,
 )
 from arcsr_lightning.networks.restoration import Restoration
 from arcsr_lightning.runs.weights import find_weights, load_model
@@ -40,7 +41,6 @@ UNTOLD = 256  # LR pixels a side of tile=auto where the system does not tell how
 VIDEOS = (".mp4", ".mov", ".mkv", ".m4v", ".webm", ".avi", ".mts", ".m2ts", ".ts", ".mpg", ".mpeg", ".3gp", ".wmv")
 
 T = TypeVar("T")
-U = TypeVar("U")
 Job = tuple[Path, Path]  # a picture or video and what it becomes
 Restore = Callable[..., Restoration]  # (1, 3, H, W) to what it is restored as; ``on_tile`` as in ``restore``
 
@@ -74,9 +74,9 @@ def restore_all(cfg: DictConfig) -> Restored:
         InputError: a setting is at fault, or the only input.
     """
     jobs = targets_of(Path(cfg.input), Path(cfg.output), cfg.kernels, cfg.overwrite)
-    device = pick_device(cfg.device)
+    device = use_device(cfg.device)
     weights = find_weights(cfg.weights, cfg.paths.log_dir)
-    network = load_model(weights).to(device)
+    network = placed(load_model(weights), device)
     if cfg.kernels and not estimates_kernels(network):
         raise InputError("kernels=true: this network estimates no kernels; leave it out")
     settings = {"ensemble": cfg.ensemble, "precision": cfg.precision}
@@ -164,14 +164,14 @@ def restore_pictures(jobs: list[Job], restoration: Restore, scale: int) -> Resto
     """
     written: list[Path] = []
     failures: list[Path] = []
-    loaded = ahead(unless_failed(partial(load, target=target, scale=scale), source) for source, target in jobs)
+    loaded = ahead(attempt(load, source, target, scale) for source, target in jobs)
     with Progress() as progress:
         whole = progress.add_task("pictures", total=len(jobs))
 
         def saves() -> Iterator[Callable[[], list[Path] | InputError]]:
             for (source, target), picture in zip(jobs, loaded, strict=True):
-                work = partial(restore_picture, source, restoration=restoration, progress=progress)
-                yield partial(unless_failed, partial(save, source, target), unless_failed(work, picture))
+                restored = attempt(restore_picture, source, picture, restoration, progress)
+                yield partial(attempt, save, source, target, restored)
 
         for (source, _), files in zip(jobs, behind(saves()), strict=True):
             if not isinstance(files, InputError):
@@ -189,12 +189,13 @@ def restore_pictures(jobs: list[Job], restoration: Restore, scale: int) -> Resto
     return Restored(written, f"{len(failures)} pictures were not restored, for the reasons above: {names}")
 
 
-def unless_failed(step: Callable[[T], U], before: T | InputError) -> U | InputError:
-    """What a step makes of what was before it; or the error that this is, or that the step raises."""
-    if isinstance(before, InputError):
-        return before
+def attempt(step: Callable[..., T], *inputs: Any) -> T | InputError:
+    """What a step makes of its inputs; or the error that one of them is, or that the step raises."""
+    for before in inputs:
+        if isinstance(before, InputError):
+            return before
     try:
-        return step(before)
+        return step(*inputs)
     except InputError as error:
         return error
 
@@ -216,7 +217,7 @@ def restore_picture(
             restored = restoration(
                 picture.rgb[None], on_tile=lambda done, total: progress.update(tiles, completed=done, total=total)
             )
-        sr, kernel = finite(restored, source)
+        sr, kernel = require_finite(restored, source)
     finally:
         progress.remove_task(tiles)
     return replace_pixels(picture, sr[0].clamp(0, 1)), None if kernel is None else kernel[0]
@@ -249,7 +250,7 @@ def restore_clip(
                 source,
                 target,
                 kernel_file(target) if kernels else None,
-                lambda lr: finite(restoration(lr), source),
+                lambda lr: require_finite(restoration(lr), source),
                 scale,
                 job,
                 overwrite,

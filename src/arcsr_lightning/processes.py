@@ -11,7 +11,18 @@ from pathlib import Path
 
 from lightning_utilities.core.rank_zero import rank_zero_info, rank_zero_only
 
-__all__ = ["SIGNALS", "end_with_parent", "failed_first", "rank_zero_info", "rank_zero_only", "run_alone"]
+__all__ = [
+    "FAILED",
+    "SIGNALS",
+    "end_with_parent",
+    "failed_first",
+    "forget_failure",
+    "rank_zero_info",
+    "rank_zero_only",
+    "run_alone",
+]
+
+FAILED = "FAILED"  # the file in a run's folder that says why it failed
 
 
 def number_in(environment: Mapping[str, str]) -> int:
@@ -27,20 +38,26 @@ rank_zero_only.rank = getattr(rank_zero_only, "rank", number_in(os.environ))  # 
 SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGUSR1, signal.SIGUSR2)
 
 
-def failed_first(failed: Path, line: str) -> bool:
-    """Leave ``line`` in the file ``failed``; False where another process of the run has done so before.
+def failed_first(folder: Path, line: str) -> bool:
+    """Leave ``line`` in the file FAILED of a run's folder; False where another of its processes has done so before.
 
     That one tells why the run failed: the others fail of the same, or because they miss it.
     """
     try:
-        failed.parent.mkdir(parents=True, exist_ok=True)
-        with failed.open("x", encoding="utf-8") as file:  # not aside: only one of the processes can make it
+        folder.mkdir(parents=True, exist_ok=True)
+        with (folder / FAILED).open("x", encoding="utf-8") as file:  # not aside: only one of the processes can make it
             file.write(line + "\n")
     except FileExistsError:
         return False
     except OSError:  # a full disk, say, must not hide what went wrong
         return not rank_zero_only.rank
     return True
+
+
+def forget_failure(folder: Path) -> None:
+    """Remove what says why a run failed before; the first of its processes does so for all."""
+    if rank_zero_only.rank == 0:
+        (folder / FAILED).unlink(missing_ok=True)
 
 
 def end_with_parent() -> None:

@@ -14,12 +14,12 @@ from arcsr_lightning.figures.comparison import Cell, Scene, comparison_picture, 
 from arcsr_lightning.figures.page import comparison_page
 from arcsr_lightning.figures.style import save_figure
 from arcsr_lightning.files import write_text
-from arcsr_lightning.inference import pick_device
+from arcsr_lightning.inference import placed, use_device
 from arcsr_lightning.losses import restore_batch
 from arcsr_lightning.networks import Bicubic
 from arcsr_lightning.results.runs import Run, read_study
 from arcsr_lightning.results.sections import Section, study_sections
-from arcsr_lightning.runs.weights import load_model
+from arcsr_lightning.runs.weights import FILE, load_model
 from arcsr_lightning.scores.metrics import score
 
 CROPS = 24  # in a picture, whose file is to stay small
@@ -154,9 +154,9 @@ def make_scenes(section: Section, names: Sequence[str], level: float) -> list[Sc
     Raises:
         InputError: a file or setting is at fault, there is nothing to restore with, or an image scores otherwise.
     """
-    device = pick_device("auto")
+    device = use_device("auto")
     columns = [
-        Column(entry.label, run, load_model(weights_of(run)).to(device))
+        Column(entry.label, run, placed(load_model(weights_of(run)), device))
         for entry in section.entries
         if entry.method != "bicubic"
         for run in entry.runs[:1]
@@ -170,7 +170,7 @@ def make_scenes(section: Section, names: Sequence[str], level: float) -> list[Sc
 
 def weights_of(run: Run) -> Path:
     """The weights that a finished run was scored with: its own, or those that it evaluated."""
-    own, evaluated = run.folder / "model.safetensors", run.report["config"].get("weights")
+    own, evaluated = run.folder / FILE, run.report["config"].get("weights")
     return Path(evaluated) if not own.is_file() and evaluated else own
 
 

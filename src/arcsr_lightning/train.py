@@ -13,10 +13,10 @@ from torch import nn
 from arcsr_lightning import launch
 from arcsr_lightning.errors import InputError
 from arcsr_lightning.files import remove_leftovers
-from arcsr_lightning.processes import rank_zero_info
+from arcsr_lightning.processes import rank_zero_info, rank_zero_only
 from arcsr_lightning.runs import resume
-from arcsr_lightning.runs.stages import Stage, schedule_of, stages_of
-from arcsr_lightning.runs.weights import Saved, export, load_weights, read_saved
+from arcsr_lightning.runs.stages import Stage, stages_of
+from arcsr_lightning.runs.weights import FILE, Saved, export, load_weights, read_saved
 
 if TYPE_CHECKING:  # Lightning takes seconds to import, for which --help and complaints do not wait
     import pytorch_lightning as pl
@@ -52,12 +52,12 @@ def train(cfg: DictConfig) -> dict[str, float]:
         raise InputError(launch.NO_DATA)
     launch.import_lightning()  # here, so that what follows is said as it says its own
     with resume.alone_in(cfg.paths.output_dir):
-        remove_leftovers(cfg.paths.output_dir)
+        if not rank_zero_only.rank:  # another process may be early, and the first one is writing already
+            remove_leftovers(cfg.paths.output_dir)
         metrics = resume.finished(cfg)
         if metrics is None:
             metrics = run(cfg)
-            if not cfg.trainer.fast_dev_run:  # which leaves nothing to go on with
-                resume.finish(cfg, metrics)
+            resume.finish(cfg, metrics)
         else:
             rank_zero_info(f"{cfg.paths.output_dir}: finished already; ckpt_path=null trains it anew")
         return metrics
@@ -94,24 +94,23 @@ def fit(cfg: DictConfig, network: nn.Module) -> tuple[Workbench, dict[str, float
     if not stages:
         raise InputError(f"stage={planned[0].name}: method={cfg.method} has nothing for it to train")
     losses = [launch.build_loss(stage.config) for stage in stages]
-    describe(cfg, stages, losses)
+    launch.plan_card(cfg, stages, losses)
     first, ckpt_path = resume.resume_point(cfg, stages, network)
     begin(cfg)
-    if not cfg.trainer.fast_dev_run:  # which saves nothing
-        resume.forget_after(stages, first)
+    resume.forget_after(cfg, stages, first)
     metrics: dict[str, float] = {}
-    note_taken(cfg, stages, resume.taken_before(stages, first))
+    launch.note_taken(cfg, stages, resume.taken_before(stages, first))
     for number, (stage, loss) in list(enumerate(zip(stages, losses, strict=True)))[first:]:
         seed(cfg)  # what a stage draws does not depend on whether those before it ran just now
         bench = set_up(stage, network, loss)
         metrics |= fit_stage(stage, bench, ckpt_path)
         ckpt_path = None
-        note_taken(cfg, stages, [taken(stage, bench.trainer.global_step)], number)
+        launch.note_taken(cfg, stages, [launch.taken(stage, bench.trainer.global_step)], number)
         bench.module.hparams["config"] = launch.as_plain_data(stage.config)
         if stage is not stages[-1] and not bench.trainer.fast_dev_run:
             bench.trainer.save_checkpoint(stage.finished, weights_only=False)
             launch.close_loggers()  # each stage has its own
-    metrics |= keep_best(stages[-1], bench, Path(cfg.paths.output_dir, "model.safetensors"))
+    metrics |= keep_best(stages[-1], bench, Path(cfg.paths.output_dir, FILE))
     return bench, metrics
 
 
@@ -162,8 +161,7 @@ def set_up(stage: Stage, network: nn.Module, loss: nn.Module | None = None) -> W
 
 def begin(cfg: DictConfig) -> None:
     """Say what is about to be done; from here on the folder holds a run that is not over."""
-    if not cfg.trainer.fast_dev_run:
-        resume.reopen(cfg)
+    resume.reopen(cfg)
     launch.record_configuration(cfg)
 
 
@@ -171,28 +169,6 @@ def seed(cfg: DictConfig) -> None:
     from pytorch_lightning import seed_everything
 
     seed_everything(cfg.seed, workers=True, verbose=False)
-
-
-def describe(cfg: DictConfig, stages: list[Stage], losses: list[nn.Module]) -> None:
-    """Put what is learnt from, and how long, into the configurations that the checkpoints will hold."""
-    rates = [launch.sum_of_rates(stage.config, stage.config.trainer.max_steps) for stage in stages]
-    schedule = schedule_of(stages, rates)
-    supervision = list(dict.fromkeys(source for loss in losses for source in loss.supervision))
-    for config in (cfg, *(stage.config for stage in stages)):
-        config.card.supervision = supervision
-        config.card.schedule = schedule
-
-
-def taken(stage: Stage, steps: int) -> dict[str, Any]:
-    """What the schedule says of a stage that took so many steps: it may have been cut off."""
-    return {"steps": steps, "lr_sum": launch.sum_of_rates(stage.config, steps)}
-
-
-def note_taken(cfg: DictConfig, stages: list[Stage], entries: list[dict[str, Any]], first: int = 0) -> None:
-    """Replace what was planned of the stages from number ``first`` on by what they did."""
-    for config in (cfg, *(stage.config for stage in stages)):
-        for number, entry in enumerate(entries, first):
-            config.card.schedule[number].update(entry)
 
 
 def keep_best(stage: Stage, bench: Workbench, output: Path) -> dict[str, float]:

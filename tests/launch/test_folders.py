@@ -13,8 +13,11 @@ from hydra import initialize_config_dir
 from omegaconf import OmegaConf, open_dict
 
 from arcsr_lightning import CONF_DIR, evaluate, train
+from arcsr_lightning.errors import InputError
 from arcsr_lightning.launch import FolderChoice, SweepPlan, compose, environment
 from arcsr_lightning.launch.folders import job_folder
+from arcsr_lightning.launch.sweeps import sweep_job
+from arcsr_lightning.processes import rank_zero_only
 
 
 @pytest.fixture
@@ -173,3 +176,15 @@ def test_what_a_user_names_is_the_folder(run, tiny, tmp_path, monkeypatch):
         run(train, *tiny, "weights=nowhere.ckpt", "ckpt_path=last", "hydra.run.dir=mine")
     assert (tmp_path / "mine/FAILED").is_file()
     assert not (tmp_path / "logs").exists()
+
+
+@pytest.mark.parametrize(("rank", "ending"), [(0, InputError), (1, SystemExit)])
+def test_a_process_of_slurm_that_fails_ends_with_a_code_that_says_so(tmp_path, monkeypatch, rank, ending):
+    """The first one leaves its error to whoever submitted the job; for any other 0 would let the rest wait for it."""
+    monkeypatch.setattr(rank_zero_only, "rank", rank)
+
+    def fail(cfg):
+        raise RuntimeError("no memory")
+
+    with pytest.raises(ending):
+        sweep_job("train", fail, OmegaConf.create({"paths": {"output_dir": str(tmp_path)}}))

@@ -14,6 +14,7 @@ from omegaconf import OmegaConf
 from arcsr_lightning import train
 from arcsr_lightning.errors import InputError
 from arcsr_lightning.launch import as_plain_data
+from arcsr_lightning.processes import rank_zero_only
 from arcsr_lightning.runs import resume
 from arcsr_lightning.runs.settings import changes_for, differences
 from arcsr_lightning.runs.weights import read_saved
@@ -336,3 +337,14 @@ def test_a_study_is_added_to(sweep, monkeypatch):
     assert sweep("seed=0,1", "train=false", "ckpt_path=last") == [folder]
     assert first.items() < written(folder).items()
     assert len(json.loads((folder / "jobs.json").read_text())["jobs"]) == 2
+
+
+def test_only_the_first_process_clears_what_is_left_of_writing(configure, tmp_path, monkeypatch):
+    """The others may start when the first one is writing already."""
+    cfg, aside = configure(tmp_path), tmp_path / ".part-config.yaml"
+    monkeypatch.setattr(resume, "finished", lambda cfg: {})
+    for rank in (1, 0):
+        aside.touch()
+        monkeypatch.setattr(rank_zero_only, "rank", rank)
+        train.train(cfg)
+        assert aside.exists() == bool(rank)

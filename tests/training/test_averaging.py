@@ -7,7 +7,7 @@ from torch.optim.swa_utils import AveragedModel, get_ema_avg_fn
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils.data import DataLoader
 
-from arcsr_lightning.training.averaging import MovingAverage, move
+from arcsr_lightning.training.averaging import MovingAverage, move, pairs_of
 
 
 def test_the_average_is_that_of_torch(tmp_path):
@@ -60,6 +60,7 @@ def test_a_move_takes_two_calls_however_many_tensors_there_are():
             return func(*args, **(kwargs or {}))
 
     average, network = (nn.Sequential(*(nn.BatchNorm2d(4) for _ in range(20))) for _ in range(2))
+    pairs = pairs_of(average, network)
     with Calls() as calls:
-        move(average, network, 0.9)
+        move(pairs, 0.9)
     assert calls.names == ["_foreach_lerp_", "_foreach_copy_"]

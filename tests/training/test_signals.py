@@ -8,6 +8,7 @@ from contextlib import nullcontext
 from unittest import mock
 
 import pytest
+import pytorch_lightning as pl
 import torch
 from pytorch_lightning.loggers import CSVLogger
 from pytorch_lightning.trainer.connectors.signal_connector import _HandlersCompose
@@ -235,3 +236,16 @@ assert "wandb" not in sys.modules
 """
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
+
+
+def test_no_step_asks_all_processes_whether_lightning_saw_a_signal(monkeypatch):
+    """Its own handler is not installed, and to ask is to wait for the device."""
+    asked = []
+    monkeypatch.setattr(torch.distributed, "broadcast", lambda tensor, src: asked.append(src))
+    trainer, callback = pl.Trainer(logger=False, enable_checkpointing=False, accelerator="cpu"), EndOnSignal()
+    monkeypatch.setattr(callback.signals, "listen", lambda: None)
+    trainer.fit_loop.epoch_loop._broadcast_sigterm_tensor()
+    assert asked == [0]
+    callback.on_train_start(trainer, None)
+    trainer.fit_loop.epoch_loop._broadcast_sigterm_tensor()
+    assert asked == [0]

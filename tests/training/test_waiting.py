@@ -5,7 +5,7 @@ import torch
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from arcsr_lightning.train import train
-from arcsr_lightning.training.module import SRModule
+from arcsr_lightning.training.module import SRModule, mean_of_processes
 
 
 class Waits(TorchDispatchMode):
@@ -39,6 +39,15 @@ def test_a_step_that_is_not_logged_waits_for_nothing(configure, tmp_path, monkey
     during = set(waits.steps) - {None}
     assert during <= {2, 3, 6, 7}, during  # 3 and 7 are logged, from their start on; 6 is saved, before a validation
     assert 3 in during  # the measure sees what it should
+
+
+def test_losses_of_all_processes_meet_without_a_barrier(monkeypatch):
+    """A barrier of NCCL waits for the device. Here two processes have the same losses."""
+    monkeypatch.setattr(torch.distributed, "is_initialized", lambda: True)
+    monkeypatch.setattr(torch.distributed, "get_world_size", lambda: 2)
+    monkeypatch.setattr(torch.distributed, "all_reduce", lambda x: x.mul_(2))
+    monkeypatch.setattr(torch.distributed, "barrier", lambda *args, **kwargs: pytest.fail("a barrier"))
+    assert mean_of_processes(torch.tensor([1.0, 3.0])).tolist() == [1, 3]
 
 
 @pytest.mark.parametrize("every", [50, 1])

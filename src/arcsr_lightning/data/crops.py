@@ -5,9 +5,12 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from torch import Tensor
 
-from arcsr_lightning.data.images import read_image
+from arcsr_lightning.data.images import read_image, to_tensor
+from arcsr_lightning.data.layouts import Pair
 from arcsr_lightning.data.store import open_store
+from arcsr_lightning.degradation import downsample
 from arcsr_lightning.errors import InputError
 
 Sample = dict[str, Any]  # its entries: the docstring of arcsr_lightning.data
@@ -48,6 +51,22 @@ def cut_to_multiple(image: np.ndarray, scale: int, path: Path) -> np.ndarray:
     if not (height and width):
         raise InputError(f"{path} is {size_of(image)}; scale {scale} needs at least {scale}x{scale} pixels")
     return image[:height, :width]
+
+
+def lr_image(pair: Pair, degraded: np.ndarray, scale: int) -> Tensor:
+    """The LR image of a pair, (3, h, w), without noise.
+
+    Args:
+        pair: names the file in errors, and says whether it is at LR size.
+        degraded: its degraded image, (H, W, 3).
+        scale: of the HR image over the LR image.
+
+    Raises:
+        InputError: it is at HR size and smaller than ``scale`` pixels a side.
+    """
+    if pair.at_lr_size:
+        return to_tensor(degraded)
+    return downsample(to_tensor(cut_to_multiple(degraded, scale, pair.degraded)), scale)
 
 
 def check_patch_size(patch_size: int, scale: int) -> None:

@@ -1,6 +1,5 @@
 """The data sets of a run, as Lightning wants them."""
 
-import re
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -13,7 +12,7 @@ from torch.utils.data import DataLoader, Dataset
 from arcsr_lightning.data.images import header_size
 from arcsr_lightning.data.samplers import StepSampler
 from arcsr_lightning.data.synthetic import Draws, SyntheticTraining
-from arcsr_lightning.data.workers import Watched, obey_parent_only
+from arcsr_lightning.data.workers import Watched, obey_parent_only, places_of_the_dead
 from arcsr_lightning.errors import InputError
 from arcsr_lightning.processes import rank_zero_info
 
@@ -140,16 +139,9 @@ class SRDataModule(pl.LightningDataModule):
         try:
             yield
         except (RuntimeError, ConnectionError, EOFError) as error:
-            report = re.match(r"DataLoader worker \(pid(?:\(s\))? ([\d, ]+)\)", str(error))
-            if report:
-                pids = {int(pid) for pid in report[1].split(",")}
-            elif isinstance(error, RuntimeError):
+            places = places_of_the_dead(error, self.watched)
+            if places is None:
                 raise
-            else:  # the connection on which it was just handing over a sample noticed first
-                pids = set().union(*(watched.ended() for watched in self.watched))
-                if not pids:
-                    raise
-            places = [place for watched in self.watched for place in watched.places(pids)]
             at = " and ".join(places) or "before any sample"
             raise ChildProcessError(
                 f"a data worker died {at}; where memory ran out, lower data.num_workers, use "

@@ -15,7 +15,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from arcsr_lightning.data.crops import cut_to_multiple
+from arcsr_lightning.data.crops import cut_to_multiple, lr_image
 from arcsr_lightning.data.images import read_image, to_tensor
 from arcsr_lightning.data.layouts import Pair
 from arcsr_lightning.degradation import FIT, Fit, Measured, cells_to_pixels, downsample, measure_cells
@@ -126,11 +126,7 @@ def write_kernels(
 def _lr_images(pair: Pair, scale: int) -> tuple[Tensor, Tensor]:
     """The sharp and the degraded image on the LR grid, (1, 3, h, w) each."""
     sharp = downsample(to_tensor(cut_to_multiple(read_image(pair.hr), scale, pair.hr)), scale)
-    degraded = read_image(pair.degraded)
-    if pair.at_lr_size:
-        lr = to_tensor(degraded)
-    else:
-        lr = downsample(to_tensor(cut_to_multiple(degraded, scale, pair.degraded)), scale)
+    lr = lr_image(pair, read_image(pair.degraded), scale)
     if lr.shape != sharp.shape:
         raise InputError(f"{pair.degraded} and {pair.hr} do not fit each other at scale {scale}")
     return sharp[None], lr[None]

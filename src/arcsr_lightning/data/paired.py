@@ -15,6 +15,7 @@ from arcsr_lightning.data.crops import (
     check_noise_range,
     check_patch_size,
     cut_to_multiple,
+    lr_image,
     size_of,
 )
 from arcsr_lightning.data.images import to_tensor
@@ -194,10 +195,7 @@ class PairedEvaluation(Dataset[Sample]):
         pair = self.pairs[number]
         hr, degraded = self.read(pair.hr), self.read(pair.degraded)
         _check_sizes(pair, hr, degraded, self.scale)
-        if pair.at_lr_size:
-            lr = to_tensor(degraded)
-        else:
-            lr = downsample(to_tensor(cut_to_multiple(degraded, self.scale, pair.degraded)), self.scale)
+        lr = lr_image(pair, degraded, self.scale)
         kernel, confidence = self.kernels(pair, *lr.shape[1:]) if self.kernels else (None, None)
         measured = {} if kernel is None else {"kernel": kernel, "confidence": confidence}
         return measured | {

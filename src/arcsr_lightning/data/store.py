@@ -26,7 +26,7 @@ INDEX, UNFINISHED = "index.json", "unfinished.jsonl"
 _GARBLED = (ValueError, TypeError, RecursionError)  # what reading JSON of something else raises
 
 
-class Frame(NamedTuple):
+class Entry(NamedTuple):
     """What the index says about a frame: size and time of its image file, its own size, the SHA-256 of its pixels."""
 
     file_size: int  # bytes
@@ -34,6 +34,10 @@ class Frame(NamedTuple):
     height: int
     width: int
     sha256: str
+
+
+Index = tuple[Path, dict[str, Entry]]  # the folder that names start from, and what is known of every frame by its name
+Progress = Callable[[str, int, int], Any]  # told what is done to how many of how many frames
 
 
 class StoredFrame(NamedTuple):
@@ -49,10 +53,18 @@ class StoredFrame(NamedTuple):
 
 
 def open_store(folder: str | Path, paths: Iterable[Path]) -> dict[Path, StoredFrame]:
-    """Where the frames ``paths`` lie in the store ``folder``.
+    """Find frames in a finished store.
 
-    Raises InputError where the store is not finished, or one of the frames is missing, was cut or is not what its file
-    holds now.
+    Args:
+        folder: of the store.
+        paths: the image files.
+
+    Returns:
+        Where the pixels of each file lie.
+
+    Raises:
+        InputError: the store is not finished, or one of the frames is missing, was cut or is not what its file holds
+            now.
     """
     folder = Path(folder)
     again = f"run arcsr-prepare with the same data and scale, and data.store={folder}"
@@ -78,43 +90,73 @@ def write_store(
     paths: Iterable[Path],
     num_workers: int | None = None,
     verify: bool = False,
-    progress: Callable[[str, int, int], Any] = lambda task, done, total: None,
+    progress: Progress = lambda task, done, total: None,
 ) -> int:
-    """Bring the store ``folder`` up to date with the image files ``paths``; returns how many frames it had to write.
+    """Bring a store up to date with image files; frames of other files below the same folder are kept in it.
 
-    Frames that it holds already are kept, those of other files below the same folder too. num_workers: threads
-    (decoding, hashing and writing let each other run; a process killed leaves no others behind); None: a few more than
-    there are cores. verify: also hash the pixels of the frames that it holds, and write those anew that are damaged.
-    progress: told what is done to how many of how many frames.
+    Args:
+        folder: of the store; made if missing.
+        paths: the image files.
+        num_workers: threads (decoding, hashing and writing let each other run; a process killed leaves no others
+            behind); None: a few more than there are cores.
+        verify: also hash the pixels of the frames that it holds, and write those anew that are damaged.
+        progress: told what is done to how many of how many frames.
 
-    Raises InputError where the disk has no room, or where a file cannot be read: frames written before are kept then.
+    Returns:
+        How many frames it had to write.
+
+    Raises:
+        InputError: the disk has no room, or a file cannot be read; frames written before are kept then.
     """
     folder = Path(folder)
     sources = {Path(path).absolute() for path in paths}
     root = Path(os.path.commonpath([path.parent for path in sources]))
-    names = sorted(_name(path, root) for path in sources)
-    before = _read_index(folder)
-    frames = {
+    index = _read_index(folder)
+    frames = _held(folder, root, index)
+    if verify:
+        frames = _sound(folder, frames, num_workers, progress)
+    missing = [name for name in sorted(_name(path, root) for path in sources) if name not in frames]
+    if not missing and index == (root, frames):
+        (folder / UNFINISHED).unlink(missing_ok=True)
+        return 0
+    _check_room(folder, [root / name for name in missing])
+    _write_missing(folder, root, frames, missing, num_workers, progress)
+    return len(missing)
+
+
+def _held(folder: Path, root: Path, index: Index | None) -> dict[str, Entry]:
+    """The frames that the store holds whole, of image files below ``root`` that have not changed since."""
+    return {
         name: frame
-        for name, frame in _recorded(folder).items()
+        for name, frame in _recorded(folder, index).items()
         if _is_of_file(frame, root / name)
         and _is_whole(frame, _file(folder, name))
         # A frame of another folder that is still there is another one, though its size and time may be the same.
-        and (before is None or before[0] == root or not (before[0] / name).exists())
+        and (index is None or index[0] == root or not (index[0] / name).exists())
     }
-    if verify:
-        recorded, frames = frames, {}
-        checks = _in_parallel(lambda name: _is_sound(recorded[name], _file(folder, name)), recorded, num_workers)
-        for done, (name, sound) in enumerate(checks, 1):
-            if sound:
-                frames[name] = recorded[name]
-            progress("hashed", done, len(recorded))
-    missing = [name for name in names if name not in frames]
-    if not missing and _read_index(folder) == (root, frames):
-        (folder / UNFINISHED).unlink(missing_ok=True)
-        return 0
 
-    _check_room(folder, [root / name for name in missing])
+
+def _sound(folder: Path, frames: dict[str, Entry], num_workers: int | None, progress: Progress) -> dict[str, Entry]:
+    """The frames whose pixels are those that were written."""
+    sound = {}
+    checks = _in_parallel(lambda name: _is_sound(frames[name], _file(folder, name)), frames, num_workers)
+    for done, (name, is_sound) in enumerate(checks, 1):
+        if is_sound:
+            sound[name] = frames[name]
+        progress("hashed", done, len(frames))
+    return sound
+
+
+def _write_missing(
+    folder: Path,
+    root: Path,
+    frames: dict[str, Entry],
+    missing: list[str],
+    num_workers: int | None,
+    progress: Progress,
+) -> None:
+    """Add the missing frames to those that the store holds, and finish it."""
+    frames = dict(frames)
     remove_leftovers(folder, below=True)
     write_text(folder / UNFINISHED, "".join(_line(name, frame) for name, frame in frames.items()))
     (folder / INDEX).unlink(missing_ok=True)
@@ -128,7 +170,6 @@ def write_store(
     index = {"root": str(root), "frames": {name: frames[name]._asdict() for name in sorted(frames)}}
     write_text(folder / INDEX, json.dumps(index, indent=1) + "\n")
     (folder / UNFINISHED).unlink()
-    return len(missing)
 
 
 def _name(path: Path, root: Path) -> str:
@@ -140,28 +181,28 @@ def _file(folder: Path, name: str) -> Path:
     return folder / f"{name}.rgb"
 
 
-def _line(name: str, frame: Frame) -> str:
+def _line(name: str, frame: Entry) -> str:
     return json.dumps([name, *frame]) + "\n"
 
 
-def _read_index(folder: Path) -> tuple[Path, dict[str, Frame]] | None:
+def _read_index(folder: Path) -> Index | None:
     """The folder that names start from, and the frames; None where the store is not finished."""
     try:
         index = json.loads((folder / INDEX).read_text(encoding="utf-8"))
-        frames = {name: Frame(**entry) for name, entry in index["frames"].items()}
+        frames = {name: Entry(**entry) for name, entry in index["frames"].items()}
         return (Path(index["root"]), frames) if all(map(_is_sensible, frames.values())) else None
     except (FileNotFoundError, NotADirectoryError, *_GARBLED, KeyError, AttributeError):
         return None
 
 
-def _recorded(folder: Path) -> dict[str, Frame]:
+def _recorded(folder: Path, index: Index | None) -> dict[str, Entry]:
     """The frames that a finished store, or a run that was killed, says to have written."""
-    frames = dict((_read_index(folder) or (None, {}))[1])
+    frames = dict(index[1]) if index else {}
     if (folder / UNFINISHED).is_file():
         for line in (folder / UNFINISHED).read_text(encoding="utf-8", errors="replace").splitlines():
             try:
                 name, *entry = json.loads(line)
-                frame = Frame(*entry)
+                frame = Entry(*entry)
             except _GARBLED:  # the line that was being written
                 break
             if not (isinstance(name, str) and _is_sensible(frame)):
@@ -170,12 +211,12 @@ def _recorded(folder: Path) -> dict[str, Frame]:
     return frames
 
 
-def _is_sensible(frame: Frame) -> bool:
+def _is_sensible(frame: Entry) -> bool:
     """Whether an entry that was read back could have been written."""
     return all(type(value) is int for value in frame[:4]) and frame.height > 0 < frame.width
 
 
-def _is_of_file(frame: Frame, path: Path) -> bool:
+def _is_of_file(frame: Entry, path: Path) -> bool:
     try:
         now = path.stat()
     except OSError:
@@ -183,20 +224,20 @@ def _is_of_file(frame: Frame, path: Path) -> bool:
     return (now.st_size, now.st_mtime_ns) == (frame.file_size, frame.mtime_ns)
 
 
-def _is_whole(frame: Frame, file: Path) -> bool:
+def _is_whole(frame: Entry, file: Path) -> bool:
     return file.is_file() and file.stat().st_size == 3 * frame.height * frame.width
 
 
-def _is_sound(frame: Frame, file: Path) -> bool:
+def _is_sound(frame: Entry, file: Path) -> bool:
     return _sha256(StoredFrame(file, frame.height, frame.width).pixels()) == frame.sha256
 
 
-def _write_frame(source: Path, target: Path) -> Frame:
+def _write_frame(source: Path, target: Path) -> Entry:
     before = source.stat()  # not after reading: a file that changes meanwhile is then seen to have changed
     pixels = read_image(source)
     with write_aside(target) as aside:
         aside.write_bytes(np.ascontiguousarray(pixels).data)  # tofile hides that a disk is full
-    return Frame(before.st_size, before.st_mtime_ns, *pixels.shape[:2], _sha256(pixels))
+    return Entry(before.st_size, before.st_mtime_ns, *pixels.shape[:2], _sha256(pixels))
 
 
 def _sha256(pixels: np.ndarray) -> str:

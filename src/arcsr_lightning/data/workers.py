@@ -2,8 +2,10 @@
 
 import multiprocessing
 import os
+import re
 import signal
 import threading
+from collections.abc import Sequence
 from typing import Any
 
 import torch
@@ -39,6 +41,28 @@ class Watched(Dataset[Any]):
         """Where the workers are, or were last, that are these processes."""
         numbers = [number for pid, number, _ in self.notes.tolist() if pid in pids]
         return [f"at sample {number}, made from {self.dataset.source(number)}" for number in numbers]
+
+
+def places_of_the_dead(error: Exception, watched: Sequence[Watched]) -> list[str] | None:
+    """Where the data workers died that an error reports.
+
+    Args:
+        error: what a loader raised, or a connection to one of its workers.
+        watched: the data sets of all workers.
+
+    Returns:
+        "at sample ..., made from ..." for each, but for those that had begun no sample; None where it reports no death.
+    """
+    report = re.match(r"DataLoader worker \(pid(?:\(s\))? ([\d, ]+)\)", str(error))
+    if report:
+        pids = {int(pid) for pid in report[1].split(",")}
+    elif isinstance(error, RuntimeError):
+        return None
+    else:  # the connection on which it was just handing over a sample noticed first
+        pids = set().union(*(one.ended() for one in watched))
+        if not pids:
+            return None
+    return [place for one in watched for place in one.places(pids)]
 
 
 def obey_parent_only(worker: int) -> None:

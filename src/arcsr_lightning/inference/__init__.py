@@ -2,7 +2,7 @@
 
 from arcsr_lightning.inference.memory import free_memory, largest_tile, naming_lack_of_memory
 from arcsr_lightning.inference.observed import Observed
-from arcsr_lightning.inference.passes import finite, pick_device, run_network
+from arcsr_lightning.inference.passes import placed, require_finite, run_network, use_device
 from arcsr_lightning.inference.threads import ahead, behind
 from arcsr_lightning.inference.tiles import restore
 
@@ -10,11 +10,12 @@ __all__ = [
     "Observed",
     "ahead",
     "behind",
-    "finite",
     "free_memory",
     "largest_tile",
     "naming_lack_of_memory",
-    "pick_device",
+    "placed",
+    "require_finite",
     "restore",
     "run_network",
+    "use_device",
 ]

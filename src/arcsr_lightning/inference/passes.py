@@ -35,7 +35,7 @@ def run_network(
     sr = kernel = None
     for symmetry in symmetries:
         with torch.autocast(lr.device.type, torch.bfloat16, enabled=precision == "bf16"):
-            part = network(turn(lr, symmetry).contiguous())
+            part = network(turn(lr, symmetry).contiguous(memory_format=layout_of(lr.device)))
         back = inverse(symmetry)
         sr = add(sr, turn(part.sr, back), len(symmetries))
         if keep_kernel and part.kernel is not None:
@@ -49,14 +49,24 @@ def add(mean: Tensor | None, part: Tensor, parts: int) -> Tensor:
     return share if mean is None else mean + share
 
 
-def finite(restored: Restoration, source: Path) -> Restoration:
+def require_finite(restored: Restoration, source: Path) -> Restoration:
     """Raises InputError where what the network makes of a source is not finite."""
     if all(part is None or torch.isfinite(part).all() for part in restored):
         return restored
     raise InputError(f"{source}: what the network makes of it is not finite; use other weights")
 
 
-def pick_device(name: str) -> torch.device:
+def layout_of(device: torch.device) -> torch.memory_format:
+    """How images and weights lie: on a GPU channels last, as KGconv leaves them there; else copies turn them over."""
+    return torch.channels_last if device.type == "cuda" else torch.contiguous_format
+
+
+def placed(network: nn.Module, device: torch.device) -> nn.Module:
+    """The network on a device, in its layout."""
+    return network.to(device, memory_format=layout_of(device))
+
+
+def use_device(name: str) -> torch.device:
     """``auto`` is the GPU where there is one; a GPU multiplies float32 as TF32 in this process from here on.
 
     As cuDNN does in convolutions: without tensor cores KGconvs would take three times as long beside them.

@@ -6,7 +6,7 @@ from typing import Any
 from hydra.utils import instantiate
 
 from arcsr_lightning.launch import resolvers  # registers them
-from arcsr_lightning.launch.checks import NO_DATA, SettingsCheck
+from arcsr_lightning.launch.card import note_taken, plan_card, sum_of_rates, taken
 from arcsr_lightning.launch.commands import command, compose
 from arcsr_lightning.launch.ending import close_loggers
 from arcsr_lightning.launch.folders import FolderChoice
@@ -18,9 +18,9 @@ from arcsr_lightning.launch.objects import (
     build_test_set,
     prepare_network,
     record_configuration,
-    sum_of_rates,
 )
 from arcsr_lightning.launch.search import SearchSeed
+from arcsr_lightning.launch.settings_check import NO_DATA, SettingsCheck
 from arcsr_lightning.launch.sweeps import SweepPlan
 from arcsr_lightning.runs.settings import as_plain_data
 
@@ -43,10 +43,13 @@ __all__ = [
     "explain",
     "import_lightning",
     "instantiate",
+    "note_taken",
+    "plan_card",
     "prepare_network",
     "record_configuration",
     "resolvers",
     "sum_of_rates",
+    "taken",
 ]
 
 _NEED_LIGHTNING = {"build_data", "build_module", "build_trainer"}

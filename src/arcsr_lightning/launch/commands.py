@@ -16,14 +16,14 @@ from omegaconf import DictConfig, read_write
 from arcsr_lightning import CONF_DIR
 from arcsr_lightning.errors import FolderKeptError, InputError, printable
 from arcsr_lightning.launch import environment
-from arcsr_lightning.launch.checks import check
 from arcsr_lightning.launch.ending import close_loggers, end, end_before_the_run
 from arcsr_lightning.launch.logs import as_a_command, note_launch, warnings_in_the_log
 from arcsr_lightning.launch.messages import line_of
+from arcsr_lightning.launch.settings_check import check
 from arcsr_lightning.launch.suggestions import with_suggestion
 from arcsr_lightning.launch.sweeps import sweep_job
 from arcsr_lightning.launch.typed import typed_settings
-from arcsr_lightning.processes import end_with_parent, failed_first, rank_zero_only
+from arcsr_lightning.processes import end_with_parent, failed_first, forget_failure, rank_zero_only
 
 log = logging.getLogger(__name__)
 
@@ -105,16 +105,15 @@ def by_ctrl_c(ended: BaseException) -> bool:
 
 def single_job(task: Callable[[DictConfig], Any], cfg: DictConfig) -> Any:
     """Run what was typed, in this process or one of several."""
-    failed = Path(cfg.paths.output_dir, "FAILED")
-    if rank_zero_only.rank == 0:
-        failed.unlink(missing_ok=True)
+    folder = Path(cfg.paths.output_dir)
+    forget_failure(folder)
     try:
         pin_folder()
         return task(cfg)
     except FolderKeptError as error:
         end(error)
     except Exception as error:
-        if not failed_first(failed, line_of(error)):
+        if not failed_first(folder, line_of(error)):
             sys.exit(1)
         end(error)
 

@@ -24,7 +24,7 @@ def end(error: Exception) -> NoReturn:
 
 
 def end_before_the_run(error: Exception) -> NoReturn:
-    """As :func:`end`; of the processes of a run, all of which fail of the same, only the first speaks."""
+    """As :func:`end`, but only the first process prints the user's error: all fail for the same reason."""
     if rank_zero_only.rank and explain(error):
         raise SystemExit(1) from error
     end(error)

@@ -59,11 +59,11 @@ def task_folder(config: DictConfig) -> Path:
 
 
 def run_to_go_on_with(runs: Path, config: DictConfig) -> Path | None:
-    """The folder of the newest run that can be gone on with.
+    """The folder of the newest run to resume; None where there is none.
 
-    One of the settings at hand comes before others, one that is not over before one that is.
+    Runs with the present settings come first, and among them unfinished before finished ones.
     """
-    checkpoints = sorted(runs.glob("*/checkpoints/**/last.ckpt"), key=lambda path: path.stat().st_mtime, reverse=True)
+    checkpoints = sorted(runs.glob("*/checkpoints/**/last.ckpt"), key=newness, reverse=True)
     found = list(dict.fromkeys(runs / path.relative_to(runs).parts[0] for path in checkpoints))
     found.sort(key=lambda run: (run / "finished.json").is_file())
     if len(found) < 2:

@@ -42,7 +42,7 @@ def build_data(cfg: DictConfig, first_step: int = 0) -> SRDataModule:
     ``first_step`` counts the steps of the stages before, whose samples are not seen again.
     """
     data = cfg.data
-    least = max(SSIM_WINDOW, *(LEAST_SIDE.get(name, 1) for name in cfg.get("perceptual") or [""]))
+    least = max([SSIM_WINDOW, *(LEAST_SIDE.get(name, 1) for name in cfg.get("perceptual") or ())])
     return SRDataModule(
         train=partial(instantiate, data.train),
         val=[partial(instantiate, data.val, noise_level=level) for level in data.noise_levels],

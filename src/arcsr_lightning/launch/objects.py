@@ -46,20 +46,6 @@ def prepare_network(cfg: DictConfig, network: nn.Module) -> dict[str, float]:
     return instantiate(cfg.prepare)(network) if cfg.prepare else {}
 
 
-def sum_of_rates(cfg: DictConfig, steps: int) -> float:
-    """The learning rate summed over so many steps of a stage, which says how far they can go: none is taken for it."""
-    optimizer = maker(cfg, "optimizer")([nn.Parameter(torch.zeros(1))])
-    if not cfg.scheduler:
-        return optimizer.param_groups[0]["lr"] * steps
-    scheduler = maker(cfg, "scheduler")(optimizer)
-    optimizer.step()  # without gradients; else the scheduler warns that it is stepped first
-    total = 0.0
-    for _ in range(steps):
-        total += optimizer.param_groups[0]["lr"]
-        scheduler.step()
-    return total
-
-
 def maker(cfg: DictConfig, key: str) -> Callable[..., Any]:
     """What makes the ``optimizer`` of parameters or the ``scheduler`` of an optimiser; its errors name the setting."""
     return naming_errors(key, instantiate(cfg[key], _convert_="all"))

@@ -4,8 +4,9 @@ import hashlib
 import math
 import netrc
 import os
+from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 from urllib.parse import urlsplit
 
 from omegaconf import DictConfig, ListConfig, OmegaConf
@@ -17,7 +18,20 @@ from arcsr_lightning.launch.folders import job_folder, stage_path
 
 MOST_WORKERS = 12  # for a GPU that takes hundreds of samples of 20 to 40 ms a second
 
+F = TypeVar("F", bound=Callable[..., Any])
 
+
+def resolver(function: F) -> F:
+    """Let configurations call a function by its name."""
+    OmegaConf.register_new_resolver(function.__name__, function, replace=True)
+    return function
+
+
+for imported in (launch_folder, job_folder, stage_path):
+    resolver(imported)
+
+
+@resolver
 def steps(part: float, *, _root_: DictConfig) -> int:
     """A part of the training's steps, rounded up: the unit of schedules that fit every training.
 
@@ -26,6 +40,7 @@ def steps(part: float, *, _root_: DictConfig) -> int:
     return max(1, math.ceil(part * _root_.trainer.max_steps - 1e-6))
 
 
+@resolver
 def per_node(devices: Any) -> int:
     """How many processes ``trainer.devices`` makes on each node of a cluster: a number, or a list of devices.
 
@@ -38,36 +53,46 @@ def per_node(devices: Any) -> int:
     return int(number)
 
 
+@resolver
 def gpus(accelerator: str, devices: Any) -> int | None:
     """The GPUs that a cluster is asked for on each node: one for each process, none for trainer=cpu."""
     return None if accelerator == "cpu" else per_node(devices)
 
 
+@resolver
 def run_id(folder: str, log_dir: str, stage: str | None) -> str:
     """What a dashboard knows a stage of a run by: the same whenever it is resumed, on whatever machine."""
     place = Path(os.path.relpath(folder, log_dir)).as_posix()
     return hashlib.sha256(f"{place}\n{stage}".encode()).hexdigest()[:12]
 
 
+@resolver
 def all_tags(own: list[str], *more: str) -> list[str]:
     """The user's own tags of a run, then those that every run has; none twice."""
     return list(dict.fromkeys([*own, *more]))
 
 
+@resolver
 def on_gpu(there: Any, elsewhere: Any, *, _root_: DictConfig) -> Any:
     """One of two values: the first where ``trainer.accelerator`` is a GPU."""
     return there if OmegaConf.select(_root_, "trainer.accelerator") in ("gpu", "cuda") else elsewhere
 
 
+@resolver
 def data_workers(elsewhere: int, *, _root_: DictConfig) -> int:
-    """The data workers of a process, as many as there are cores for: with a GPU up to what keeps one busy."""
+    """The data workers of a process, as many as there are cores for: with a GPU up to what keeps one busy.
+
+    SLURM tells a process how many cores are its own; elsewhere those at hand are shared among the processes of a node.
+    """
     devices = OmegaConf.select(_root_, "trainer.devices")
     processes = per_node(devices) if isinstance(devices, ListConfig) or str(devices).isdigit() else 1
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    most = on_gpu(MOST_WORKERS, elsewhere, _root_=_root_)
-    return max(1, min(most, cores // processes))
+    own = os.environ.get("SLURM_CPUS_PER_TASK") if "SLURM_PROCID" in os.environ else None
+    share = min(cores, int(own)) if own else cores // processes
+    return max(1, min(on_gpu(MOST_WORKERS, elsewhere, _root_=_root_), share))
 
 
+@resolver
 def fused(*, _root_: DictConfig) -> bool | None:
     """Whether an optimiser takes its step in one launch: on a GPU, where Lightning need not clip mixed precision."""
     precision, clips = (OmegaConf.select(_root_, f"trainer.{name}") for name in ("precision", "gradient_clip_val"))
@@ -75,11 +100,19 @@ def fused(*, _root_: DictConfig) -> bool | None:
     return on_gpu(None if refuses else True, None, _root_=_root_)
 
 
+@resolver
+def folder_name(folder: str) -> str:
+    """The name of a folder, without those that it lies in."""
+    return Path(folder).name
+
+
+@resolver
 def options(group: str) -> str:
     """The options of a configuration group, for the help of a command."""
     return ", ".join(sorted(path.stem for path in (CONF_DIR / group).glob("*.yaml")))
 
 
+@resolver
 def table_rows(methods: Any, kernels: str, named: DictConfig) -> str:
     """The models that a table compares, as a sweeper takes them.
 
@@ -98,6 +131,7 @@ def table_rows(methods: Any, kernels: str, named: DictConfig) -> str:
     return ",".join(named[methods][kernels])
 
 
+@resolver
 def wandb_offline() -> bool:
     """True where W&B is told to be offline, or no key of its server is at hand: the run is then recorded on disk, and
     nothing prompts."""
@@ -110,20 +144,3 @@ def wandb_offline() -> bool:
         return netrc.netrc(os.environ.get("NETRC")).authenticators(server) is None
     except (OSError, netrc.NetrcParseError):
         return True
-
-
-OmegaConf.register_new_resolver("launch_folder", launch_folder, replace=True)
-OmegaConf.register_new_resolver("job_folder", job_folder, replace=True)
-OmegaConf.register_new_resolver("stage_path", stage_path, replace=True)
-OmegaConf.register_new_resolver("steps", steps, replace=True)
-OmegaConf.register_new_resolver("per_node", per_node, replace=True)
-OmegaConf.register_new_resolver("gpus", gpus, replace=True)
-OmegaConf.register_new_resolver("on_gpu", on_gpu, replace=True)
-OmegaConf.register_new_resolver("data_workers", data_workers, replace=True)
-OmegaConf.register_new_resolver("fused", fused, replace=True)
-OmegaConf.register_new_resolver("folder_name", lambda folder: Path(folder).name, replace=True)
-OmegaConf.register_new_resolver("run_id", run_id, replace=True)
-OmegaConf.register_new_resolver("all_tags", all_tags, replace=True)
-OmegaConf.register_new_resolver("options", options, replace=True)
-OmegaConf.register_new_resolver("table_rows", table_rows, replace=True)
-OmegaConf.register_new_resolver("wandb_offline", wandb_offline, replace=True)

@@ -11,6 +11,7 @@ from hydra._internal.core_plugins.basic_sweeper import BasicSweeper
 from hydra.core.global_hydra import GlobalHydra
 from hydra.core.hydra_config import HydraConfig
 from hydra.core.override_parser.overrides_parser import OverridesParser
+from hydra.core.override_parser.types import Override
 from hydra.errors import HydraException
 from hydra.experimental.callback import Callback
 from omegaconf import DictConfig, OmegaConf
@@ -24,7 +25,7 @@ from arcsr_lightning.launch.logs import import_lightning
 from arcsr_lightning.launch.messages import explain, line_of
 from arcsr_lightning.launch.suggestions import with_suggestion
 from arcsr_lightning.launch.typed import typed_of_hydra, typed_settings
-from arcsr_lightning.processes import failed_first, rank_zero_only, run_alone
+from arcsr_lightning.processes import FAILED, failed_first, forget_failure, rank_zero_only, run_alone
 from arcsr_lightning.runs.jobs import key_of, naming_overrides
 
 log = logging.getLogger(__name__)
@@ -39,46 +40,84 @@ class SweepPlan(Callback):
     @ends_the_command
     def on_multirun_start(self, config: DictConfig, **kwargs: Any) -> None:
         typed = typed_settings(config.hydra)
-        sweeper = config.hydra.sweeper
-        jobs: list[list[str]] = []
-        if sweeper._target_.endswith(f".{BasicSweeper.__name__}"):  # not by class: Hydra's plugins are imported twice
-            swept = [f"{key}={value}" for key, value in (sweeper.params or {}).items()]
-            loader = GlobalHydra.instance().config_loader()
-            overrides = OverridesParser.create(config_loader=loader).parse_overrides([*swept, *typed])
-            for override in overrides:
-                if override.key_or_group == "methods" and override.is_sweep_override():
-                    line = override.input_line
-                    raise InputError(f"{line}: a list is written methods=[{line.partition('=')[2]}]")
-            grid = BasicSweeper.split_arguments(overrides, None)[0]
-            try:
-                for job in with_every_value(grid):
-                    loader.load_sweep_config(config, list(job))
-            except HydraException as error:
-                raise with_suggestion(error, config.hydra.job.config_name, typed) from error
-            unnamed = config.hydra.job.config.override_dirname.exclude_keys
-            jobs = [naming_overrides(job, unnamed) for job in grid]
-            folders = {frozenset((*job, *in_the_sweep_s(whole))) for job, whole in zip(jobs, grid, strict=True)}
-            if len(folders) < len(set(map(frozenset, grid))):
-                several = [one.input_line for one in overrides if one.is_sweep_override()]
-                lines = [line for line in several if key_of(line) in unnamed]
-                raise InputError(
-                    f"{', '.join(lines)}: jobs would share a folder, as it does not name them; start them one by one, "
-                    "each with a task_name of its own"
-                )
+        planned = planned_jobs(config, typed)
         path = Path(config.hydra.sweep.dir, "jobs.json")
         before = read_plan(path)["jobs"] if path.is_file() else []
-        jobs = before + [job for job in jobs if job not in before]
+        jobs = before + [job for job in planned if job not in before]
         write_text(path, json.dumps({"typed": typed, "jobs": jobs}, indent=1) + "\n")
 
 
-def in_the_sweep_s(job: Sequence[str]) -> list[str]:
-    """What of a job names the folder of its sweep: the task, which an experiment sets where it is not typed."""
+def planned_jobs(config: DictConfig, typed: list[str]) -> list[list[str]]:
+    """The overrides that name each job; none where the sweeper decides on its jobs as it goes.
+
+    Args:
+        config: of the sweep, with Hydra's own part.
+        typed: the overrides that made it so.
+
+    Raises:
+        InputError: jobs would share a folder, ``methods`` is swept over, or a job cannot be composed.
+        HydraException: likewise, where nothing can be suggested in place of what was typed.
+    """
+    sweeper = config.hydra.sweeper
+    if not sweeper._target_.endswith(f".{BasicSweeper.__name__}"):  # not by class: Hydra's plugins are imported twice
+        return []
+    swept = [f"{key}={value}" for key, value in (sweeper.params or {}).items()]
+    loader = GlobalHydra.instance().config_loader()
+    overrides = OverridesParser.create(config_loader=loader).parse_overrides([*swept, *typed])
+    refuse_unlisted_methods(overrides)
+    grid = BasicSweeper.split_arguments(overrides, None)[0]
+    try:
+        for job in with_every_value(grid):
+            loader.load_sweep_config(config, list(job))
+    except HydraException as error:
+        raise with_suggestion(error, config.hydra.job.config_name, typed) from error
+    unnamed = config.hydra.job.config.override_dirname.exclude_keys
+    jobs = [naming_overrides(job, unnamed) for job in grid]
+    refuse_shared_folders(jobs, grid, overrides, unnamed)
+    return jobs
+
+
+def refuse_unlisted_methods(overrides: Sequence[Override]) -> None:
+    """Raise InputError for ``methods=a,b``, a sweep where a list is meant."""
+    for override in overrides:
+        if override.key_or_group == "methods" and override.is_sweep_override():
+            line = override.input_line
+            raise InputError(f"{line}: a list is written methods=[{line.partition('=')[2]}]")
+
+
+def refuse_shared_folders(
+    jobs: Sequence[Sequence[str]],
+    grid: Sequence[Sequence[str]],
+    overrides: Sequence[Override],
+    unnamed: Sequence[str],
+) -> None:
+    """Raise InputError where jobs that differ have one folder.
+
+    Args:
+        jobs: the overrides that name each.
+        grid: all overrides of each.
+        overrides: what the grid was made of.
+        unnamed: keys whose overrides name no folder.
+    """
+    folders = {frozenset((*job, *what_names_the_sweep(whole))) for job, whole in zip(jobs, grid, strict=True)}
+    if len(folders) == len(set(map(frozenset, grid))):
+        return
+    several = [one.input_line for one in overrides if one.is_sweep_override()]
+    lines = [line for line in several if key_of(line) in unnamed]
+    raise InputError(
+        f"{', '.join(lines)}: jobs would share a folder, as it does not name them; start them one by one, "
+        "each with a task_name of its own"
+    )
+
+
+def what_names_the_sweep(job: Sequence[str]) -> list[str]:
+    """The overrides that name the sweep's folder: the task or, where it is not typed, the experiment, which sets it."""
     tasks, experiments = ([one for one in job if key_of(one) == key] for key in ("task_name", "experiment"))
     return tasks or experiments
 
 
 def with_every_value(jobs: Sequence[Sequence[str]]) -> Iterator[Sequence[str]]:
-    """As many of the jobs of a grid as hold all of its values: where these can be composed, all can."""
+    """A few jobs that together use every value of the grid: if these can be composed, all can."""
     seen: set[str] = set()
     for job in jobs:
         if not seen.issuperset(job):
@@ -91,16 +130,16 @@ def sweep_job(config_name: str, task: Callable[[DictConfig], Any], cfg: DictConf
     folder = Path(cfg.paths.output_dir)
     if "ckpt_path" in cfg and (cfg.ckpt_path is None or (folder / "checkpoints").is_dir()):
         cfg.ckpt_path = "last"  # a job that is run again, by a cluster or by hand, goes on
-    failed = folder / "FAILED"
-    if rank_zero_only.rank == 0:
-        failed.unlink(missing_ok=True)
+    forget_failure(folder)
     try:
         return run_apart(config_name, cfg) if starts_processes(cfg) else task(cfg)
     except Exception as error:
         line = line_of(error)
         fault = explain(error) is None or environment.wants_traceback()
-        if not isinstance(error, FolderKeptError) and failed_first(failed, line):
+        if not isinstance(error, FolderKeptError) and failed_first(folder, line):
             log.error("failed: %s: %s", folder, line, exc_info=fault)
+        if rank_zero_only.rank:  # a process of SLURM: with exit code 0 the others of its job would wait for it
+            raise SystemExit(1) from error
         raise InputError(f"{folder}: {line}; the same command typed again does only what is missing") from error
 
 
@@ -139,7 +178,7 @@ def run_apart(config_name: str, cfg: DictConfig) -> float | None:
     command = [sys.executable, "-m", f"arcsr_lightning.{config_name}", *own, *typed, *pinned]
     status = run_alone(command, environment.of_a_job_apart())
     if status:
-        failed = folder / "FAILED"
+        failed = folder / FAILED
         line = failed.read_text(encoding="utf-8").strip() if failed.is_file() else f"its process ended with {status}"
         raise ChildProcessError(line)
     metrics = folder / "finished.json"

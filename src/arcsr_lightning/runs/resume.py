@@ -17,7 +17,7 @@ from arcsr_lightning.files import write_text
 from arcsr_lightning.processes import rank_zero_info, rank_zero_only
 from arcsr_lightning.runs.settings import as_far, as_plain_data, changes_for
 from arcsr_lightning.runs.stages import Stage, stages_of
-from arcsr_lightning.runs.weights import load_weights, read_saved
+from arcsr_lightning.runs.weights import FILE, Saved, load_weights, read_saved
 
 PATIENCE = 10.0  # seconds: data workers of a killed process hold its lock until they notice, which takes them five
 
@@ -43,15 +43,20 @@ def alone_in(folder: str | Path) -> Iterator[None]:
         yield
 
 
+def _writes(cfg: DictConfig) -> bool:
+    """Whether this process writes down what becomes of the run: the first one, unless it only tries a batch."""
+    return not (rank_zero_only.rank or cfg.trainer.fast_dev_run)
+
+
 def finish(cfg: DictConfig, metrics: Mapping[str, float]) -> None:
     """Write down that the run is over, and what it logged."""
-    if not rank_zero_only.rank:
+    if _writes(cfg):
         write_text(_finished(cfg), json.dumps(dict(metrics), indent=2) + "\n")
 
 
 def reopen(cfg: DictConfig) -> None:
-    """The run is not over, or not any more, and what it left to read is not about the weights that it will have."""
-    if not rank_zero_only.rank:
+    """Mark the run as unfinished, and remove the scores and pictures of its former weights."""
+    if _writes(cfg):
         _finished(cfg).unlink(missing_ok=True)
         for name in FIGURES:
             Path(cfg.paths.output_dir, name).unlink(missing_ok=True)
@@ -132,10 +137,11 @@ def resume_point(cfg: DictConfig, stages: list[Stage], network: nn.Module) -> tu
         number = stages_over(stages)
         last = stages[number].last
         if last is not None and last.is_file():
-            _take_up(last, stages[number], network)
+            _take_up(read_saved(last), last, stages[number], network)
             return number, last
         if number > 0:
-            _take_up(stages[number - 1].finished, stages[number - 1], network)
+            before = stages[number - 1]
+            _take_up(read_saved(before.finished), before.finished, before, network)
             return number, None
         rank_zero_info(f"ckpt_path=last: nothing to go on with in {cfg.paths.output_dir}; starting a new run")
     if cfg.stage is not None and not cfg.weights:
@@ -162,12 +168,13 @@ def cut_off(stage: Stage, number: int) -> bool:
     return True
 
 
-@rank_zero_only
-def forget_after(stages: list[Stage], first: int) -> None:
+def forget_after(cfg: DictConfig, stages: list[Stage], first: int) -> None:
     """Remove what says that the stage that is trained next, or one after it, is over, and what they would go on from.
 
     They start from what this one leaves.
     """
+    if not _writes(cfg):
+        return
     for stage in stages[first : len(stages) - 1]:
         stage.finished.unlink(missing_ok=True)
     for stage in stages[first + 1 :]:
@@ -177,14 +184,15 @@ def forget_after(stages: list[Stage], first: int) -> None:
 
 def _named_checkpoint(path: Path, stages: list[Stage], network: nn.Module) -> tuple[int, Path]:
     """The number of the stage that made the checkpoint ``path``, which gives the network its weights."""
-    name = read_saved(path).config.get("current_stage")
+    saved = read_saved(path)
+    name = saved.config.get("current_stage")
     names = [stage.name for stage in stages]
     if name not in names:
         raise InputError(
             f"ckpt_path={path} is of stage {name}, which is none of this run's: {', '.join(map(str, names))}"
         )
     number = names.index(name)
-    _take_up(path, stages[number], network)
+    _take_up(saved, path, stages[number], network)
     return number, path
 
 
@@ -200,13 +208,13 @@ def _take_up_before(cfg: DictConfig, stage: Stage, network: nn.Module) -> None:
     if not earlier:
         return
     before = earlier[-1]
-    over = [before.finished]
-    if before.last and before.last.is_file() and read_saved(before.last).steps >= before.config.trainer.max_steps:
-        over.insert(0, before.last)  # the stage alone leaves no other, and may have gone on since that one
-    for path in over:
-        if path.is_file():
+    for path in (before.last, before.finished):  # trained alone it leaves the first only, which may be the newer
+        if path is None or not path.is_file():
+            continue
+        saved = read_saved(path)
+        if path == before.finished or saved.steps >= before.config.trainer.max_steps:
             rank_zero_info(f"stage {stage.name}: starts from {path}")
-            _take_up(path, before, network)
+            _take_up(saved, path, before, network)
             return
     raise InputError(
         f"stage={stage.name}: starts from what stage {before.name} learns, which is not over in "
@@ -229,7 +237,7 @@ def take_up_run(cfg: DictConfig, network: nn.Module) -> dict[str, Any] | None:
         return None
     path = Path(named)
     if named == "last":
-        path = Path(cfg.paths.output_dir, "model.safetensors")
+        path = Path(cfg.paths.output_dir, FILE)
         if not path.is_file():
             if any(Path(cfg.paths.checkpoints).glob("**/*.ckpt")):
                 raise InputError(
@@ -242,9 +250,8 @@ def take_up_run(cfg: DictConfig, network: nn.Module) -> dict[str, Any] | None:
     return saved.config
 
 
-def _take_up(path: Path, stage: Stage, network: nn.Module) -> None:
-    """Give the network the weights of a checkpoint that ``stage`` made."""
-    saved = read_saved(path)
+def _take_up(saved: Saved, path: Path, stage: Stage, network: nn.Module) -> None:
+    """Give the network the weights of a checkpoint that ``stage`` made, read from ``path``."""
     if not saved.resumable:
         raise InputError(
             f"ckpt_path={path}: has weights, but no state of a training; start from it with weights={path}"

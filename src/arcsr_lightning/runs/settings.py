@@ -44,8 +44,8 @@ DECISIVE = (
 # How much of it a run was to do: what is over by one of these is not by another.
 EXTENT = ("train", "test", "stage", "trainer.max_time", "trainer.limit_test_batches")
 
-# Where the data lie, how they are read and how many launches a step takes changes no sample and no step; what they are
-# tested on changes no training.
+# Settings that change no training: where data lie, how they are read, where they are degraded, how many launches a step
+# takes, and what is tested.
 HARMLESS = (
     *("root", "val_root", "test_root", "folder", "path"),
     *("train_hr", "train_lr", "val_hr", "val_lr", "test_hr", "test_lr", "hr_folder", "lr_folder"),

@@ -14,7 +14,7 @@ from safetensors import SafetensorError, safe_open
 from torch import Tensor, nn
 
 from arcsr_lightning.errors import InputError, first_line
-from arcsr_lightning.files import write_aside
+from arcsr_lightning.files import newness, write_aside
 from arcsr_lightning.parts import OWN_MODULES, TRUSTED_MODULES, build_network
 
 log = logging.getLogger(__name__)
@@ -85,7 +85,7 @@ def find_weights(weights: str | None, log_dir: str | Path) -> Path:
     if weights not in (None, "latest"):
         return file_of(weights)
     exports = [path for path in Path(log_dir).glob(f"**/{FILE}") if (path.parent / "finished.json").is_file()]
-    for path in sorted(exports, key=lambda path: path.stat().st_mtime, reverse=True):
+    for path in sorted(exports, key=newness, reverse=True):
         if DEBUG not in (read_saved(path).config.get("tags") or ()):
             log.info("weights=latest: %s", path)
             return path
@@ -133,7 +133,7 @@ def read_saved(path: str | Path) -> Saved:
 
 
 def download(repository: str) -> Path:
-    """The weights in a repository of the Hugging Face Hub, ``owner/name``; those of before where they are the newest.
+    """The weights in a repository of the Hugging Face Hub, ``owner/name``: the cached file where it is up to date.
 
     Raises:
         InputError: huggingface_hub is not installed, or there is nothing to be had.

@@ -20,6 +20,7 @@ from arcsr_lightning.networks import Bicubic, Restoration
 from arcsr_lightning.scores.kernels import KernelRow, kernel_rows, kernel_scores
 from arcsr_lightning.scores.perceptual import Measure
 from arcsr_lightning.scores.rows import Row, gather, gather_rows, mean_scores, rows_of
+from arcsr_lightning.training.repairs import fit_to_weights
 
 
 class SRModule(pl.LightningModule):
@@ -117,9 +118,7 @@ class SRModule(pl.LightningModule):
         lr = batch["lr"].contiguous(memory_format=self.memory_format)
         terms = self.loss(self.network, batch | {"lr": lr})
         # One reduction for all terms; a loss that is not finite on one process stops them all, none waits for another.
-        means = self.trainer.strategy.reduce(
-            torch.stack([term.detach().float() for term in terms.values()]), reduce_op="mean"
-        )
+        means = mean_of_processes(torch.stack([term.detach().float() for term in terms.values()]))
         logged = dict(zip(terms, means.unbind(), strict=True))
         self.note_loss(logged["loss"])
         if (self.global_step + 1) % self.trainer.log_every_n_steps == 0:
@@ -212,30 +211,19 @@ class SRModule(pl.LightningModule):
         }
 
 
-@torch.no_grad()
-def fit_to_weights(optimizer: torch.optim.Optimizer) -> None:
-    """Make what an optimiser remembers of a run on another device that of this one.
-
-    A fused step walks through memory as it lies there: moments in another layout than their weight would be another
-    weight's.
-    """
-    for group in optimizer.param_groups:
-        if "fused" in group:
-            group["fused"] = optimizer.defaults.get("fused")
-        for parameter in group["params"]:
-            state = optimizer.state.get(parameter, {})
-            for name, value in state.items():
-                if isinstance(value, Tensor) and value.shape == parameter.shape:
-                    state[name] = torch.empty_like(parameter, dtype=value.dtype).copy_(value)
-            if group.get("fused") and "step" in state:
-                state["step"] = torch.as_tensor(state["step"], dtype=torch.float32, device=parameter.device)
-
-
 def clock(device: torch.device) -> float:
     """Seconds, once a device has done all that it was given."""
     if device.type != "cpu":
         torch.accelerator.synchronize(device)
     return perf_counter()
+
+
+def mean_of_processes(x: Tensor) -> Tensor:
+    """The mean over all processes, in place. Lightning's waits for the device, in a barrier of its own."""
+    if torch.distributed.is_available() and torch.distributed.is_initialized():
+        torch.distributed.all_reduce(x)
+        x /= torch.distributed.get_world_size()
+    return x
 
 
 def require_restoration(network: nn.Module, inputs: Any, output: Any) -> None:

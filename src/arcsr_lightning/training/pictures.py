@@ -37,8 +37,7 @@ class PanelPictures(pl.Callback):
     def on_validation_start(self, trainer: pl.Trainer, module: SRModule) -> None:
         self.rows = []
 
-    def on_test_start(self, trainer: pl.Trainer, module: SRModule) -> None:
-        self.rows = []
+    on_test_start = on_validation_start
 
     def on_validation_batch_end(self, trainer, module, outputs, batch, batch_idx, dataloader_idx=0) -> None:
         if batch_idx in self.chosen(trainer.num_val_batches, dataloader_idx):

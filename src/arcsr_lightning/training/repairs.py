@@ -55,3 +55,22 @@ class FinishWeightAveraging(pl.Callback):
             for callback in trainer.callbacks:
                 if isinstance(callback, WeightAveraging):
                     callback.on_train_end(trainer, module)
+
+
+@torch.no_grad()
+def fit_to_weights(optimizer: torch.optim.Optimizer) -> None:
+    """Make what an optimiser remembers of a run on another device that of this one.
+
+    A fused step walks through memory as it lies there: moments in another layout than their weight would be another
+    weight's.
+    """
+    for group in optimizer.param_groups:
+        if "fused" in group:
+            group["fused"] = optimizer.defaults.get("fused")
+        for parameter in group["params"]:
+            state = optimizer.state.get(parameter, {})
+            for name, value in state.items():
+                if isinstance(value, torch.Tensor) and value.shape == parameter.shape:
+                    state[name] = torch.empty_like(parameter, dtype=value.dtype).copy_(value)
+            if group.get("fused") and "step" in state:
+                state["step"] = torch.as_tensor(state["step"], dtype=torch.float32, device=parameter.device)

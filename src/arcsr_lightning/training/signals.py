@@ -94,6 +94,8 @@ class EndOnSignal(Checkpoint):
     def on_train_start(self, trainer: pl.Trainer, module: pl.LightningModule) -> None:
         self.step = trainer.global_step
         self.signals.listen()
+        # Lightning asks every process before every step, and waits for the device, whether its own handler saw SIGTERM.
+        trainer.fit_loop.epoch_loop._broadcast_sigterm_tensor = lambda: None
 
     def on_test_start(self, trainer: pl.Trainer, module: pl.LightningModule) -> None:
         self.signals.listen()

@@ -1,4 +1,4 @@
-"""What is built of a configuration, and what is known of it before it trains."""
+"""What a run's card says of its training."""
 
 import csv
 import json
