@@ -22,7 +22,7 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parents[1]
 PACKAGE = Path("src/arcsr_lightning")
 FILES = ("operators/[!_]*.py", "blocks/[!_]*.py", "networks/[!_]*.py", "degradation/[!_]*.py", "losses.py")
-FILES += ("scores/[!_]*.py", "results/statistics.py")
+FILES += ("rivals/[!_]*.py", "scores/[!_]*.py", "results/statistics.py")
 STATEMENT = "tests/networks/test_forward_of_the_paper.py"  # fast and sees most: first
 NETWORK = [STATEMENT, "tests/blocks", "tests/networks"]
 WHOLE = {"blocks": NETWORK, "networks": NETWORK, "scores": ["tests/scores"]}  # rooms whose parts are tested together

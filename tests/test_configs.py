@@ -207,7 +207,10 @@ def test_cores_that_slurm_gives_to_a_process_are_not_shared_again(monkeypatch):
     monkeypatch.setenv("SLURM_CPUS_PER_TASK", "14")
     settings = ["data=gopro", ROOTS[0], "trainer=ddp"]
     assert compose(settings).data.num_workers == 3  # in an interactive job, which starts the four processes itself
-    monkeypatch.setenv("SLURM_PROCID", "1")
+    monkeypatch.setenv("SLURM_PROCID", "0")  # in a batch script, too
+    assert compose(settings).data.num_workers == 3
+    monkeypatch.setenv("SLURM_STEP_ID", "0")
+    monkeypatch.setenv("SLURM_NTASKS", "4")
     assert compose(settings).data.num_workers == 12
     monkeypatch.setattr("os.sched_getaffinity", lambda process: range(56))  # a site that binds no process
     assert compose(settings).data.num_workers == 12

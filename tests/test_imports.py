@@ -96,6 +96,11 @@ def test_a_rival_stands_alone_but_for_the_trunk_that_it_declares(rival):
     assert used - {rival} - common == SHARED.get(rival, set())
 
 
+@pytest.mark.parametrize("path", sorted((ROOT / "rivals").glob("*.py")), ids=label)
+def test_what_rivals_share_knows_none_of_them(path):
+    assert not rivals_used(path)
+
+
 @pytest.mark.parametrize("path", [path for path in FILES if room(path) in (*PAPER, "rivals")], ids=label)
 def test_the_mathematics_knows_no_framework(path):
     assert not {name.split(".")[0] for name in imports(path)} & FRAMEWORKS

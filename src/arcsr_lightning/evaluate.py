@@ -33,7 +33,7 @@ def evaluate(cfg: DictConfig) -> list[Row]:
     from arcsr_lightning.training.scoring import score
 
     cfg.weights = str(path)
-    cfg.data.test = cfg.data.test  # a node of its own, where it is ${data.val}
+    cfg.data.test = cfg.data.test  # a node of its own: a user's data may have test: ${data.val}
     cfg.data.train = cfg.data.val = None  # test images may come without any to train on
     launch.record_configuration(cfg)
     measures = [load_measure(name) for name in cfg.perceptual]

@@ -178,10 +178,19 @@ def test_what_a_user_names_is_the_folder(run, tiny, tmp_path, monkeypatch):
     assert not (tmp_path / "logs").exists()
 
 
-@pytest.mark.parametrize(("rank", "ending"), [(0, InputError), (1, SystemExit)])
-def test_a_process_of_slurm_that_fails_ends_with_a_code_that_says_so(tmp_path, monkeypatch, rank, ending):
-    """The first one leaves its error to whoever submitted the job; for any other 0 would let the rest wait for it."""
+@pytest.mark.parametrize(
+    ("rank", "executor", "ending"), [(0, "slurm", InputError), (1, "slurm", SystemExit), (1, None, InputError)]
+)
+def test_a_process_of_a_submitted_job_that_fails_ends_with_a_code_that_says_so(
+    tmp_path, monkeypatch, rank, executor, ending
+):
+    """The first one leaves its error to whoever submitted the job; for any other 0 would let the rest wait for it.
+
+    In a sweep that runs here, on several processes, all of them go on with the next job.
+    """
     monkeypatch.setattr(rank_zero_only, "rank", rank)
+    if executor:
+        monkeypatch.setenv("SUBMITIT_EXECUTOR", executor)
 
     def fail(cfg):
         raise RuntimeError("no memory")

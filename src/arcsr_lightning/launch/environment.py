@@ -32,10 +32,14 @@ def begin_launch() -> None:
     os.environ.setdefault("NO_ALBUMENTATIONS_UPDATE", "1")  # it asks the network for its newest version otherwise
 
 
+def is_of_several() -> bool:
+    """Whether SLURM started this process as one of several: srun, but not what a batch script types without it."""
+    return int(os.environ.get("SLURM_NTASKS", "1")) > 1 and {"SLURM_PROCID", "SLURM_STEP_ID"} <= os.environ.keys()
+
+
 def new_folder_name() -> str:
     """The time; in processes that SLURM starts for one run, which must agree on it, the number of their step."""
-    # srun arcsr-train; what a batch script types without srun is one process, of no step.
-    if int(os.environ.get("SLURM_NTASKS", "1")) > 1 and {"SLURM_PROCID", "SLURM_STEP_ID"} <= os.environ.keys():
+    if is_of_several():
         return "slurm-{SLURM_JOB_ID}.{SLURM_STEP_ID}".format(**os.environ)
     return f"{datetime.now():%Y-%m-%d_%H-%M-%S-%f}"[:-3]  # milliseconds, as a loop in a shell starts many at once
 

@@ -13,7 +13,7 @@ from omegaconf import DictConfig, ListConfig, OmegaConf
 
 from arcsr_lightning import CONF_DIR
 from arcsr_lightning.errors import InputError
-from arcsr_lightning.launch.environment import launch_folder
+from arcsr_lightning.launch.environment import is_of_several, launch_folder
 from arcsr_lightning.launch.folders import job_folder, stage_path
 
 MOST_WORKERS = 12  # for a GPU that takes hundreds of samples of 20 to 40 ms a second
@@ -82,12 +82,12 @@ def on_gpu(there: Any, elsewhere: Any, *, _root_: DictConfig) -> Any:
 def data_workers(elsewhere: int, *, _root_: DictConfig) -> int:
     """The data workers of a process, as many as there are cores for: with a GPU up to what keeps one busy.
 
-    SLURM tells a process how many cores are its own; elsewhere those at hand are shared among the processes of a node.
+    SLURM tells each process that it starts how many are its own; elsewhere the processes of a node share them.
     """
     devices = OmegaConf.select(_root_, "trainer.devices")
     processes = per_node(devices) if isinstance(devices, ListConfig) or str(devices).isdigit() else 1
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    own = os.environ.get("SLURM_CPUS_PER_TASK") if "SLURM_PROCID" in os.environ else None
+    own = os.environ.get("SLURM_CPUS_PER_TASK") if is_of_several() else None
     share = min(cores, int(own)) if own else cores // processes
     return max(1, min(on_gpu(MOST_WORKERS, elsewhere, _root_=_root_), share))
 

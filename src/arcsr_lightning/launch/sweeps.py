@@ -2,6 +2,7 @@
 
 import json
 import logging
+import os
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
@@ -138,7 +139,7 @@ def sweep_job(config_name: str, task: Callable[[DictConfig], Any], cfg: DictConf
         fault = explain(error) is None or environment.wants_traceback()
         if not isinstance(error, FolderKeptError) and failed_first(folder, line):
             log.error("failed: %s: %s", folder, line, exc_info=fault)
-        if rank_zero_only.rank:  # a process of SLURM: with exit code 0 the others of its job would wait for it
+        if rank_zero_only.rank and "SUBMITIT_EXECUTOR" in os.environ:  # with exit code 0 the others would wait for it
             raise SystemExit(1) from error
         raise InputError(f"{folder}: {line}; the same command typed again does only what is missing") from error
 

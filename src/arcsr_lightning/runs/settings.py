@@ -45,11 +45,11 @@ DECISIVE = (
 EXTENT = ("train", "test", "stage", "trainer.max_time", "trainer.limit_test_batches")
 
 # Settings that change no training: where data lie, how they are read, where they are degraded, how many launches a step
-# takes, and what is tested.
+# takes, what of it is computed twice, and what is tested.
 HARMLESS = (
     *("root", "val_root", "test_root", "folder", "path"),
     *("train_hr", "train_lr", "val_hr", "val_lr", "test_hr", "test_lr", "hr_folder", "lr_folder"),
-    *("store", "num_workers", "cache", "degrade_on", "fused", "test"),
+    *("store", "num_workers", "cache", "degrade_on", "fused", "checkpoint_stages", "test"),
 )
 
 

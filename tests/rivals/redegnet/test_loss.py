@@ -159,7 +159,7 @@ def test_the_discriminator_judges_the_pair_s_reconstruction_by_a_fixed_code():
     loss(network, data)
     hq, lq = to_signed(data["hr"]), to_signed(upsample(data["lr"], 2).clamp(0, 1))
     code = synthesiser.code(hq, lq)
-    reconstruction = synthesiser.synthesise(hq, code)
+    reconstruction = synthesiser.generator(synthesiser.content(hq), code)
     for (image, sharp, known), expected in zip(judged, [reconstruction, lq, reconstruction], strict=True):
         torch.testing.assert_close((image, sharp, known), (expected, hq, code))
         assert not known.requires_grad

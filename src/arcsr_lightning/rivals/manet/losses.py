@@ -48,7 +48,7 @@ class KernelAndImageLoss(nn.Module):
     """All stages at once: ``KernelFieldLoss``, and L1 on the image restored with the kernels as they are estimated.
 
     The image's loss does not reach the estimator, as in no stage of the publication, so that each part learns what its
-    own stage would teach it.
+    own stage would teach it, the estimator with another weight.
 
     Args:
         weight: of the kernels. Each part has a loss of its own, so that it is free: large enough for Adam's eps to

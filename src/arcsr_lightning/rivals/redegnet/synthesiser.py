@@ -11,7 +11,7 @@ class Synthesiser(nn.Module):
         content: ``ContentEncoder`` of the same sizes.
         generator: ``Generator`` of the same sizes.
 
-    Shapes: images (B, 3, S, S) in [-1, 1], codes (B, code). Calling it degrades ``hq`` as ``lq`` is.
+    Shapes: images (B, 3, S, S) in [-1, 1], codes (B, code).
     """
 
     def __init__(self, degradation: nn.Module, content: nn.Module, generator: nn.Module) -> None:
@@ -23,13 +23,6 @@ class Synthesiser(nn.Module):
     def code(self, hq: Tensor, lq: Tensor) -> Tensor:
         """What was done to ``hq`` to make ``lq``."""
         return self.degradation(hq, lq)
-
-    def synthesise(self, hq: Tensor, code: Tensor) -> Tensor:
-        """``hq``, degraded as ``code`` says."""
-        return self.generator(self.content(hq), code)
-
-    def forward(self, hq: Tensor, lq: Tensor) -> Tensor:
-        return self.synthesise(hq, self.code(hq, lq))
 
 
 def to_signed(image: Tensor) -> Tensor:
