@@ -1,4 +1,4 @@
-"""A small network on motion cues alone, in place of the paper's U-Net: learns in minutes what that learns in days."""
+"""A small network on motion cues alone, in place of the paper's U-Net: learns kernels in minutes."""
 
 from collections.abc import Sequence
 
