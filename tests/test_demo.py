@@ -85,7 +85,7 @@ def test_without_the_extra_it_says_what_to_install(run, capsys, tmp_path, monkey
         run(demo)
     assert ended.value.code == 1
     last = capsys.readouterr().err.splitlines()[-1]
-    assert last == 'error: arcsr-demo needs more packages; pip install "arcsr-lightning[demo]"'
+    assert last == 'error: arcsr-demo needs more packages; pip install ".[demo]" in the clone'
 
 
 # --- as its command serves it

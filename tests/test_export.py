@@ -176,7 +176,7 @@ def test_what_is_there_is_kept(refused, weights_file, tmp_path):
 
 def test_a_missing_extra_says_what_to_install(refused, weights_file, monkeypatch):
     monkeypatch.setattr(export, "find_spec", lambda name: None if name == "onnxscript" else sys)
-    assert 'format=onnx needs onnxscript: pip install "arcsr-lightning[export]"' in refused(
+    assert 'format=onnx needs onnxscript: pip install ".[export]" in the clone' in refused(
         f"weights={weights_file}", "output=net.onnx"
     )
 

@@ -7,8 +7,9 @@ import pytest
 from matplotlib.figure import Figure
 
 from arcsr_lightning.data.pictures import load_picture, save_picture
+from arcsr_lightning.errors import InputError
 from arcsr_lightning.figures.style import save_figure
-from arcsr_lightning.files import remove_leftovers, write_aside, write_csv, write_text
+from arcsr_lightning.files import alone_in, files_below, remove_leftovers, write_aside, write_csv, write_text
 
 
 def test_the_file_appears_whole_and_nothing_else_stays(tmp_path):
@@ -68,6 +69,15 @@ def test_the_bytes_are_on_the_disk_before_the_name_and_the_name_before_it_return
     assert synced == [("file", False), ("folder", True)]
 
 
+def test_the_lock_of_a_folder_in_use_is_named(tmp_path):
+    """Where a file system knows no locks, a killed process of another machine leaves it."""
+    with (
+        alone_in(tmp_path, "busy"),
+        pytest.raises(InputError, match=f"busy; if no process is left, remove {tmp_path}/.lock$"),
+    ):
+        alone_in(tmp_path, "busy").__enter__()
+
+
 def test_what_a_killed_process_was_writing_is_removed(tmp_path):
     process = os.fork()
     if not process:
@@ -96,3 +106,13 @@ def test_whatever_is_written_can_be_read_by_whom_the_umask_lets(photos, tmp_path
     files = list(tmp_path.iterdir())
     assert len(files) == 7
     assert {path.stat().st_mode & 0o777 for path in files} == {0o666 & ~umask}
+
+
+def test_files_below_links_are_found_and_each_folder_once_though_links_run_in_a_circle(tmp_path):
+    for name in ("pics/real/a.png", "other/deep/b.png"):
+        write_text(tmp_path / name, "")
+    links = {"pics/by_link": "../other", "pics/again": "../other", "pics/a_real": "real", "other/deep/up": "../../pics"}
+    for name, target in links.items():
+        (tmp_path / name).symlink_to(target)
+    found = sorted(str(path.relative_to(tmp_path)) for path in files_below(tmp_path / "pics"))
+    assert found == ["pics/again/deep/b.png", "pics/real/a.png"]

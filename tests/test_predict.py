@@ -1,5 +1,6 @@
 """What is restored, what is refused before anything is, and that nothing else is lost."""
 
+import errno
 import json
 import sys
 
@@ -10,8 +11,9 @@ import torch
 from PIL import Image
 
 from arcsr_lightning import predict
-from arcsr_lightning.data.images import to_uint8
+from arcsr_lightning.data.images import SUFFIXES, to_uint8
 from arcsr_lightning.data.pictures import load_picture
+from arcsr_lightning.errors import InputError
 from arcsr_lightning.inference import run_network
 from arcsr_lightning.launch import as_plain_data, build_network, compose
 from arcsr_lightning.runs.weights import load_model
@@ -73,6 +75,11 @@ def elsewhere(tmp_path, monkeypatch):
     return tmp_path
 
 
+def complaints(said):
+    """What stands among the progress bars."""
+    return [line for line in said.splitlines() if line.startswith(("not restored: ", "error: "))]
+
+
 def contents(folder):
     return {path.name: path.read_bytes() for path in folder.iterdir() if path.is_file()}
 
@@ -87,12 +94,8 @@ def test_a_folder_goes_on_after_a_bad_picture_and_ends_with_a_list(run, weights,
     said = capsys.readouterr()
     assert ended.value.code == 1
     assert {path.name for path in (tmp_path / "out").iterdir()} == {"a.png", "c.webp", "e.png"}
-    assert [line for line in said.out.splitlines() if line.startswith("out/")] == [
-        "out/a.png",
-        "out/c.webp",
-        "out/e.png",
-    ]
-    assert said.err.splitlines()[-3:] == [
+    assert said.out.splitlines() == ["out/a.png", "out/c.webp", "out/e.png"]
+    assert complaints(said.err) == [
         "not restored: in/b.png is truncated, damaged or not an image; replace or remove it",
         "not restored: out/d.webp would be 20000x8, and .webp holds 16383 a side; name a .png file",
         "error: 2 pictures were not restored, for the reasons above: b.png, d.webp",
@@ -195,11 +198,66 @@ def test_a_picture_that_cannot_be_written_does_not_stop_those_after_it(run, weig
     with pytest.raises(SystemExit):
         run(predict, "input=in", "output=out", f"weights={weights}", "overwrite=true")
     said = capsys.readouterr()
-    assert [line for line in said.out.splitlines() if line.startswith("out/")] == ["out/a.png", "out/c.png"]
-    assert said.err.splitlines()[-2:] == [
+    assert said.out.splitlines() == ["out/a.png", "out/c.png"]
+    assert complaints(said.err) == [
         "not restored: out/b.png cannot be written (Is a directory)",
         "error: 1 pictures were not restored, for the reasons above: b.png",
     ]
+
+
+def test_a_place_where_nothing_can_be_written_is_refused_before_the_first_picture(refused, weights, tmp_path):
+    picture(tmp_path / "in" / "a.png")
+    (tmp_path / "file").touch()
+    line = refused("input=in", "output=file/out", f"weights={weights}")
+    assert line == "error: file/out cannot be written (Not a directory); name another output"
+
+
+def test_a_full_disk_ends_a_folder(run, weights, tmp_path, monkeypatch, capsys):
+    for name in ("a.png", "b.png", "c.png"):
+        picture(tmp_path / "in" / name)
+
+    def full(path, picture):
+        raise InputError(f"{path} cannot be written") from OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(predict, "save_picture", full)
+    with pytest.raises(SystemExit):
+        run(predict, "input=in", "output=out", f"weights={weights}")
+    assert complaints(capsys.readouterr().err) == [
+        "not restored: out/a.png cannot be written",
+        "error: 3 pictures were not restored, for the reasons above: a.png, b.png, c.png",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("step", "said"),
+    [
+        ("load_picture", "in/a.png: memory does not suffice to read it"),
+        ("save_picture", "out/a.png: memory does not suffice to write it"),
+    ],
+)
+def test_lack_of_memory_for_a_file_does_not_stop_those_after_it(
+    run, weights, tmp_path, monkeypatch, capsys, step, said
+):
+    for name in ("a.png", "b.png"):
+        picture(tmp_path / "in" / name)
+    healthy = getattr(predict, step)
+
+    def small(path, *inputs):
+        if path.name == "a.png":
+            raise MemoryError
+        return healthy(path, *inputs)
+
+    monkeypatch.setattr(predict, step, small)
+    with pytest.raises(SystemExit):
+        run(predict, "input=in", "output=out", f"weights={weights}")
+    assert f"not restored: {said}" in complaints(capsys.readouterr().err)
+    assert (tmp_path / "out" / "b.png").is_file()
+
+
+def test_a_picture_of_another_format_is_answered_with_those_that_are_read(refused, weights, tmp_path):
+    picture(tmp_path / "a.gif")
+    line = refused("input=a.gif", "output=b.png", f"weights={weights}")
+    assert line == "error: a.gif is not of a format that is read; save it as one of " + " ".join(SUFFIXES)
 
 
 def test_a_picture_of_kernels_that_cannot_be_written_does_not_stop_those_after_it(run, weights, tmp_path, capsys):
@@ -264,6 +322,20 @@ def clip(tmp_path):
             out.mux(stream.encode(av.VideoFrame.from_ndarray(frame, format="rgb24")))
         out.mux(stream.encode(None))
     return tmp_path / "clip.mp4"
+
+
+@pytest.mark.parametrize(("suffix", "coding"), [("flv", "flv1"), ("mxf", "mpeg2video"), ("vob", "mpeg2video")])
+def test_videos_of_other_formats_are_restored(run, weights, clip, suffix, coding):
+    import av
+
+    with av.open(f"clip.{suffix}", "w") as out:
+        stream = out.add_stream(coding, rate=25)
+        stream.width, stream.height, stream.pix_fmt = 32, 24, "yuv420p"
+        for pixels in frames(clip):
+            out.mux(stream.encode(av.VideoFrame.from_ndarray(pixels, format="rgb24")))
+        out.mux(stream.encode(None))
+    run(predict, f"weights={weights}", f"input=clip.{suffix}", "output=restored.mp4")
+    assert len(frames("restored.mp4")) == 6
 
 
 def frames(path):
@@ -331,5 +403,5 @@ def test_without_the_extra_a_video_says_what_to_install(refused, weights, clip, 
         monkeypatch.delitem(sys.modules, name)
     monkeypatch.setattr(sys, "meta_path", [Without(), *sys.meta_path])
     assert refused(f"weights={weights}", "input=clip.mp4", "output=restored.mp4") == (
-        'error: a video needs more packages; pip install "arcsr-lightning[video]"'
+        'error: a video needs more packages; pip install ".[video]" in the clone'
     )

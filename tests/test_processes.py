@@ -54,6 +54,10 @@ def test_a_process_has_the_number_that_lightning_would_find(environment):
         assert number_in(os.environ) == (_get_rank() or 0)
 
 
+def test_what_is_no_number_in_the_environment_is_not_that_of_a_process():
+    assert number_in({"RANK": "gold", "LOCAL_RANK": "2"}) == 2
+
+
 def test_only_the_first_that_fails_speaks(tmp_path):
     folder = tmp_path / "run"
     assert failed_first(folder, "the cause")
@@ -83,25 +87,26 @@ def test_nothing_is_left_of_a_command_that_failed(tmp_path):
     assert until(lambda: not is_alive(int((tmp_path / "pid").read_text())))
 
 
-def test_a_command_is_told_to_end_and_waited_for(tmp_path):
+@pytest.mark.parametrize("told", [signal.SIGTERM, signal.SIGUSR1, signal.SIGUSR2])
+def test_a_command_is_told_to_end_and_waited_for(tmp_path, told):
     script = f"trap 'touch {tmp_path}/saved; exit 0' TERM; touch {tmp_path}/ready; while :; do sleep 0.05; done"
 
     ready = []
 
     def tell():
         ready.append(until(lambda: (tmp_path / "ready").exists()))
-        os.kill(os.getpid(), signal.SIGTERM)
+        os.kill(os.getpid(), told)
 
-    before = signal.getsignal(signal.SIGTERM)
+    before = signal.getsignal(told)
     teller = threading.Thread(target=tell)
     teller.start()
     with pytest.raises(SystemExit) as ended:
         run_alone(["sh", "-c", script], dict(os.environ))
     teller.join()
     assert ready == [True]
-    assert ended.value.code == 128 + signal.SIGTERM
+    assert ended.value.code == 128 + told
     assert (tmp_path / "saved").exists()
-    assert signal.getsignal(signal.SIGTERM) is before
+    assert signal.getsignal(told) is before
 
 
 def test_a_process_does_not_outlive_the_one_that_started_it(tmp_path):

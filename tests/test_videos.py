@@ -117,6 +117,15 @@ def yuv_of(rgb, red, blue, full):
     return (255 * luma, 128 + 255 * u, 128 + 255 * v) if full else (16 + 219 * luma, 128 + 224 * u, 128 + 224 * v)
 
 
+@pytest.mark.parametrize(("coding", "warns"), [(None, False), ({"crf": "4", "flags": "+ildct+ilme"}, True)])
+def test_an_interlaced_video_is_warned_of_with_a_cure(tmp_path, caplog, coding, warns):
+    path = write_clip(tmp_path / "clip.mp4", 3, coding=coding)
+    look_of(path)
+    assert [line.endswith(f"first: ffmpeg -i {path} -vf bwdif progressive.mp4") for line in caplog.messages] == (
+        [True] * warns
+    )
+
+
 @pytest.mark.parametrize("full", [False, True])
 @pytest.mark.parametrize(("matrix", "red", "blue"), [(1, 0.2126, 0.0722), (6, 0.299, 0.114)])
 def test_colours_are_read_without_a_bias(matrix, red, blue, full):

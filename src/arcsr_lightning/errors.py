@@ -21,6 +21,12 @@ def printable(text: object) -> str:
     return str(text).encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace")
 
 
+def is_lack_of_memory(error: BaseException) -> bool:
+    """Whether there was no memory left, on a GPU (told by name, as torch takes seconds to import) or elsewhere."""
+    of_torch = type(error).__name__ == "OutOfMemoryError" or "can't allocate memory" in str(error)
+    return isinstance(error, MemoryError) or (isinstance(error, RuntimeError) and of_torch)
+
+
 def first_line(error: BaseException) -> str:
     """The first line of what an error says, its type's name where it says nothing."""
     return (str(error).strip() or type(error).__name__).splitlines()[0]

@@ -66,7 +66,7 @@ def check_output(output: Path, format: str, overwrite: bool) -> None:
     if os.path.lexists(output) and not overwrite:
         raise InputError(f"{output} exists; choose another output, or allow it with overwrite=true")
     if format == "onnx" and (missing := [name for name in NEEDED if find_spec(name) is None]):
-        raise InputError(f'format=onnx needs {" and ".join(missing)}: pip install "arcsr-lightning[export]"')
+        raise InputError(f'format=onnx needs {" and ".join(missing)}: pip install ".[export]" in the clone')
 
 
 @torch.no_grad()

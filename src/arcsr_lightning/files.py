@@ -2,6 +2,7 @@
 
 import csv
 import os
+from collections import deque
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -57,6 +58,9 @@ def sync_folder(folder: Path) -> None:
 def alone_in(folder: str | Path, refusal: str, patience: float = 0.0) -> Iterator[None]:
     """Keep every other process out of a folder; the system lets go of it when this process dies, however.
 
+    Where a file system knows no locks (some of clusters), ``.lock`` itself is the lock: one of a process that was
+    killed on another machine stays until it is removed.
+
     Args:
         folder: made if missing.
         refusal: what to say where another process is in it.
@@ -70,7 +74,7 @@ def alone_in(folder: str | Path, refusal: str, patience: float = 0.0) -> Iterato
     try:
         lock.acquire(timeout=patience)
     except Timeout:
-        raise FolderKeptError(f"{folder}: {refusal}") from None
+        raise FolderKeptError(f"{folder}: {refusal}; if no process is left, remove {lock.lock_file}") from None
     try:
         yield
     finally:
@@ -81,6 +85,20 @@ def remove_leftovers(folder: str | Path, below: bool = False) -> None:
     """Remove what killed processes were writing in a folder, or also ``below`` it, that no process writes to now."""
     for path in Path(folder).glob(f"**/{PART}*" if below else f"{PART}*"):
         path.unlink(missing_ok=True)
+
+
+def files_below(folder: str | Path) -> Iterator[Path]:
+    """The files in a folder and all below it, linked ones too; what can be reached by several ways comes once."""
+    tops: deque[str | Path] = deque([folder])
+    seen: set[str] = set()
+    while tops:
+        for place, folders, names in os.walk(tops.popleft()):  # links are left for later: a folder's own place is first
+            if (real := os.path.realpath(place)) in seen:
+                folders.clear()
+                continue
+            seen.add(real)
+            yield from (Path(place, name) for name in names)
+            tops.extend(path for name in sorted(folders) if (path := Path(place, name)).is_symlink())
 
 
 def newness(path: Path) -> tuple[int, Path]:

@@ -12,9 +12,7 @@ from arcsr_lightning.runs.weights import FILE, Saved, export, load_weights, read
 try:
     from huggingface_hub import ModelCard, ModelHubMixin, hf_hub_download
 except ModuleNotFoundError as error:
-    raise ModuleNotFoundError(
-        'arcsr_lightning.hub needs huggingface_hub: pip install "arcsr-lightning[hub]"'
-    ) from error
+    raise ModuleNotFoundError('arcsr_lightning.hub needs huggingface_hub: pip install ".[hub]" in the clone') from error
 
 CARD = """---
 {{ card_data }}
@@ -29,7 +27,7 @@ Note: {{ note }}
 ```python
 from arcsr_lightning import load_model
 
-network = load_model("hf:OWNER/NAME")  # this repository; pip install "arcsr-lightning[hub]"
+network = load_model("hf:OWNER/NAME")  # this repository; arcsr-lightning installed with its extra [hub]
 sr, kernel = network(lr)  # RGB in [0, 1], (1, 3, H, W) -> (1, 3, {{ scale }}H, {{ scale }}W), and a kernel per pixel or None
 ```
 

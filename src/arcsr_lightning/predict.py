@@ -1,8 +1,10 @@
 """``arcsr-predict``: restore a picture, a folder of them, or a video."""
 
+import errno
 import hashlib
 import logging
 import os
+import tempfile
 from collections.abc import Callable, Iterator
 from functools import partial
 from pathlib import Path
@@ -10,6 +12,7 @@ from typing import Any, NamedTuple, TypeVar
 
 import torch
 from omegaconf import DictConfig
+from rich.console import Console
 from rich.progress import Progress
 from torch import Tensor, nn
 
@@ -38,7 +41,11 @@ log = logging.getLogger(__name__)
 
 SMALL = 32  # LR pixels a side; every network takes them
 UNTOLD = 256  # LR pixels a side of tile=auto where the system does not tell how much memory is free
-VIDEOS = (".mp4", ".mov", ".mkv", ".m4v", ".webm", ".avi", ".mts", ".m2ts", ".ts", ".mpg", ".mpeg", ".3gp", ".wmv")
+VIDEOS = (
+    *(".mp4", ".mov", ".mkv", ".m4v", ".webm", ".avi", ".mts", ".m2ts", ".ts", ".mpg", ".mpeg", ".3gp", ".wmv"),
+    *(".flv", ".mxf", ".ogv", ".vob"),
+)
+FULL = (errno.ENOSPC, errno.EDQUOT, errno.EROFS)  # why a file cannot be written, and no other one either
 
 T = TypeVar("T")
 Job = tuple[Path, Path]  # a picture or video and what it becomes
@@ -105,7 +112,7 @@ def targets_of(source: Path, target: Path, kernels: bool, overwrite: bool) -> li
 
     Raises:
         InputError: nothing to restore, a file that would be overwritten without leave, or one that two pictures would
-            become.
+            become, or a place where none can be written.
     """
     if source.is_dir():
         if target.is_file():
@@ -125,7 +132,17 @@ def targets_of(source: Path, target: Path, kernels: bool, overwrite: bool) -> li
             if os.path.lexists(output) and not overwrite:
                 raise InputError(f"{output} exists; choose another output, or allow it with overwrite=true")
             makers[place] = path
+    check_writable(jobs[0][1].parent)
     return jobs
+
+
+def check_writable(folder: Path) -> None:
+    """Raise InputError where no file can be written to a folder, which may be yet to be made."""
+    there = next(path for path in (folder, *folder.parents) if path.exists())
+    try:
+        tempfile.TemporaryFile(dir=there).close()
+    except OSError as error:
+        raise InputError(f"{folder} cannot be written ({error.strerror}); name another output") from error
 
 
 def kernel_file(result: Path) -> Path:
@@ -163,9 +180,8 @@ def restore_pictures(jobs: list[Job], restoration: Restore, scale: int) -> Resto
         InputError: the only picture cannot be restored.
     """
     written: list[Path] = []
-    failures: list[Path] = []
     loaded = ahead(attempt(load, source, target, scale) for source, target in jobs)
-    with Progress() as progress:
+    with Progress(console=Console(stderr=True)) as progress:
         whole = progress.add_task("pictures", total=len(jobs))
 
         def saves() -> Iterator[Callable[[], list[Path] | InputError]]:
@@ -181,8 +197,11 @@ def restore_pictures(jobs: list[Job], restoration: Restore, scale: int) -> Resto
                 raise files
             else:
                 log.warning("not restored: %s", files)
-                failures.append(source)
+                if isinstance(files.__cause__, OSError) and files.__cause__.errno in FULL:
+                    break
             progress.advance(whole)
+    done = set(written)
+    failures = [source for source, target in jobs if target not in done]
     if not failures:
         return Restored(written)
     names = ", ".join(path.name for path in failures)
@@ -202,7 +221,8 @@ def attempt(step: Callable[..., T], *inputs: Any) -> T | InputError:
 
 def load(source: Path, target: Path, scale: int) -> Picture:
     """Read a picture which the target can hold once it is restored."""
-    picture = load_picture(source)
+    with naming_lack_of_memory(source, "read it"):
+        picture = load_picture(source)
     check_format(target, picture, scale)
     return picture
 
@@ -226,10 +246,11 @@ def restore_picture(
 def save(source: Path, target: Path, restored: tuple[Picture, Tensor | None]) -> list[Path]:
     """Write a restored picture and that of its kernels; returns the files."""
     picture, kernel = restored
-    save_picture(target, picture)
-    if kernel is None:
-        return [target]
-    save_figure(kernel_field_picture(kernel, picture.rgb, source.name), kernel_file(target))
+    with naming_lack_of_memory(target, "write it"):
+        save_picture(target, picture)
+        if kernel is None:
+            return [target]
+        save_figure(kernel_field_picture(kernel, picture.rgb, source.name), kernel_file(target))
     return [target, kernel_file(target)]
 
 
@@ -243,7 +264,7 @@ def restore_clip(
     """
     from arcsr_lightning.videos import restore_video  # needs the extra [video]
 
-    with Progress() as progress:
+    with Progress(console=Console(stderr=True)) as progress:
         frames = progress.add_task("frames", total=None)
         with naming_lack_of_memory(source):
             damage = restore_video(

@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from omegaconf import DictConfig
+from rich.console import Console
 from rich.progress import Progress
 
 from arcsr_lightning import CONF_DIR, launch
@@ -48,7 +49,7 @@ def prepare(cfg: DictConfig) -> Written:
     busy = (
         "another arcsr-prepare is at work in this store; wait until it ends, or name another folder (data.store=PATH)"
     )
-    with alone_in(data["store"], busy), Progress() as bars:
+    with alone_in(data["store"], busy), Progress(console=Console(stderr=True)) as bars:
         tasks = {}
 
         def show(task: str, done: int, total: int) -> None:

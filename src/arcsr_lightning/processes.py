@@ -28,7 +28,7 @@ FAILED = "FAILED"  # the file in a run's folder that says why it failed
 def number_in(environment: Mapping[str, str]) -> int:
     """The number of a process in its run before a trainer tells, as Lightning finds it; 0 where it is alone."""
     names = ("RANK", "LOCAL_RANK", "SLURM_PROCID", "JSM_NAMESPACE_RANK")
-    return next((int(environment[name]) for name in names if name in environment), 0)
+    return next((int(environment[name]) for name in names if environment.get(name, "").isdigit()), 0)
 
 
 # As Lightning does when it is imported, which takes seconds, and does not where it is set already.
@@ -80,19 +80,31 @@ def run_alone(command: Sequence[str], environment: dict[str, str]) -> int:
 
     When this process is told to end, it tells the command so, and waits for it.
     """
+    told: list[int] = []  # the signals that came
+    job: subprocess.Popen[bytes] | None = None
 
-    def leave(signum: int, _: object) -> None:
-        raise SystemExit(128 + signum)
+    def pass_on(signum: int, _: object) -> None:
+        told.append(signum)
+        if job:
+            job.terminate()
 
-    before = signal.signal(signal.SIGTERM, leave)
-    job = subprocess.Popen(command, env=environment, stdin=subprocess.DEVNULL, start_new_session=True)
+    before = {one: signal.signal(one, pass_on) for one in SIGNALS if one != signal.SIGINT}  # an error already
     try:
-        return job.wait()
+        job = subprocess.Popen(command, env=environment, stdin=subprocess.DEVNULL, start_new_session=True)
+        if told:  # before there was whom to tell
+            job.terminate()
+        status = job.wait()
     except BaseException:
-        job.terminate()
-        job.wait()
+        if job:
+            job.terminate()
+            job.wait()
         raise
     finally:
-        signal.signal(signal.SIGTERM, before)
-        with suppress(ProcessLookupError):  # all have ended
-            os.killpg(job.pid, signal.SIGKILL)
+        for one, handler in before.items():
+            signal.signal(one, handler)
+        if job:
+            with suppress(ProcessLookupError):  # all have ended
+                os.killpg(job.pid, signal.SIGKILL)
+    if told:
+        raise SystemExit(128 + told[0])
+    return status

@@ -79,6 +79,13 @@ def test_a_recursive_listing_looks_into_folders_and_passes_over_other_and_hidden
     ]
 
 
+def test_a_recursive_listing_looks_into_linked_folders(tmp_path):
+    write(tmp_path / "other/b.png")
+    (tmp_path / "pics").mkdir()
+    (tmp_path / "pics/linked").symlink_to("../other")
+    assert image_files(tmp_path / "pics", recursive=True) == [tmp_path / "pics/linked/b.png"]
+
+
 def test_a_recursive_listing_names_a_missing_or_empty_folder(tmp_path):
     with pytest.raises(InputError, match="nowhere is missing"):
         image_files(tmp_path / "nowhere", recursive=True)

@@ -180,6 +180,24 @@ def test_what_the_store_holds_for_other_lists_of_images_stays(folder, images):
     assert len(open_store(folder, [*images, *more])) == 4
 
 
+def test_frames_stay_when_images_of_a_folder_beside_theirs_come_or_go(folder, images, decoded):
+    more = [*images, save(images[0].parents[2] / "a/a/x.png")]
+    assert write_store(folder, more) == 1
+    assert decoded == ["x.png"]
+    stored = open_store(folder, more)
+    assert all(np.array_equal(stored[path].pixels(), read_image(path)) for path in more)
+    assert len(list(folder.rglob("*.rgb"))) == 4
+    assert write_store(folder, images) == 0
+
+
+def test_frames_of_images_that_are_gone_are_removed(folder, images):
+    images[0].unlink()
+    new = save(images[0].with_name("new.png"))
+    assert write_store(folder, [*images[1:], new]) == 1
+    assert {path.stem for path in folder.rglob("*.rgb")} == {"new.png", "x.png", "y.png"}
+    assert not (folder / "a/x.png.rgb").exists()
+
+
 def test_paths_may_be_relative(tmp_path, monkeypatch, images, folder):
     monkeypatch.chdir(tmp_path / "images")
     (relative,) = open_store("../store", [image_files("a")[0]]).values()

@@ -51,6 +51,14 @@ def test_synthetic_sample_is_complete(photo_files):
     assert 0.2 <= sample["noise_level"] <= 20
 
 
+def test_paths_may_be_typed(photo_files):
+    """A list of them is text."""
+    typed = [str(path) for path in photo_files]
+    assert synthetic(typed)[3]["name"] == synthetic(photo_files)[3]["name"]
+    evaluation = SyntheticEvaluation(typed, Degradation(MotionField(9, 6)), 2, 7, 0)
+    assert [evaluation.source(number) for number in range(len(typed))] == list(photo_files)
+
+
 def test_synthetic_kernels_are_those_of_the_crop(photo_files):
     sample = synthetic(photo_files, noise_level=NOISELESS)[5]
     basis, masks = sample["basis"][None], sample["masks"][None]

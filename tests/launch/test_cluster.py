@@ -115,7 +115,7 @@ def test_a_missing_launcher_says_what_to_install(run, tmp_path, monkeypatch, cap
     monkeypatch.chdir(tmp_path)
     run(train, "--cfg", "job")  # which registers the launchers
     monkeypatch.delitem(ConfigStore.instance().repo["hydra"]["launcher"], "submitit_slurm.yaml")
-    line = 'error: cluster=slurm needs more packages; pip install "arcsr-lightning[cluster]"'
+    line = 'error: cluster=slurm needs more packages; pip install ".[cluster]" in the clone'
     assert complaint(run, capsys) == line
 
 

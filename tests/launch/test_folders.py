@@ -170,6 +170,23 @@ def test_long_names_of_jobs_stay_apart():
     assert job_folder("model-arcsr_seed-1") == "model-arcsr_seed-1"
 
 
+def test_names_of_jobs_that_differ_in_punctuation_alone_stay_apart():
+    lists = [job_folder(f"data.noise_levels-{levels}_seed-0") for levels in ("[0,5]", "[0.5]", "[0, 5]")]
+    assert len(set(lists)) == 3
+    assert all(re.fullmatch(r"data.noise_levels-.0.5._seed-0-[0-9a-f]{8}", name) for name in lists)
+    assert job_folder("+a-1_weights-/d/e.ckpt") == "a-1_weights-.d.e.ckpt"
+
+
+@pytest.mark.parametrize(
+    ("command", "named"), [("train", "data-mixed_seed-0"), ("evaluate", "data.val_root-.a_data-mixed_seed-0")]
+)
+def test_a_training_is_not_named_by_where_its_data_lie_and_an_evaluation_by_its_test_set(command, named):
+    typed = ["data=mixed", "data.root=/b", "data.val_root=/a", "data.gopro=/c", "data.reds=/d", "seed=0"]
+    with initialize_config_dir(str(CONF_DIR), version_base="1.3"):
+        cfg = hydra_compose(command, typed, return_hydra_config=True)
+    assert cfg.hydra.sweep.subdir == named
+
+
 def test_what_a_user_names_is_the_folder(run, tiny, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     with pytest.raises(SystemExit):

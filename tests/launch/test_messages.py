@@ -3,6 +3,7 @@
 import sys
 
 import pytest
+import torch
 from lightning_fabric.loggers import tensorboard
 
 from arcsr_lightning import evaluate, predict, prepare, train
@@ -155,7 +156,7 @@ def test_a_missing_logger_says_what_to_install(logger, monkeypatch):
     with pytest.raises(Exception, match="tensorboard") as raised:
         build_trainer(cfg)
     assert explain(raised.value) == (
-        'logger=tensorboard needs more packages; pip install "arcsr-lightning[tensorboard]"'
+        'logger=tensorboard needs more packages; pip install ".[tensorboard]" in the clone'
     )
 
 
@@ -193,11 +194,28 @@ def test_a_value_that_is_refused_is_named(tiny, typed, key):
         ("task_name=my (1)", "'task_name=\"my (1)\"'"),
         ("output=caf\udce9.png", "output=caf\\xe9.png: not UTF-8; rename what is called so"),
         ("task_name=a=b", "'task_name=\"a=b\"'"),
+        ("weights=~/w.ckpt", "weights=~/w.ckpt: cannot be read; no shell expands ~ there: weights=$HOME/w.ckpt"),
         ("task_name=a,b", "several values need -m, for a sweep; as one value, in quotes: 'task_name=\"a,b\"'"),
     ],
 )
 def test_what_cannot_be_read_is_answered_with_what_can(line, typed, words):
     assert line(train, "data=sample", typed).endswith(words)
+
+
+def test_a_folder_of_logs_that_cannot_be_made_is_answered_with_its_setting(line, tmp_path):
+    (tmp_path / "file").touch()
+    said = line(predict, "input=a.png", "output=b.png", "paths.log_dir=file/logs")
+    assert said.startswith("error: file/logs/") and said.endswith(": Not a directory; set paths.log_dir=PATH")
+
+
+@pytest.mark.parametrize(
+    "error", [torch.OutOfMemoryError("CUDA"), RuntimeError("x: can't allocate memory: y"), MemoryError()]
+)
+def test_lack_of_memory_is_answered_with_what_takes_less(error):
+    assert explain(error) == (
+        "memory does not suffice; set precision=bf16-mixed, or train with a smaller data.batch_size or "
+        "data.train.patch_size"
+    )
 
 
 @pytest.mark.parametrize("stop", [KeyboardInterrupt, SystemExit])

@@ -127,6 +127,25 @@ def test_a_run_that_was_to_do_less_is_not_over(configure, tmp_path, less):
     assert resume.finished(configure(tmp_path, "ckpt_path=last", less)) == {}
 
 
+@pytest.mark.parametrize("other", ["data.test_root=elsewhere", "data.test.draws=5"])
+def test_a_run_that_was_tested_on_something_else_is_not_over(configure, tmp_path, other):
+    OmegaConf.save(configure(tmp_path), tmp_path / "config.yaml", resolve=True)
+    (tmp_path / "finished.json").write_text("{}")
+    assert resume.finished(configure(tmp_path, "ckpt_path=last", other)) is None
+    assert resume.finished(configure(tmp_path, "ckpt_path=last", "data.store=elsewhere")) == {}
+
+
+def test_a_run_that_is_tested_on_something_else_is_trained_no_further(configure, tmp_path):
+    train.train(configure(tmp_path))
+    before = read_saved(tmp_path / "model.safetensors").weights
+    train.train(configure(tmp_path, "ckpt_path=last", "data.test.draws=2"))
+    after = read_saved(tmp_path / "model.safetensors").weights
+    assert all(torch.equal(before[key], after[key]) for key in before)
+    assert "photo0_1" in {row["name"] for row in csv.DictReader((tmp_path / "per_image.csv").open())}
+    rows = csv.DictReader((tmp_path / "csv/version_1/metrics.csv").open())
+    assert not any(row.get("train/loss") for row in rows)
+
+
 def test_a_finished_run_is_not_mistaken_for_another(configure, tmp_path):
     train.train(configure(tmp_path, "test=false", "trainer.max_steps=2"))
     with pytest.raises(ValueError, match=r"config.yaml: made with other settings: .*seed 0 -> 1"):

@@ -88,6 +88,15 @@ def test_what_a_stage_has_replaces_the_run_s_as_a_whole(staged, tmp_path):
     assert "betas" in second.config.optimizer
 
 
+def test_a_stage_may_have_a_rate_of_its_own_for_the_run_s_optimizer(staged, tmp_path):
+    cfg = staged(tmp_path)
+    with open_dict(cfg):
+        cfg.stages.second.lr_factor = 3
+    first, second = stages_of(cfg)
+    assert first.config.optimizer == ADAM
+    assert dict(second.config.optimizer) == dict(cfg.optimizer) | {"lr": 3 * cfg.optimizer.lr}
+
+
 def test_a_stage_s_optimizer_of_null_is_the_run_s(staged, tmp_path):
     cfg = staged(tmp_path)
     with open_dict(cfg):
@@ -247,7 +256,7 @@ def test_what_is_left_of_the_stages_of_an_ablation_starts_anew(configure, tmp_pa
         assert read_saved(folder / "checkpoints/restore/last.ckpt").steps == 2
 
 
-def test_runs_of_when_stages_had_factors_are_as_those_of_today_where_it_was_one(staged, tmp_path):
+def test_runs_of_before_stages_had_factors_are_as_those_with_a_factor_of_one(staged, tmp_path):
     before, after = (as_plain_data(staged(tmp_path)) for _ in range(2))
     after["stages"]["first"]["lr_factor"] = 1
     assert differences(before, after) == {}

@@ -472,6 +472,13 @@ def test_the_latest_weights_are_those_of_the_newest_finished_run_that_was_meant(
     assert caplog.messages == [f"weights=latest: {meant}"]
 
 
+def test_the_latest_run_may_lie_in_a_linked_folder(trained, tmp_path):
+    a_run(trained, tmp_path / "scratch/runs/1", 1)
+    (tmp_path / "logs").mkdir()
+    (tmp_path / "logs/task").symlink_to("../scratch")
+    assert find_weights("latest", tmp_path / "logs") == tmp_path / "logs/task/runs/1/model.safetensors"
+
+
 def test_where_nothing_is_said_the_latest_or_else_those_of_the_package_are_taken(trained, tmp_path, caplog):
     with caplog.at_level("INFO"):
         assert find_weights(None, tmp_path) == find_weights("arcsr_small", tmp_path) == shipped()["arcsr_small"]

@@ -180,7 +180,7 @@ def test_damaged_weights_are_named(computed):
 def test_without_torchvision_the_line_says_what_to_install(monkeypatch):
     monkeypatch.setattr(perceptual, "find_spec", lambda name: None)
     for name in PERCEPTUAL:
-        line = 'torchvision is not installed; pip install "arcsr-lightning[metrics]"'
+        line = 'torchvision is not installed; pip install ".[metrics]" in the clone'
         assert load_measure(name) == Measure(name, None, line)
 
 

@@ -156,7 +156,7 @@ def test_the_table_shows_every_method_and_fits_a_terminal():
 
 
 def test_perceptual_scores_have_a_table_that_names_what_is_missing_and_why(tmp_path, capsys):
-    reason = f'torchvision is not installed; pip install "arcsr-lightning[metrics]" {"or read on " * 9}'.strip()
+    reason = f'torchvision is not installed; pip install ".[metrics]" in the clone {"or read on " * 9}'.strip()
     measures = [Measure("lpips", None, reason), Measure("dists", max), Measure("arniqa", max)]
     rows = [
         row(method, dists=dists, arniqa=arniqa, arniqa_hr=0.75)

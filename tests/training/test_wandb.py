@@ -3,6 +3,8 @@
 import csv
 import json
 import struct
+import subprocess
+import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -10,10 +12,12 @@ from typing import Any, NamedTuple
 
 import pytest
 from omegaconf import OmegaConf
+from wandb.errors import AuthenticationError
 from wandb.proto.wandb_internal_pb2 import Record, RunRecord
 
 from arcsr_lightning import launch
 from arcsr_lightning import train as command
+from arcsr_lightning.launch.messages import explain
 from arcsr_lightning.launch.resolvers import run_id, wandb_offline
 from arcsr_lightning.train import train
 from tests.training.interruptions import PATIENCE
@@ -71,7 +75,8 @@ def home(tmp_path_factory):
     """A user who never heard of W&B; the environment is put back after the tests."""
     home = tmp_path_factory.mktemp("home")
     with pytest.MonkeyPatch.context() as patch:
-        for name in ("WANDB_API_KEY", "WANDB_MODE", "WANDB_BASE_URL", "NETRC"):
+        of_wandb = ("API_KEY", "IDENTITY_TOKEN_FILE", "MODE", "BASE_URL", "CONFIG_DIR")
+        for name in (*(f"WANDB_{name}" for name in of_wandb), "NETRC"):
             patch.setenv(name, "")
             patch.delenv(name)
         patch.setenv("HOME", str(home))
@@ -83,9 +88,9 @@ def environment(home, monkeypatch):
     """``home``'s environment, for one test to change."""
     monkeypatch.setenv("WANDB_MODE", "")
     monkeypatch.delenv("WANDB_MODE")
-    netrc = home / ".netrc"
     yield monkeypatch
-    netrc.unlink(missing_ok=True)
+    for kept in (".netrc", ".config/wandb/settings"):
+        (home / kept).unlink(missing_ok=True)
 
 
 @pytest.fixture(scope="module")
@@ -195,10 +200,12 @@ def test_ids_tell_runs_and_stages_apart_but_not_where_the_logs_lie(tmp_path):
 # ---------------------------------------------------------------- offline or not
 
 
-def keep_key(home, server: str) -> None:
-    netrc = home / ".netrc"
-    netrc.write_text(f"machine {server} login user password 0123456789\n")
-    netrc.chmod(0o600)
+KEY = 40 * "0"
+
+
+def log_in(*options: str) -> None:
+    """Let W&B keep a key for its server, or another."""
+    subprocess.run([sys.executable, "-m", "wandb", "login", "--no-verify", *options, KEY], check=True)
 
 
 @pytest.mark.parametrize("text", [None, "machine example.org login user password secret\n", "this is no netrc"])
@@ -208,29 +215,45 @@ def test_without_a_key_wandb_is_offline(home, environment, text):
     assert wandb_offline()
 
 
-def test_with_a_key_wandb_is_online(home, environment):
-    keep_key(home, "api.wandb.ai")
+def test_after_a_login_wandb_is_online(home, environment):
+    log_in()
     assert not wandb_offline()
-    (home / ".netrc").unlink()
-    environment.setenv("WANDB_API_KEY", "0123456789")
-    assert not wandb_offline()
-
-
-def test_a_key_is_one_for_the_server_in_use(home, environment):
-    keep_key(home, "wandb.lab.example:8080")
-    assert wandb_offline()
     environment.setenv("WANDB_BASE_URL", "https://wandb.lab.example:8080")
+    assert wandb_offline()
+
+
+def test_after_a_login_to_another_server_wandb_is_online(home, environment):
+    log_in("--host", "https://wandb.lab.example:8080")
+    assert not wandb_offline()
+    environment.setenv("WANDB_BASE_URL", "https://api.wandb.ai")
+    assert wandb_offline()
+
+
+@pytest.mark.parametrize(("name", "value"), [("API_KEY", KEY), ("IDENTITY_TOKEN_FILE", "token")])
+def test_what_the_environment_has_to_log_in_with_counts(home, environment, name, value):
+    environment.setenv(f"WANDB_{name}", value)
+    assert not wandb_offline()
+
+
+def test_a_key_of_old_is_one_for_the_server_of_today(home, environment):
+    (home / ".netrc").write_text(f"machine api.wandb.ai login user password {KEY}\n")
     assert not wandb_offline()
 
 
 def test_netrc_may_be_elsewhere(home, environment):
-    keep_key(home, "api.wandb.ai")
-    environment.setenv("NETRC", str((home / ".netrc").rename(home / "keys")))
+    environment.setenv("NETRC", str(home / "keys"))
+    log_in()
     assert not wandb_offline()
 
 
 @pytest.mark.parametrize(("mode", "offline"), [("offline", True), ("disabled", False), ("online", False)])
 def test_the_mode_that_wandb_is_told_wins(environment, mode, offline):
-    environment.setenv("WANDB_API_KEY", "0123456789")
+    environment.setenv("WANDB_API_KEY", KEY)
     environment.setenv("WANDB_MODE", mode)
     assert wandb_offline() == offline
+
+
+def test_what_wandb_refuses_is_one_line_with_a_way_around_it():
+    assert explain(AuthenticationError("API key\n is short")) == (
+        "logger=wandb: API key is short; WANDB_MODE=offline records on disk"
+    )

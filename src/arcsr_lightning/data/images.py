@@ -13,6 +13,7 @@ from PIL.TiffImagePlugin import ImageFileDirectory_v2
 from torch import Tensor
 
 from arcsr_lightning.errors import InputError, printable
+from arcsr_lightning.files import files_below
 
 SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff", ".webp")
 
@@ -41,7 +42,7 @@ def image_files(folder: str | Path, recursive: bool = False) -> list[Path]:
         raise InputError(f"{folder} is {'not a folder' if folder.exists() else 'missing'}; name a folder of images")
     files = sorted(
         path
-        for path in (folder.rglob("*") if recursive else folder.iterdir())
+        for path in (files_below(folder) if recursive else folder.iterdir())
         if path.suffix.lower() in SUFFIXES
         and not any(part.startswith(".") for part in path.relative_to(folder).parts)
         and (path.is_file() or (path.is_symlink() and not path.exists()))
@@ -140,7 +141,9 @@ def read_bytes(path: str | Path) -> bytes:
 
 
 def _damaged(path: str | Path) -> InputError:
-    return InputError(f"{path} is truncated, damaged or not an image; replace or remove it")
+    if Path(path).suffix.lower() in SUFFIXES:
+        return InputError(f"{path} is truncated, damaged or not an image; replace or remove it")
+    return InputError(f"{path} is not of a format that is read; save it as one of {' '.join(SUFFIXES)}")
 
 
 def _is_whole_png(data: bytes) -> bool:

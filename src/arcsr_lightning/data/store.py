@@ -98,7 +98,7 @@ def write_store(
         folder: of the store; made if missing.
         paths: the image files.
         num_workers: threads (decoding, hashing and writing let each other run; a process killed leaves no others
-            behind); None: a few more than there are cores.
+            behind); None: four more than there are cores, at most 32.
         verify: also hash the pixels of the frames that it holds, and write those anew that are damaged.
         progress: told what is done to how many of how many frames.
 
@@ -112,6 +112,9 @@ def write_store(
     sources = {Path(path).absolute() for path in paths}
     root = Path(os.path.commonpath([path.parent for path in sources]))
     index = _read_index(folder)
+    if index and any(_name(path, index[0]) in index[1] for path in sources):  # else the images may have moved
+        root = Path(os.path.commonpath([root, index[0]]))
+        index = _renamed(folder, root, index)
     frames = _held(folder, root, index)
     if verify:
         frames = _sound(folder, frames, num_workers, progress)
@@ -120,8 +123,27 @@ def write_store(
         (folder / UNFINISHED).unlink(missing_ok=True)
         return 0
     _check_room(folder, [root / name for name in missing])
+    gone = _recorded(folder, index).keys() - frames.keys() - set(missing)
     _write_missing(folder, root, frames, missing, num_workers, progress)
+    for name in gone:
+        _file(folder, name).unlink(missing_ok=True)
     return len(missing)
+
+
+def _renamed(folder: Path, root: Path, index: Index) -> Index:
+    """The index with names that start from ``root``, above its own, and the frames of the store named so."""
+    before, frames = index
+    if before == root:
+        return index
+    names = {name: _name(before / name, root) for name in frames}
+    new = {names[name]: frame for name, frame in frames.items()}
+    _begin(folder, new)
+    for name in sorted(frames, key=len, reverse=True):  # a new name may be the old one of a longer name
+        if _file(folder, name).is_file():
+            _file(folder, names[name]).parent.mkdir(parents=True, exist_ok=True)
+            _file(folder, name).replace(_file(folder, names[name]))
+    _finish(folder, root, new)
+    return root, new
 
 
 def _held(folder: Path, root: Path, index: Index | None) -> dict[str, Entry]:
@@ -158,8 +180,7 @@ def _write_missing(
     """Add the missing frames to those that the store holds, and finish it."""
     frames = dict(frames)
     remove_leftovers(folder, below=True)
-    write_text(folder / UNFINISHED, "".join(_line(name, frame) for name, frame in frames.items()))
-    (folder / INDEX).unlink(missing_ok=True)
+    _begin(folder, frames)
     with (folder / UNFINISHED).open("a", encoding="utf-8") as unfinished:
         writes = _in_parallel(lambda name: _write_frame(root / name, _file(folder, name)), missing, num_workers)
         for done, (name, frame) in enumerate(writes, 1):
@@ -167,6 +188,16 @@ def _write_missing(
             unfinished.write(_line(name, frame))
             unfinished.flush()
             progress("written", done, len(missing))
+    _finish(folder, root, frames)
+
+
+def _begin(folder: Path, frames: dict[str, Entry]) -> None:
+    """Mark the store as unfinished, with these frames in it."""
+    write_text(folder / UNFINISHED, "".join(_line(name, frame) for name, frame in frames.items()))
+    (folder / INDEX).unlink(missing_ok=True)
+
+
+def _finish(folder: Path, root: Path, frames: dict[str, Entry]) -> None:
     index = {"root": str(root), "frames": {name: frames[name]._asdict() for name in sorted(frames)}}
     write_text(folder / INDEX, json.dumps(index, indent=1) + "\n")
     (folder / UNFINISHED).unlink()

@@ -63,7 +63,7 @@ class SyntheticTraining(Dataset[Sample]):
 
     def __init__(
         self,
-        paths: Sequence[Path],
+        paths: Sequence[str | Path],
         degradation: Degradation,
         scale: int,
         kernel_size: int,
@@ -83,7 +83,7 @@ class SyntheticTraining(Dataset[Sample]):
                 f"data.train.leaves must be a share in [0, 1], and 1 where there are no images, got {leaves} "
                 f"and {len(paths)} images"
             )
-        self.paths = list(paths)
+        self.paths = [Path(path) for path in paths]
         self.degradation = degradation
         self.scale = scale
         self.kernel_size = kernel_size
@@ -201,7 +201,7 @@ class SyntheticEvaluation(Dataset[Sample]):
 
     def __init__(
         self,
-        paths: Sequence[Path],
+        paths: Sequence[str | Path],
         degradation: Degradation,
         scale: int,
         kernel_size: int,
@@ -212,7 +212,7 @@ class SyntheticEvaluation(Dataset[Sample]):
         split: str = "test",
     ) -> None:
         _check_kernel_size(degradation, scale, kernel_size)
-        self.paths = list(paths)
+        self.paths = [Path(path) for path in paths]
         self.names = _names_of(self.paths)
         self.degradation = degradation
         self.scale = scale

@@ -3,6 +3,7 @@
 Times are counted in the ticks of the source, which a restored video keeps.
 """
 
+import logging
 from collections.abc import Iterator
 from contextlib import contextmanager
 from fractions import Fraction
@@ -18,6 +19,8 @@ from torch import Tensor
 
 from arcsr_lightning.data.images import to_tensor
 from arcsr_lightning.errors import InputError, first_line
+
+log = logging.getLogger(__name__)
 
 MATRICES = (1, 4, 5, 6, 7, 9)  # from RGB to YUV: those that are known how to compute
 EXACT = Interpolation.BICUBIC | Interpolation.ACCURATE_RND | Interpolation.FULL_CHR_H_INT  # else colours are darker
@@ -76,7 +79,7 @@ def opened(path: Path) -> Iterator[InputContainer]:
 
 
 def look_of(path: Path) -> Look:
-    """How a video is to be shown, by its header and its first frame.
+    """How a video is to be shown, by its header and its first frame; warns where that is interlaced.
 
     Raises:
         InputError: it cannot be opened, or not even that frame be decoded.
@@ -87,6 +90,12 @@ def look_of(path: Path) -> Look:
         first = next(decoded(container, path), None)
         if first is None:
             raise InputError(f"{path} has no frame that can be decoded; replace it")
+        if first.interlaced_frame:
+            log.warning(
+                "%s is interlaced, and the combs where something moves are enlarged, too; deinterlace it first: "
+                "ffmpeg -i %s -vf bwdif progressive.mp4",
+                path, path,
+            )  # fmt: skip
         return Look(
             height=first.height,
             width=first.width,

@@ -12,7 +12,7 @@ from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
-from arcsr_lightning.errors import InputError
+from arcsr_lightning.errors import InputError, is_lack_of_memory
 from arcsr_lightning.networks.restoration import Restoration
 
 SHARE = 0.5  # of the free memory: operators need room within themselves, which is not seen, and others need some too
@@ -49,20 +49,20 @@ def largest_tile(run: Callable[[Tensor], Restoration], device: torch.device, fre
 
 
 @contextmanager
-def naming_lack_of_memory(source: Path) -> Iterator[None]:
-    """Let what ends within the block for want of memory name the picture that it was.
+def naming_lack_of_memory(
+    source: Path, task: str = "restore it so; set a smaller tile, or tile=auto"
+) -> Iterator[None]:
+    """Let what ends within the block for want of memory name the picture that it was, and the task.
 
     Raises:
         InputError: memory did not suffice.
     """
     try:
         yield
-    except RuntimeError as error:
-        if not isinstance(error, torch.OutOfMemoryError) and "can't allocate memory" not in str(error):
+    except (MemoryError, RuntimeError) as error:
+        if not is_lack_of_memory(error):
             raise
-        raise InputError(
-            f"{source}: memory does not suffice to restore it so; set a smaller tile, or tile=auto"
-        ) from error
+        raise InputError(f"{source}: memory does not suffice to {task}") from error
 
 
 def megabytes(number: float) -> str:

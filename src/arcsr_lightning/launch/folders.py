@@ -103,9 +103,15 @@ def is_unfinished(plan: Path) -> bool:
 
 
 def job_folder(overrides: str) -> str:
-    """The overrides of a sweep's job as the name of one folder, which file systems take and ``weights=`` can hold."""
+    """The overrides of a sweep's job as the name of one folder, which file systems take and ``weights=`` can hold.
+
+    Where it is cut, or lists and the like lose their punctuation in it, a hash keeps it apart from others.
+    """
     name = re.sub(r"[^\w.-]+", ".", overrides).strip(".") or "job"
-    return name if len(name) <= 120 else f"{name[:111]}-{hashlib.sha256(name.encode()).hexdigest()[:8]}"
+    whole = overrides if re.search(r"[^\w.+~/-]", overrides) else name
+    if whole == name and len(name) <= 120:
+        return name
+    return f"{name[:111]}-{hashlib.sha256(whole.encode()).hexdigest()[:8]}"
 
 
 def stage_path(folder: str, name: str | None) -> str:

@@ -6,7 +6,7 @@ from hydra.errors import HydraException, InstantiationException
 from omegaconf.errors import OmegaConfBaseException
 from torch.linalg import LinAlgError
 
-from arcsr_lightning.errors import InputError
+from arcsr_lightning.errors import InputError, is_lack_of_memory
 
 # Errors that are about what the user gave: shown as one line, without a traceback.
 USER_ERRORS = (
@@ -28,6 +28,10 @@ EXTRAS = {  # words of the error where packages are missing, what was typed then
     "Neither `tensorboard` nor `tensorboardX`": ("logger=tensorboard", "tensorboard"),
 }
 
+NO_MEMORY = (
+    "memory does not suffice; set precision=bf16-mixed, or train with a smaller data.batch_size or "
+    "data.train.patch_size"
+)
 SEARCHES = {  # words of Optuna's errors, and what they mean here
     "Record does not exist": "hparams_search: no trial succeeded, for the reasons above",  # of a best trial
     "does not support dynamic value space": (
@@ -46,6 +50,8 @@ def explain(error: BaseException) -> str | None:
         return explain_missing(missing[1], error.full_key)
     if said := said_by_a_resolver(str(error)) or said_by_optuna(str(error)):
         return said
+    if is_lack_of_memory(error):
+        return NO_MEMORY
     if isinstance(error, OSError) and error.filename and error.strerror:
         return f"{error.filename}: {error.strerror}"
     if is_the_user_s(error):
@@ -54,7 +60,7 @@ def explain(error: BaseException) -> str | None:
         key = rest.split("\n")[0]
         line = " ".join(head.split())
         return (f"{key}: {line}" if key.isidentifier() or "." in key else line) or type(error).__name__
-    return explain_cluster(error)
+    return explain_cluster(error) or explain_wandb(error)
 
 
 def is_the_user_s(error: BaseException | None) -> bool:
@@ -77,7 +83,7 @@ def missing_extra(text: str) -> str | None:
     """What to install, where an error says that optional packages are missing."""
     for words, (setting, extra) in EXTRAS.items():
         if words in text:
-            return f'{setting} needs more packages; pip install "arcsr-lightning[{extra}]"'
+            return f'{setting} needs more packages; pip install ".[{extra}]" in the clone'
     return None
 
 
@@ -109,6 +115,13 @@ def explain_cluster(error: BaseException) -> str | None:
         return "cluster=slurm: there is no srun on this machine; type the command where sbatch works"
     if type(error).__module__.startswith("submitit.") and "with trace" not in text:
         return " ".join(text.split("-----")[0].split())  # its log follows
+    return None
+
+
+def explain_wandb(error: BaseException) -> str | None:
+    """One line for what W&B has against a run, None for any other error."""
+    if type(error).__module__.startswith("wandb."):
+        return f"logger=wandb: {' '.join(str(error).split())}; WANDB_MODE=offline records on disk"
     return None
 
 

@@ -2,12 +2,10 @@
 
 import hashlib
 import math
-import netrc
 import os
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, TypeVar
-from urllib.parse import urlsplit
 
 from omegaconf import DictConfig, ListConfig, OmegaConf
 
@@ -133,14 +131,19 @@ def table_rows(methods: Any, kernels: str, named: DictConfig) -> str:
 
 @resolver
 def wandb_offline() -> bool:
-    """True where W&B is told to be offline, or no key of its server is at hand: the run is then recorded on disk, and
-    nothing prompts."""
+    """True where W&B is told to be offline, or nothing to log in with is at hand: the run is then recorded on disk, and
+    nothing prompts.
+
+    W&B itself says which server is meant and what is kept for it, but not in the settings of this process: those are
+    read once, and Lightning is yet to set ``WANDB_MODE``.
+    """
     if mode := os.environ.get("WANDB_MODE"):
         return mode in ("offline", "dryrun")
-    if os.environ.get("WANDB_API_KEY"):
-        return False
-    server = urlsplit(os.environ.get("WANDB_BASE_URL") or "https://api.wandb.ai").netloc
-    try:
-        return netrc.netrc(os.environ.get("NETRC")).authenticators(server) is None
-    except (OSError, netrc.NetrcParseError):
-        return True
+    import wandb  # takes a second
+    from wandb.sdk.lib.wbauth import read_netrc_auth
+
+    folder = Path(os.environ.get("WANDB_CONFIG_DIR") or "~/.config/wandb").expanduser()
+    settings = wandb.Settings(settings_system=str(folder / "settings"), quiet=True)
+    settings.update_from_system_settings()
+    settings.update_from_env_vars(dict(os.environ))
+    return not (settings.api_key or settings.identity_token_file or read_netrc_auth(host=settings.base_url))

@@ -3,6 +3,7 @@
 import re
 import shlex
 from difflib import get_close_matches
+from pathlib import Path
 from typing import Any
 
 import hydra
@@ -19,10 +20,11 @@ LISTED = 12  # names that one line can take
 
 
 def with_suggestion(error: Exception, config_name: str, typed: list[str]) -> Exception:
-    """The error with a better line, if it is Hydra's about a name that does not exist; else the error itself.
+    """The error with a better line, if it is Hydra's about a name that does not exist, or about the folder of all logs;
+    else the error itself.
 
     Args:
-        error: what composing the configuration raised.
+        error: what composing the configuration, or making its folder, raised.
         config_name: ``train``, ``evaluate``, ``predict``, ``export``, ``demo`` or ``prepare``.
         typed: what was typed after the command's name.
     """
@@ -44,11 +46,19 @@ def with_suggestion(error: Exception, config_name: str, typed: list[str]) -> Exc
         line = f"{several[1]}: several values need -m, for a sweep; as one value, in quotes: {in_quotes(several[1])}"
     elif isinstance(error, OverrideParseException):
         line = cannot_be_read(error.override)
+    elif isinstance(error, OSError) and error.filename and is_in_logs(error.filename, config_name, typed):
+        line = f"{error.filename}: {error.strerror}; set paths.log_dir=PATH"
     if line is None:
         return error
     better = InputError(line)
     better.__cause__ = error
     return better
+
+
+def is_in_logs(path: str, config_name: str, typed: list[str]) -> bool:
+    """Whether a path is that of the folder of all logs, or lies below it."""
+    config = composed(config_name, [one for one in typed if name_of(one).startswith("paths.")])
+    return config is not None and Path(path).is_relative_to(config.paths.log_dir)
 
 
 def not_of_this_model(part: str, typed: list[str]) -> str:
@@ -64,6 +74,9 @@ def cannot_be_read(override: str) -> str:
     """What was typed is no NAME=VALUE."""
     if "=" not in override.lstrip("+~"):
         return f"{override}: cannot be read; settings are typed as NAME=VALUE"
+    name, _, value = override.partition("=")
+    if value.startswith("~/"):
+        return f"{override}: cannot be read; no shell expands ~ there: {name}=$HOME{value[1:]}"
     marks = "a value with spaces, brackets, quotes or one of :=, in it goes in quotes"
     return f"{override}: cannot be read; {marks}: {in_quotes(override)}"
 

@@ -28,7 +28,7 @@ FIGURES = ("metrics.json", "per_image.csv", "images/panel.png")  # of the weight
 
 @contextmanager
 def alone_in(folder: str | Path) -> Iterator[None]:
-    """Keep every other process out of a run's folder; the system lets go of it when this process dies, however.
+    """Keep every other process out of a run's folder, as :func:`files.alone_in` does.
 
     Raises:
         FolderKeptError: another process is in it.

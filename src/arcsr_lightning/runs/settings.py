@@ -1,7 +1,7 @@
 """Settings: which of them decide what is learnt, how two runs differ in them, and that none of the typed is ignored."""
 
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Container, Iterator, Mapping
 from typing import Any
 
 from omegaconf import DictConfig, OmegaConf
@@ -41,15 +41,18 @@ DECISIVE = (
 )
 
 
-# How much of it a run was to do: what is over by one of these is not by another.
-EXTENT = ("train", "test", "stage", "trainer.max_time", "trainer.limit_test_batches")
+# How much of it a run was to do, and what it was to be tested on: what is over by one of these is not by another.
+EXTENT = ("train", "test", "data.test", "stage", "trainer.max_time", "trainer.limit_test_batches")
 
-# Settings that change no training: where data lie, how they are read, where they are degraded, how many launches a step
-# takes, what of it is computed twice, and what is tested.
+# Settings that change no figure: how data are read, where they are degraded, how many launches a step takes, and what
+# of it is computed twice.
+INNER = ("store", "num_workers", "cache", "degrade_on", "fused", "checkpoint_stages")
+
+# Settings that change no training: where data lie, too, and what is tested.
 HARMLESS = (
     *("root", "val_root", "test_root", "folder", "path"),
     *("train_hr", "train_lr", "val_hr", "val_lr", "test_hr", "test_lr", "hr_folder", "lr_folder"),
-    *("store", "num_workers", "cache", "degrade_on", "fused", "checkpoint_stages", "test"),
+    *(*INNER, "test"),
 )
 
 
@@ -82,7 +85,10 @@ def changes_for(old: Mapping[str, Any], new: Mapping[str, Any]) -> dict[str, tup
 
 def as_far(old: Mapping[str, Any], new: Mapping[str, Any]) -> bool:
     """Whether a run of one configuration does all that it would by the other."""
-    return all(_at(old, part) == _at(new, part) for part in EXTENT)
+    before, after = (
+        [dict(decisive_leaves(_at(config, part), part, INNER)) for part in EXTENT] for config in (old, new)
+    )
+    return before == after
 
 
 def _at(config: Mapping[str, Any], dotted: str) -> Any:
@@ -91,14 +97,14 @@ def _at(config: Mapping[str, Any], dotted: str) -> Any:
     return config
 
 
-def decisive_leaves(node: Any, name: str) -> Iterator[tuple[str, Any]]:
+def decisive_leaves(node: Any, name: str, harmless: Container[str] = HARMLESS) -> Iterator[tuple[str, Any]]:
     """(dotted name, value) of all settings below a node of a configuration, but for the harmless ones."""
     if not isinstance(node, Mapping):
         yield name, node
         return
     for key, child in node.items():
-        if key not in HARMLESS:
-            yield from decisive_leaves(child, f"{name}.{key}")
+        if key not in harmless:
+            yield from decisive_leaves(child, f"{name}.{key}", harmless)
 
 
 def check_read(cfg: DictConfig, typed: Mapping[str, str], in_sweep: bool = False) -> None:

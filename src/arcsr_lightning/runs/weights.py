@@ -14,7 +14,7 @@ from safetensors import SafetensorError, safe_open
 from torch import Tensor, nn
 
 from arcsr_lightning.errors import InputError, first_line
-from arcsr_lightning.files import newness, write_aside
+from arcsr_lightning.files import files_below, newness, write_aside
 from arcsr_lightning.parts import OWN_MODULES, TRUSTED_MODULES, build_network
 
 log = logging.getLogger(__name__)
@@ -84,7 +84,7 @@ def find_weights(weights: str | None, log_dir: str | Path) -> Path:
     """
     if weights not in (None, "latest"):
         return file_of(weights)
-    exports = [path for path in Path(log_dir).glob(f"**/{FILE}") if (path.parent / "finished.json").is_file()]
+    exports = [path for path in files_below(log_dir) if path.name == FILE and (path.parent / "finished.json").is_file()]
     for path in sorted(exports, key=newness, reverse=True):
         if DEBUG not in (read_saved(path).config.get("tags") or ()):
             log.info("weights=latest: %s", path)
@@ -141,7 +141,7 @@ def download(repository: str) -> Path:
     try:
         from huggingface_hub import hf_hub_download  # an extra
     except ModuleNotFoundError as error:
-        raise InputError(f'{HUB}{repository} needs huggingface_hub: pip install "arcsr-lightning[hub]"') from error
+        raise InputError(f'{HUB}{repository} needs huggingface_hub: pip install ".[hub]" in the clone') from error
     try:
         return Path(hf_hub_download(repository, FILE))
     except (OSError, ValueError) as error:  # whatever happens on the way, and names that are none

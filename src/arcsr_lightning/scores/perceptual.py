@@ -56,7 +56,7 @@ def load_measure(name: str) -> Measure:
 def what_is_missing(name: str) -> str | None:
     """What to do before a score can be had, None where nothing is known to be missing."""
     if find_spec("torchvision") is None:
-        return 'torchvision is not installed; pip install "arcsr-lightning[metrics]"'
+        return 'torchvision is not installed; pip install ".[metrics]" in the clone'
     urls = [url for url, path in zip(FILES[name], paths_of(name), strict=True) if not path.is_file()]
     return absent(" and ".join(urls), paths_of(name)[0].parent) if urls else None
 
