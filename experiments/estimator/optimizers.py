@@ -39,10 +39,10 @@ class Training(NamedTuple):
 
 
 TRAININGS = [
-    *(Training(torch.optim.Adam, lr) for lr in (1e-3, 3e-3, 6e-3)),
+    *(Training(torch.optim.Adam, lr) for lr in (1.5e-3, 3e-3, 6e-3)),
     Training(torch.optim.Adam, 3e-3, crops=16),
     *(Training(Muon, lr) for lr in (2e-3, 4e-3, 8e-3)),
-    *(Training(Muon, 4e-3, steps=steps) for steps in (800, 12800)),
+    Training(Muon, 4e-3, steps=800),
 ]
 
 

@@ -122,11 +122,13 @@ def is_known(node: DictConfig) -> bool:
 @cache
 def kind_of(command: str, name: str) -> Kind | None:
     """What a setting may be, None where the table does not know it."""
-    for section, same in (("stages.", ""), ("data.train.parts.", "data.train.")):
+    names = [name]
+    alike = (("stages.", ""), ("data.train.parts.", "data.train."), ("arcsr.kernel_optimizer", "optimizer."))
+    for section, same in alike:
         _, _, below = name.removeprefix(section).partition(".")
         if name.startswith(section) and below:
-            name = same + below
-    return next((kind for pattern, kind in patterns(command) if pattern.fullmatch(name)), None)
+            names.append(same + below)
+    return next((kind for one in names for pattern, kind in patterns(command) if pattern.fullmatch(one)), None)
 
 
 @cache
