@@ -144,3 +144,9 @@ def test_known_kernels_are_what_the_network_is_given():
     RestorationLoss(known_kernels=True)(network, batch)
     assert given == {"kernel": batch["kernel"]}
     RestorationLoss()(lambda lr: network(lr), batch)  # and nothing otherwise
+
+
+@pytest.mark.parametrize("weights", [{"kernel_weight": 0.02}, {"reblur_weight": 0.1}])
+def test_kernels_that_are_given_are_not_taught(weights):
+    with pytest.raises(InputError, match=r"known_kernels=true: .*; set loss\.kernel_weight=0 loss\.reblur_weight=0"):
+        RestorationLoss(known_kernels=True, **weights)

@@ -10,7 +10,10 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from arcsr_lightning.data import SyntheticTraining, image_files
 from arcsr_lightning.degradation import Degradation, MotionField
 from arcsr_lightning.precision import exact_float32
+from arcsr_lightning.rivals.ikc import IKC, SFTMD, Corrector, Predictor
+from arcsr_lightning.rivals.taps import to_lr_taps
 from arcsr_lightning.scores.metrics import blur_amount, blur_direction, ssim
+from arcsr_lightning.training.muon import orthogonalised
 
 PARTS = (cudnn.conv, torch.backends.cuda.matmul, torch.backends.mkldnn.conv, torch.backends.mkldnn.matmul)
 
@@ -112,6 +115,37 @@ def test_samples_that_a_gpu_degrades_are_those_of_a_cpu(allow, photos):
     assert all(torch.equal(batch[key], expected[key]) for key in ("lr", "kernel"))
     if allow != "by default":  # which allows it to convolutions, of which a sample has none
         assert not all(torch.equal(rough[key], expected[key]) for key in ("lr", "kernel"))  # what TF32 would do
+
+
+@pytest.mark.parametrize("allow", ALLOWED)
+def test_a_gpu_s_steps_of_muon_are_those_of_a_cpu(allow):
+    ALLOWED[allow]()
+    generator = torch.Generator().manual_seed(0)
+    gradient = torch.randn(32, 64, generator=generator) * torch.logspace(0, -3, 32)[:, None]
+    with Tf32():
+        step, rough = orthogonalised(gradient), orthogonalised.__wrapped__(gradient)
+    assert torch.equal(step, orthogonalised(gradient))
+    if allow != "by default":  # which allows it to convolutions alone
+        assert (rough - step).abs().max() > 1e-3  # what TF32 would do
+
+
+@pytest.mark.parametrize("allow", ALLOWED)
+def test_a_gpu_s_kernels_in_lr_taps_are_those_of_a_cpu(allow):
+    ALLOWED[allow]()
+    field = torch.softmax(torch.randn(1, 49, 4, 4, generator=torch.Generator().manual_seed(0)), 1)
+    with Tf32():
+        taps = to_lr_taps(field, 3, 3)
+    assert torch.equal(taps, to_lr_taps(field, 3, 3))
+
+
+@pytest.mark.parametrize("allow", ALLOWED)
+def test_kernels_that_a_gpu_decodes_are_those_of_a_cpu(allow):
+    ALLOWED[allow]()
+    torch.manual_seed(0)
+    network, code = IKC(Predictor(4, 5), Corrector(2, 4, 5), SFTMD(2, 4, 1, 5), code=5), torch.randn(2, 5)
+    with Tf32():
+        kernels = network.decode(code)
+    assert torch.equal(kernels, network.decode(code))
 
 
 @pytest.mark.parametrize("measure", [blur_amount, blur_direction])

@@ -91,11 +91,16 @@ class RestorationLoss(nn.Module):
         The terms by name, for a network and a batch; ``loss`` is their weighted sum.
 
     Raises:
-        InputError: a weight asks for kernels that the network or the data does not have.
+        InputError: a weight asks for kernels that the network or the data does not have, or that it is given.
     """
 
     def __init__(self, kernel_weight: float = 0.0, reblur_weight: float = 0.0, known_kernels: bool = False) -> None:
         super().__init__()
+        if known_kernels and (kernel_weight or reblur_weight):
+            raise InputError(
+                "known_kernels=true: the network estimates no kernel that loss.kernel_weight or loss.reblur_weight "
+                "could teach; set loss.kernel_weight=0 loss.reblur_weight=0"
+            )
         self.kernel_weight = kernel_weight
         self.reblur_weight = reblur_weight
         self.known_kernels = known_kernels

@@ -53,6 +53,17 @@ def test_formats_agree(tmp_path):
         torch.testing.assert_close(FileKernels(tmp_path / name).kernels, expected)
 
 
+def test_what_interpolation_leaves_below_zero_is_zero(tmp_path):
+    np.savez(tmp_path / "k.npz", np.diag([1.0, 3.0, -0.01]))
+    torch.testing.assert_close(FileKernels(tmp_path / "k.npz").kernels[0], torch.diag(torch.tensor([0.25, 0.75, 0])))
+
+
+def test_a_negative_kernel_is_refused(tmp_path):
+    np.savez(tmp_path / "k.npz", np.diag([1.0, 3.0, -0.04]))
+    with pytest.raises(InputError, match=r"k\.npz holds a kernel with a tap of -0\.04 beside its largest, 3;"):
+        FileKernels(tmp_path / "k.npz")
+
+
 @pytest.mark.parametrize("name", ["bad.npz", "bad.mat", "bad.png", "missing.npz", "empty", "zero.npz", "vector.npz"])
 def test_a_path_without_usable_kernels_is_named(tmp_path, name):
     for bad in ("bad.npz", "bad.mat", "bad.png"):

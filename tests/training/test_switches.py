@@ -107,11 +107,6 @@ def test_a_run_whose_time_is_over_ends_as_others_do(configure, tmp_path, at_batc
     assert (tmp_path / "model.safetensors").is_file()
 
 
-def test_weights_of_double_precision_are_averaged(configure, tmp_path):
-    train(configure(tmp_path, "precision=64-true", "trainer.max_steps=3", "test=false"))
-    assert all(torch.isfinite(value).all() for value in weights_of(tmp_path).values())
-
-
 def test_a_training_needs_no_logger(configure, tmp_path):
     train(configure(tmp_path, *ONE_STEP, "logger=none"))
     assert (tmp_path / "model.safetensors").is_file()

@@ -14,15 +14,15 @@ from arcsr_lightning.errors import InputError
 class FileKernels:
     """One kernel, drawn from a file or folder, for the whole image; M = 1.
 
-    Kernels are scaled to sum to one and padded around their centre (pixel n // 2) to one odd size. They act as they are
-    in the file, by cross-correlation.
+    Kernels lose what is slightly negative, as interpolation leaves it. They are scaled to sum to one and padded around
+    their centre (pixel n // 2) to one odd size. They act as they are in the file, by cross-correlation.
 
     Args:
         path: an ``.npz`` file (every array is a kernel (h, w) or a stack (n, h, w)), a ``.mat`` file up to version 7
             (the same, or cells of kernels), an image, or a folder of ``.png`` images.
 
     Raises:
-        InputError: the path is missing, unreadable or holds no kernel.
+        InputError: the path is missing, unreadable or holds no kernel, or one with a tap below -1 % of its largest.
     """
 
     def __init__(self, path: str | Path) -> None:
@@ -44,6 +44,12 @@ def read_kernels(path: Path) -> Tensor:
     size = max(max(array.shape) for array in arrays) // 2 * 2 + 1
     kernels = np.zeros((len(arrays), size, size), dtype=np.float32)
     for kernel, array in zip(kernels, arrays, strict=True):
+        if array.min() < -0.01 * array.max():
+            raise InputError(
+                f"{path} holds a kernel with a tap of {array.min():.3g} beside its largest, {array.max():.3g}; kernels "
+                "are not negative"
+            )
+        array = array.clip(min=0)
         total = array.sum()
         if not (np.isfinite(array).all() and total > 0):
             raise InputError(f"{path} holds a kernel with sum {total}; kernels need finite values and a positive sum")

@@ -42,8 +42,12 @@ def build_loss(cfg: DictConfig) -> nn.Module:
 
 
 def prepare_network(cfg: DictConfig, network: nn.Module) -> dict[str, float]:
-    """Do with the network what a stage does before its first step, if anything; returns figures worth a record."""
-    return instantiate(cfg.prepare)(network) if cfg.prepare else {}
+    """Do with the network what a stage does before its first step, if anything; returns figures worth a record.
+
+    A kernel code that was fitted already, as loaded weights have it, stays: it is the one their restorer reads.
+    """
+    fitted = getattr(network, "explained_variance", 0) > 0
+    return instantiate(cfg.prepare)(network) if cfg.prepare and not fitted else {}
 
 
 def maker(cfg: DictConfig, key: str) -> Callable[..., Any]:

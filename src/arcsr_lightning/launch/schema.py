@@ -68,8 +68,9 @@ RUN = {
     "ckpt_path": optional(PATH),
     "allow_config_change": SWITCH,
     "weights": optional(PATH),
-    # Lightning's bf16-true and 16-true would round the images, too, and score what is left of them.
-    "precision": choice("32-true", "bf16-mixed", "16-mixed", "64-true"),
+    # Lightning's bf16-true and 16-true would round the images, too, and score what is left of them; 64-true meets
+    # kernels and codes that stay float32.
+    "precision": choice("32-true", "bf16-mixed", "16-mixed"),
     "compile": SWITCH,
     "matmul_precision": choice("highest", "high", "medium"),
     "channels_last": SWITCH,
@@ -235,6 +236,8 @@ LEARNING = {
     "loss.targets.blur": choice("kernels", "sharpness"),
     "loss.encoder": PARTS,
     "optimizer": PARTS,
+    "stages.*.optimizer": optional(PARTS),  # the run's
+    "arcsr.kernel_optimizer": optional(PARTS),
     "optimizer.lr": WEIGHT,
     "optimizer.fused": optional(SWITCH),
     "optimizer.betas": list_of(number(0, below=1), length=2),

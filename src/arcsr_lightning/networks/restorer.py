@@ -14,7 +14,8 @@ class Restorer(nn.Module):
 
     The last convolution's result is added to the bicubically enlarged LR image, to which a fresh network is close. The
     network sees the image less its local mean, and no convolution on the way to the result has a bias: what is
-    constant comes back as it was, exactly. The paper says nothing of the three (docs/paper_notes.md).
+    constant comes back as it was, exactly, but with ``ConcatConv``, to which the kernel's taps are as biases. The paper
+    says nothing of the three (docs/paper_notes.md).
 
     Args:
         scale: 2, 3 or 4.

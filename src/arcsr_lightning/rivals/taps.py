@@ -54,9 +54,10 @@ def to_lr_taps(field: Tensor, scale: int, kernel_size: int) -> Tensor:
         InputError: ``kernel_size`` is even or cannot hold the HR kernels.
     """
     radius = math.isqrt(field.shape[1]) // 2
-    splat = splat_matrix(radius, scale, kernel_size, field)
-    with torch.autocast("cpu", enabled=False), torch.autocast("cuda", enabled=False):  # bfloat16 loses their sum
-        return torch.einsum("ai,bj,nijhw->nabhw", splat, splat, field.unflatten(1, (2 * radius + 1, -1))).flatten(1, 2)
+    exact = field.double()  # which autocast and TF32 leave as it is: either would lose their sum
+    splat = splat_matrix(radius, scale, kernel_size, exact)
+    taps = torch.einsum("ai,bj,nijhw->nabhw", splat, splat, exact.unflatten(1, (2 * radius + 1, -1)))
+    return taps.flatten(1, 2).to(field)
 
 
 @exact_float32()

@@ -62,7 +62,6 @@ def move(pairs: Pairs, decay: float) -> None:
     """
     ours, theirs = pairs.fractions
     if decay:
-        theirs = [their.to(our.dtype) for our, their in zip(ours, theirs, strict=True)]  # precision=64-true
         torch._foreach_lerp_(ours, theirs, 1 - decay)
     else:
         torch._foreach_copy_(ours, theirs)

@@ -5,6 +5,8 @@ from collections.abc import Callable, Iterable
 import torch
 from torch import Tensor, nn
 
+from arcsr_lightning.precision import exact_float32
+
 # Of the odd polynomial a x + b x^3 + c x^5, which drives singular values up to one towards one (Jordan et al., 2024).
 _A, _B, _C = 3.4445, -4.7750, 2.0315
 
@@ -59,6 +61,7 @@ class Muon(torch.optim.Optimizer):
         return loss
 
 
+@exact_float32()  # the iteration squares what it made before, and would multiply what TF32 rounds
 def orthogonalised(matrix: Tensor, steps: int = 5) -> Tensor:
     """Bring all singular values near one, and leave the singular vectors.
 

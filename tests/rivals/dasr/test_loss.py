@@ -7,6 +7,7 @@ import textwrap
 import pytest
 import torch
 from torch.nn import functional as F
+from torch.utils._python_dispatch import TorchDispatchMode
 
 from arcsr_lightning.errors import InputError
 from arcsr_lightning.rivals.dasr.loss import DASRLoss, contrast_loss, enqueue, follow
@@ -81,6 +82,17 @@ def test_the_key_encoder_starts_as_a_copy_and_then_follows():
             assert p.grad is None
         optimizer.step()
         optimizer.zero_grad()
+
+
+def test_the_key_encoder_follows_without_waiting_for_the_device():
+    class NoNumbers(TorchDispatchMode):
+        def __torch_dispatch__(self, func, types, args=(), kwargs=None):
+            assert func is not torch.ops.aten._local_scalar_dense.default
+            return func(*args, **(kwargs or {}))
+
+    model, criterion = network(), loss()
+    with NoNumbers():
+        criterion.move_key_encoder(model.encoder)
 
 
 def test_a_loss_goes_on_where_its_saved_state_ends():

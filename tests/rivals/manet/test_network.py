@@ -1,11 +1,13 @@
 import pytest
 import torch
+from omegaconf import OmegaConf
 from torch.utils.flop_counter import FlopCounterMode
 
 from arcsr_lightning.degradation.blur import lr_field
 from arcsr_lightning.degradation.fields import GaussianField, MotionField, NoBlur
 from arcsr_lightning.degradation.kernels import gaussian_kernel
 from arcsr_lightning.errors import InputError
+from arcsr_lightning.launch import prepare_network
 from arcsr_lightning.rivals.manet.network import MANet, MutualAffineEstimator, refit_code
 from arcsr_lightning.rivals.rrdb.conditioned import RRDBSFT
 from arcsr_lightning.rivals.taps import hr_taps_field
@@ -111,6 +113,18 @@ def test_refitting_is_deterministic():
         refit_code(network, blur, samples=20, seed=seed)
     assert torch.equal(first.basis, second.basis)
     assert not torch.equal(first.basis, other.basis)
+
+
+def test_a_code_that_came_with_weights_is_not_fitted_anew_before_a_training():
+    blur = {"_target_": "arcsr_lightning.degradation.MotionField", "kernel_size": 5, "max_length": 6}
+    refit = {"_target_": "arcsr_lightning.rivals.manet.network.refit_code", "_partial_": True, "samples": 20}
+    cfg = OmegaConf.create({"prepare": {**refit, "blur": blur}})
+    fresh, loaded = tiny(), tiny()
+    assert prepare_network(cfg, fresh)["explained_variance"] > 0
+    refit_code(loaded, GaussianField(5), samples=20)
+    basis = loaded.basis.clone()
+    assert prepare_network(cfg, loaded) == {}
+    assert torch.equal(loaded.basis, basis)
 
 
 def test_one_kernel_alone_has_nothing_to_lose():

@@ -108,6 +108,16 @@ def test_samples_do_not_meet():
         torch.testing.assert_close(together.kernel[number], alone.kernel[0], rtol=1e-4, atol=1e-5)
 
 
+@pytest.mark.parametrize("seed", range(10))
+def test_a_fresh_network_s_kernel_is_near_the_one_solved_for_and_learns(seed):
+    torch.manual_seed(seed)
+    network = UDKE(2, 9, stages=2, blocks=1, width=4, hyper_width=8, skip="bicubic")
+    _, (kernel, _) = network.unfold(smooth_picture(16).float())
+    assert 0.5 < kernel.sum() < 3
+    kernel.square().sum().backward()
+    assert all(parameter.grad.abs().sum() > 0 for parameter in network.kernel_net.parameters())
+
+
 def test_every_parameter_learns():
     network = small(stages=3)
     images, kernels = network.unfold(uniform(1, 3, 8, 8))

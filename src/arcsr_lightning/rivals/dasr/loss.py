@@ -29,7 +29,7 @@ def enqueue(queue: Tensor, pointer: Tensor, keys: Tensor) -> None:
 
 
 @torch.no_grad()
-def follow(followers: Iterable[Tensor], leaders: Iterable[Tensor], momentum: float) -> None:
+def follow(followers: Iterable[Tensor], leaders: Iterable[Tensor], momentum: float | Tensor) -> None:
     """In place: follower = momentum * follower + (1 - momentum) * leader."""
     for follower, leader in zip(followers, leaders, strict=True):
         follower.lerp_(leader.detach(), 1 - momentum)
@@ -135,6 +135,6 @@ class DASRLoss(nn.Module):
     @torch.no_grad()
     def move_key_encoder(self, encoder: nn.Module) -> None:
         """One step of the parameters after ``encoder``; the first step goes all the way."""
-        momentum = self.momentum if self.started else 0.0
+        momentum = self.momentum * self.started  # a tensor: a number of Python's would wait for the device
         follow(self.key_encoder.parameters(), encoder.parameters(), momentum)
         self.started.fill_(True)

@@ -216,10 +216,10 @@ class IKC(nn.Module):
 
     def decode(self, code: Tensor) -> Tensor:
         """Codes (B, code) -> the kernels that they stand for, (B, ks*ks), non-negative, summing to one."""
-        with torch.autocast("cpu", enabled=False), torch.autocast("cuda", enabled=False):  # bfloat16 loses their sum
-            kernel = code.to(self.basis) @ self.basis.T + self.offset
+        # In float64, which autocast and TF32 leave as it is.
+        kernel = code.double() @ self.basis.double().T + self.offset
         kernel = kernel.clamp_min(0) + 1e-6  # all alike, where a code stands for none
-        return kernel / kernel.sum(1, keepdim=True)
+        return (kernel / kernel.sum(1, keepdim=True)).to(self.basis)
 
 
 @torch.no_grad()

@@ -8,6 +8,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 from torch.utils.checkpoint import checkpoint
 
+from arcsr_lightning.blocks import nearly_zero_
 from arcsr_lightning.degradation.resize import downsample
 from arcsr_lightning.errors import InputError, check_odd
 from arcsr_lightning.integers import ceil_div
@@ -42,7 +43,7 @@ class UDKE(nn.Module):
             compute it again on the way back: the memory of one stage in place of all, for a third more time.
 
     Shapes: RGB in [0, 1], (B, 3, H, W) -> ``Restoration`` of sr (B, 3, scale*H, scale*W) and
-    kernel (B, lr_kernel_size**2, H, W), the same at every pixel, summing to one.
+    kernel (B, lr_kernel_size**2, H, W), the same at every pixel, summing to one, or zeros where the network found none.
 
     Raises:
         InputError: impossible sizes, an unknown downsampler or border, or an LR image too small for the kernel.
@@ -204,7 +205,9 @@ class NetX(nn.Module):
 class NetK(nn.Module):
     """The prior of the kernel: six convolutions with a skip connection; the result is non-negative.
 
-    A kernel of odd side is continued circularly by a row and a column, which the result has lost again.
+    A kernel of odd side is continued circularly by a row and a column, which the result has lost again. The last
+    convolution starts nearly at zero: torch's default would add more than the taps of a kernel are, and leave some
+    networks with a kernel of zeros, without a gradient.
 
     Shapes: (B, k, k) and beta (B,) -> (B, k, k).
     """
@@ -224,6 +227,7 @@ class NetK(nn.Module):
             nn.LeakyReLU(0.01, inplace=True),
             nn.Conv2d(width, 1, 3, padding=1),
         )
+        nearly_zero_(self.layers[-1])
 
     def forward(self, kernel: Tensor, beta: Tensor) -> Tensor:
         size = kernel.shape[-1]
