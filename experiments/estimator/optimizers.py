@@ -39,9 +39,9 @@ class Training(NamedTuple):
 
 
 TRAININGS = [
-    *(Training(torch.optim.Adam, lr) for lr in (1.5e-3, 3e-3, 6e-3)),
+    *(Training(torch.optim.Adam, lr) for lr in (1e-3, 3e-3)),
     Training(torch.optim.Adam, 3e-3, crops=16),
-    *(Training(Muon, lr) for lr in (2e-3, 4e-3, 8e-3)),
+    *(Training(Muon, lr) for lr in (2e-3, 4e-3)),
     Training(Muon, 4e-3, steps=800),
 ]
 
@@ -68,7 +68,8 @@ def train(network: CueEstimator, training: Training, crops: Cells) -> None:
     network.train()
     for step in range(training.steps):
         optimizer.param_groups[0]["lr"] = training.lr * (1 + math.cos(math.pi * step / training.steps)) / 2
-        cues, kernel = (x[torch.randint(CROPS, (training.crops,))].float() for x in crops)
+        chosen = torch.randint(CROPS, (training.crops,))
+        cues, kernel = (x[chosen].float() for x in crops)
         optimizer.zero_grad()
         kernel_loss(network.kernels_of(cues), kernel).backward()
         nn.utils.clip_grad_norm_(network.parameters(), 1.0)
