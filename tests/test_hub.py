@@ -120,10 +120,10 @@ def test_what_is_not_on_the_hub_is_one_line(monkeypatch):
 
 def test_without_the_extra_it_says_what_to_install(monkeypatch):
     monkeypatch.setitem(sys.modules, "huggingface_hub", None)
-    with pytest.raises(ValueError, match=r'pip install "arcsr-lightning\[hub\]"'):
+    with pytest.raises(ValueError, match=r'pip install "\.\[hub\]" in the clone'):
         load_model("hf:owner/name")
     monkeypatch.delitem(sys.modules, "arcsr_lightning.hub")
-    with pytest.raises(ModuleNotFoundError, match=r'pip install "arcsr-lightning\[hub\]"'):
+    with pytest.raises(ModuleNotFoundError, match=r'pip install "\.\[hub\]" in the clone'):
         __import__("arcsr_lightning.hub")
 
 

@@ -187,7 +187,7 @@ def test_a_value_that_is_refused_is_named(tiny, typed, key):
 @pytest.mark.parametrize(
     ("typed", "words"),
     [
-        ("optimizer=null", "optimizer=null: optimizer is one of adam"),
+        ("optimizer=null", "optimizer=null: optimizer is one of adam, muon"),
         ("scheduler=3", "scheduler=3: scheduler is one of cosine, multistep, none"),
         ("=1", "=1: the name of a setting is missing before ="),
         ("foo", "foo: cannot be read; settings are typed as NAME=VALUE"),
