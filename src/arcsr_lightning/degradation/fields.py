@@ -7,6 +7,7 @@ Each draws the kernel field of one image as M kernels blended by M masks,
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
+from itertools import product
 from typing import NamedTuple
 
 import numpy as np
@@ -117,12 +118,16 @@ class MotionField:
         part = random_part(rng, self.frame, height, width)
         down = torch.linspace(0, 1, part.frame_height)[part.rows, None]
         right = torch.linspace(0, 1, part.frame_width)[part.columns]
-        masks = torch.stack([(1 - down) * (1 - right), (1 - down) * right, down * (1 - right), down * right])
+        masks = torch.zeros(4 + self.regions, height, width)
+        for corner, (row, column) in enumerate(product((1 - down, down), (1 - right, right))):
+            torch.mul(row, column, out=masks[corner])
         least, most = self.coverage
-        for _ in range(self.regions):  # a later region lies in front of the earlier ones
+        for region in range(4, len(masks)):  # a later one lies in front of the earlier ones
             there = rng.random() < self.moving
-            front = there * random_region(rng, part, rng.uniform(least, most), self.region_size)
-            masks = torch.cat([masks * (1 - front), front[None]])
+            front = random_region(rng, part, rng.uniform(least, most), self.region_size)
+            if there:
+                masks[:region] *= 1 - front
+                masks[region] = front
         return masks
 
     def _fit(self, trajectories: np.ndarray) -> np.ndarray:
