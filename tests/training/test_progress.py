@@ -5,13 +5,16 @@ import re
 from types import SimpleNamespace
 
 import pytest
+import pytorch_lightning as pl
 import torch
+from pytorch_lightning.demos.boring_classes import BoringModel
 from torch import nn
+from torch.utils.data import DataLoader
 
 from arcsr_lightning.networks import Restoration
 from arcsr_lightning.train import train
 from arcsr_lightning.training import progress
-from arcsr_lightning.training.progress import GpuMemory, Throughput, network_lines
+from arcsr_lightning.training.progress import GpuMemory, Progress, Throughput, network_lines
 
 # ---------------------------------------------------------------- throughput
 
@@ -56,6 +59,31 @@ def test_throughput_and_learning_rate_are_in_the_csv(trained):
     assert min(speeds) > 0
     assert rates[0] == 1e-3
     assert rates == sorted(rates, reverse=True)
+
+
+# ---------------------------------------------------------------- progress bar
+
+
+class Total(Progress):
+    """Keeps how many batches the bar of a training has."""
+
+    def on_train_epoch_start(self, trainer, module):
+        self.total = self.total_train_batches
+
+
+def test_the_bar_of_a_training_that_goes_on_counts_all_its_batches(tmp_path):
+    def total(steps: int, ckpt_path=None) -> int:
+        bar = Total()
+        trainer = pl.Trainer(
+            max_steps=steps, max_epochs=-1, accumulate_grad_batches=2, accelerator="cpu", callbacks=[bar], logger=False,
+            default_root_dir=tmp_path, enable_checkpointing=False, enable_model_summary=False, limit_val_batches=0,
+        )  # fmt: skip
+        trainer.fit(BoringModel(), DataLoader(torch.rand(8, 32)), ckpt_path=ckpt_path)
+        trainer.save_checkpoint(tmp_path / "last.ckpt")
+        return bar.total
+
+    assert total(1) == 8
+    assert total(4, tmp_path / "last.ckpt") == 8
 
 
 # ---------------------------------------------------------------- GPU memory

@@ -90,6 +90,11 @@ class Progress(RichProgressBar):
         super().__init__()
         self.figures: dict[str, Any] = {}
 
+    @property
+    def total_train_batches(self) -> int | float:
+        # Lightning's are the steps that are left, while it counts batches, and from where the run was interrupted.
+        return self.trainer.num_training_batches
+
     def _get_train_description(self, current_epoch: int) -> str:
         return "Training  "  # as long as "Validation": no flicker
 
