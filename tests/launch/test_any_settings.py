@@ -36,7 +36,7 @@ OTHERS = {
 # Numbers that are written as whole ones, a list that may be empty, and what is of albumentations.
 WIDER = "|".join(
     [
-        r"stages.one.share|arcsr.kernel_(share|lr_factor)|.*region_size|trainer.fast_dev_run|data\.\w+\.paths",
+        r"stages.one.share|arcsr.kernel_share|.*region_size|trainer.fast_dev_run|data\.\w+\.paths",
         r"data.augment.transforms.(focus.\w+_limit|view.\w+)",
     ]
 )

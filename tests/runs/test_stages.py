@@ -15,7 +15,6 @@ from arcsr_lightning.errors import InputError
 from arcsr_lightning.launch import build_network
 from arcsr_lightning.losses import RestorationLoss
 from arcsr_lightning.runs import resume
-from arcsr_lightning.runs.settings import as_plain_data, differences
 from arcsr_lightning.runs.stages import divide, interval_of, stages_of
 from arcsr_lightning.runs.weights import read_saved
 from arcsr_lightning.train import train
@@ -88,15 +87,6 @@ def test_what_a_stage_has_replaces_the_run_s_as_a_whole(staged, tmp_path):
     assert "betas" in second.config.optimizer
 
 
-def test_a_stage_may_have_a_rate_of_its_own_for_the_run_s_optimizer(staged, tmp_path):
-    cfg = staged(tmp_path)
-    with open_dict(cfg):
-        cfg.stages.second.lr_factor = 3
-    first, second = stages_of(cfg)
-    assert first.config.optimizer == ADAM
-    assert dict(second.config.optimizer) == dict(cfg.optimizer) | {"lr": 3 * cfg.optimizer.lr}
-
-
 def test_a_stage_s_optimizer_of_null_is_the_run_s(staged, tmp_path):
     cfg = staged(tmp_path)
     with open_dict(cfg):
@@ -142,6 +132,13 @@ def test_a_frozen_part_keeps_its_weights_and_its_statistics():
     assert [part.weight.requires_grad for part in network.values()] == [False, True]
     freeze_all_but(network, None)
     assert all(part.training and part.weight.requires_grad for part in network.values())
+
+
+def test_the_dropout_of_a_frozen_part_stays_on():
+    network = nn.ModuleDict({"a": nn.Sequential(nn.BatchNorm2d(3), nn.Dropout(0.5)), "b": nn.Dropout(0.5)})
+    freeze_all_but(network, ["b"])
+    ones = torch.ones(1, 3, 64, 64)
+    assert set(network["a"](ones).round(decimals=3).unique().tolist()) == {0.0, 2.0}
 
 
 def test_an_unknown_part_is_named(staged, tmp_path):
@@ -254,14 +251,6 @@ def test_what_is_left_of_the_stages_of_an_ablation_starts_anew(configure, tmp_pa
     train(configure(tmp_path / "alone", *typed, "stage=restore"))
     for folder in (tmp_path, tmp_path / "alone"):
         assert read_saved(folder / "checkpoints/restore/last.ckpt").steps == 2
-
-
-def test_runs_of_before_stages_had_factors_are_as_those_with_a_factor_of_one(staged, tmp_path):
-    before, after = (as_plain_data(staged(tmp_path)) for _ in range(2))
-    after["stages"]["first"]["lr_factor"] = 1
-    assert differences(before, after) == {}
-    after["stages"]["first"]["lr_factor"] = 3
-    assert set(differences(before, after)) == {"stages.first.lr_factor"}
 
 
 def test_a_stage_that_has_nothing_to_train_is_named(configure, tmp_path):

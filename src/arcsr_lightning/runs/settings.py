@@ -66,9 +66,6 @@ def differences(old: Mapping[str, Any], new: Mapping[str, Any]) -> dict[str, tup
     before, after = (
         dict(leaf for part in DECISIVE for leaf in decisive_leaves(_at(config, part), part)) for config in (old, new)
     )
-    for leaves in (before, after):
-        for key in [key for key, value in leaves.items() if key.endswith(".lr_factor") and value == 1]:
-            del leaves[key]  # runs of before there was one have none
     return {
         key: (before.get(key), after.get(key))
         for key in sorted(before.keys() | after.keys())

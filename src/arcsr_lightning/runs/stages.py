@@ -3,8 +3,7 @@
 A method lists its stages under ``stages`` (conf/model/). Each has a ``share`` of the steps and may have ``trains`` (the
 parts of the network that train; null: all), ``prepare`` (done to the network before the first step), ``loss``,
 ``optimizer``, null for the run's, and ``scheduler``; what a stage has replaces the run's as a whole, what it does not
-have is the run's. ``lr_factor`` is what the optimizer's rate is multiplied by. A method without stages has one, without
-a name: the run's configuration as it stands.
+have is the run's. A method without stages has one, without a name: the run's configuration as it stands.
 """
 
 from collections.abc import Sequence
@@ -109,12 +108,10 @@ def config_of(cfg: DictConfig, name: str, steps: int) -> DictConfig:
         config.trainer.val_check_interval = parts * interval_of(steps, most)
         own = cfg.stages[name]
         for key, node in own.items():
-            if key not in (*OWN, "share", "lr_factor"):
-                raise InputError(f"stages.{name}.{key}: a stage has share, {', '.join(OWN)}, lr_factor")
+            if key not in (*OWN, "share"):
+                raise InputError(f"stages.{name}.{key}: a stage has share, {', '.join(OWN)}")
             if key in OWN and (key, node) != ("optimizer", None):
                 config[key] = node
-        if "lr_factor" in own:
-            config.optimizer.lr *= own.lr_factor
     return config
 
 

@@ -242,6 +242,9 @@ def require_restoration(network: nn.Module, inputs: Any, output: Any) -> None:
 def freeze_all_but(network: nn.Module, trains: Sequence[str] | None) -> None:
     """Let the named children of a network train, and nothing else of it change.
 
+    Dropout stays on in the others. A part's estimates are better on pictures that it was trained on than on others:
+    without it, what is trained on them trusts them too much.
+
     Args:
         network: parameters of its own, outside all children, are frozen too.
         trains: names of children; None: all of the network trains.
@@ -256,4 +259,6 @@ def freeze_all_but(network: nn.Module, trains: Sequence[str] | None) -> None:
     network.train().requires_grad_(trains is None)
     for name, child in children.items():
         train = trains is None or name in trains
-        child.train(train).requires_grad_(train)  # eval: statistics of frozen normalisations stay as they are
+        child.requires_grad_(train)
+        for part in child.modules():  # eval: statistics of frozen normalisations stay as they are
+            part.train(train or isinstance(part, nn.Dropout))
