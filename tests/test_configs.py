@@ -202,6 +202,15 @@ def test_there_are_no_more_data_workers_than_cores(monkeypatch):
     assert compose([*settings, "trainer=ddp_cpu"]).data.num_workers == 1  # of each of the two processes
 
 
+@pytest.mark.parametrize("devices", ["auto", "-1"])
+def test_all_gpus_of_a_machine_share_its_cores(devices, monkeypatch):
+    monkeypatch.setattr("os.sched_getaffinity", lambda process: range(64))
+    monkeypatch.setattr("torch.cuda.device_count", lambda: 8)
+    settings = ["data=gopro", ROOTS[0], f"trainer.devices={devices}"]
+    assert compose([*settings, "trainer=ddp"]).data.num_workers == 8
+    assert compose([*settings, "trainer=cpu"]).data.num_workers == 4
+
+
 def test_cores_that_slurm_gives_to_a_process_are_not_shared_again(monkeypatch):
     monkeypatch.setattr("os.sched_getaffinity", lambda process: range(14))
     monkeypatch.setenv("SLURM_CPUS_PER_TASK", "14")

@@ -1,5 +1,7 @@
 """The exception for bad input, one line of any other, and the one check that every layer makes."""
 
+NO_MEMORY = ("out of memory", "can't allocate memory", "_ALLOC_FAILED")  # as torch, CUDA, its libraries and Triton say
+
 
 class InputError(ValueError):
     """A file or a setting is at fault; the message is one line that names it and says what would be right."""
@@ -22,9 +24,10 @@ def printable(text: object) -> str:
 
 
 def is_lack_of_memory(error: BaseException) -> bool:
-    """Whether there was no memory left, on a GPU (told by name, as torch takes seconds to import) or elsewhere."""
-    of_torch = type(error).__name__ == "OutOfMemoryError" or "can't allocate memory" in str(error)
-    return isinstance(error, MemoryError) or (isinstance(error, RuntimeError) and of_torch)
+    """Whether there was no memory left, on a GPU (told by words, as torch takes seconds to import) or elsewhere."""
+    if isinstance(error, RuntimeError):
+        return any(words in str(error) for words in NO_MEMORY)
+    return isinstance(error, MemoryError)
 
 
 def first_line(error: BaseException) -> str:

@@ -83,12 +83,13 @@ def restore_all(cfg: DictConfig) -> Restored:
     jobs = targets_of(Path(cfg.input), Path(cfg.output), cfg.kernels, cfg.overwrite)
     device = use_device(cfg.device)
     weights = find_weights(cfg.weights, cfg.paths.log_dir)
-    network = placed(load_model(weights), device)
-    if cfg.kernels and not estimates_kernels(network):
-        raise InputError("kernels=true: this network estimates no kernels; leave it out")
     settings = {"ensemble": cfg.ensemble, "precision": cfg.precision}
-    run = partial(run_network, network, keep_kernel=cfg.kernels, **settings)
-    tile = automatic_tile(run, device, cfg.overlap) if cfg.tile == "auto" else cfg.tile
+    with naming_lack_of_memory(weights, "begin; end what else takes it, or set device=cpu"):
+        network = placed(load_model(weights), device)
+        if cfg.kernels and not estimates_kernels(network):
+            raise InputError("kernels=true: this network estimates no kernels; leave it out")
+        run = partial(run_network, network, keep_kernel=cfg.kernels, **settings)
+        tile = automatic_tile(run, device, cfg.overlap) if cfg.tile == "auto" else cfg.tile
     restoration = partial(restore, run, tile=tile, overlap=cfg.overlap)
     if is_video(jobs[0][0]):
         digest = hashlib.sha256(weights.read_bytes()).hexdigest()

@@ -58,6 +58,26 @@ def test_tiles_equal_the_whole_for_a_local_network(height, width, overlap, extra
     torch.testing.assert_close(tiled.kernel, whole.kernel, rtol=0, atol=error)
 
 
+@settings(deadline=None, max_examples=30)
+@given(
+    height=st.integers(1, 130),
+    width=st.integers(1, 130),
+    cell=st.sampled_from([2, 4, 16]),
+    overlap=st.integers(16, 24),
+    extra=st.integers(0, 20),
+)
+def test_tiles_equal_the_whole_for_a_network_of_cells(height, width, cell, overlap, extra):
+    """As U-Nets and motion cues have them: all pixels of a cell get its mean."""
+
+    def cells(lr):
+        means = F.avg_pool2d(F.pad(lr, (0, -lr.shape[-1] % cell, 0, -lr.shape[-2] % cell), mode="replicate"), cell)
+        return Restoration(F.interpolate(means, scale_factor=cell)[..., : lr.shape[-2], : lr.shape[-1]])
+
+    lr = torch.rand(1, 3, height, width, generator=torch.Generator().manual_seed(height))
+    tile = 4 * overlap + extra
+    torch.testing.assert_close(restore(cells, lr, tile, 2 * overlap).sr, cells(lr).sr, rtol=0, atol=1e-5)
+
+
 def test_one_pixel_more_of_reach_is_no_longer_exact():
     network = Local(scale=2, reach=5)
     lr = torch.rand(1, 3, 64, 64, generator=torch.Generator().manual_seed(0))

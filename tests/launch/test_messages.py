@@ -209,7 +209,15 @@ def test_a_folder_of_logs_that_cannot_be_made_is_answered_with_its_setting(line,
 
 
 @pytest.mark.parametrize(
-    "error", [torch.OutOfMemoryError("CUDA"), RuntimeError("x: can't allocate memory: y"), MemoryError()]
+    "error",
+    [
+        torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB."),
+        torch.AcceleratorError("CUDA error: out of memory", 2),
+        RuntimeError("CUDA error: CUBLAS_STATUS_ALLOC_FAILED when calling `cublasCreate(handle)`"),
+        RuntimeError("Triton Error [CUDA]: out of memory"),
+        RuntimeError("x: can't allocate memory: y"),
+        MemoryError(),
+    ],
 )
 def test_lack_of_memory_is_answered_with_what_takes_less(error):
     assert explain(error) == (

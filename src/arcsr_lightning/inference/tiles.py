@@ -2,12 +2,14 @@
 
 from collections.abc import Callable
 from itertools import product
-from math import ceil
 
 import torch
 from torch import Tensor
 
+from arcsr_lightning.integers import ceil_div
 from arcsr_lightning.networks.restoration import Restoration
+
+GRID = 16  # LR pixels, a multiple of what motion cues, U-Nets and NAFNet pool over
 
 
 @torch.inference_mode()
@@ -65,12 +67,18 @@ def restore(
 
 
 def tile_spans(length: int, tile: int | None, overlap: int) -> list[tuple[int, int]]:
-    """(start, stop) of the fewest tiles that cover ``length`` pixels, evenly spread, sharing ``overlap`` or more."""
+    """(start, stop) of the fewest tiles that cover ``length`` pixels, evenly spread, sharing ``overlap`` or more.
+
+    They start at multiples of ``GRID`` where they are so far apart, so that the cells of a network that pools are those
+    of the whole image.
+    """
     if tile is None or length <= tile:
         return [(0, length)]
-    count = ceil((length - overlap) / (tile - overlap))
-    starts = [round(number * (length - tile) / (count - 1)) for number in range(count)]
-    return [(start, start + tile) for start in starts]
+    grid = GRID if tile - overlap >= GRID else 1
+    last = ceil_div(length - tile, grid)
+    count = 1 + ceil_div(last, (tile - overlap) // grid)
+    starts = [number * last // (count - 1) * grid for number in range(count)]
+    return [(start, min(start + tile, length)) for start in starts]
 
 
 def tile_weights(spans: list[tuple[int, int]], index: int, scale: int, overlap: int) -> Tensor:

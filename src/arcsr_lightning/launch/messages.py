@@ -28,7 +28,7 @@ EXTRAS = {  # words of the error where packages are missing, what was typed then
     "Neither `tensorboard` nor `tensorboardX`": ("logger=tensorboard", "tensorboard"),
 }
 
-NO_MEMORY = (
+LESS_MEMORY = (
     "memory does not suffice; set precision=bf16-mixed, or train with a smaller data.batch_size or "
     "data.train.patch_size"
 )
@@ -51,7 +51,7 @@ def explain(error: BaseException) -> str | None:
     if said := said_by_a_resolver(str(error)) or said_by_optuna(str(error)):
         return said
     if is_lack_of_memory(error):
-        return NO_MEMORY
+        return LESS_MEMORY
     if isinstance(error, OSError) and error.filename and error.strerror:
         return f"{error.filename}: {error.strerror}"
     if is_the_user_s(error):

@@ -83,11 +83,18 @@ def data_workers(elsewhere: int, *, _root_: DictConfig) -> int:
     SLURM tells each process that it starts how many are its own; elsewhere the processes of a node share them.
     """
     devices = OmegaConf.select(_root_, "trainer.devices")
-    processes = per_node(devices) if isinstance(devices, ListConfig) or str(devices).isdigit() else 1
+    known = isinstance(devices, ListConfig) or str(devices).isdigit()
+    processes = per_node(devices) if known else max(1, on_gpu(visible_gpus(), 1, _root_=_root_))
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     own = os.environ.get("SLURM_CPUS_PER_TASK") if is_of_several() else None
     share = min(cores, int(own)) if own else cores // processes
     return max(1, min(on_gpu(MOST_WORKERS, elsewhere, _root_=_root_), share))
+
+
+def visible_gpus() -> int:
+    from torch.cuda import device_count  # here, as torch takes seconds to import
+
+    return device_count()
 
 
 @resolver

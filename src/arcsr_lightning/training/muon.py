@@ -16,8 +16,9 @@ class Muon(torch.optim.Optimizer):
 
     The thousand cues of a cell say nearly the same, so that their gradients lie in few directions, and Adam, which
     looks at every weight by itself, learns last what the others say. Here every direction of a matrix is stepped along
-    as far. Weights of convolutions are matrices (out, in * taps). A step of a matrix changes what it gives by ``lr``
-    times the length of its input at most; tall matrices, whose outputs are longer, take longer ones.
+    as far, to within a third. Weights of convolutions are matrices (out, in * taps). A step of a matrix changes what it
+    gives by about ``lr`` times the length of its input at most; tall matrices, whose outputs are longer, take longer
+    ones.
 
     Args:
         params: what is to be trained, or groups of it.

@@ -18,7 +18,7 @@ def is_missing(number):
     ("capability", "launch", "works", "said"),
     [
         ((9, 0), lambda number: None, True, None),
-        ((7, 5), lambda number: None, False, None),
+        ((7, 5), lambda number: None, False, "compute capability 7.5, 8.0 is needed"),
         ((9, 0), fails, False, "Failed to find C compiler."),
         ((9, 0), is_missing, False, "No module named 'triton'"),
     ],
@@ -34,10 +34,11 @@ def test_pytorch_does_the_work_where_triton_cannot(capability, launch, works, sa
     device._works.cache_clear()
 
 
-def test_where_cuda_is_rocm_pytorch_does_the_work(monkeypatch):
+def test_where_cuda_is_rocm_pytorch_does_the_work(monkeypatch, caplog):
     monkeypatch.setattr(torch.version, "cuda", None)
     monkeypatch.setattr(torch.cuda, "get_device_capability", lambda number: (9, 4))
     monkeypatch.setattr(device, "_try", lambda number: None)
     device._works.cache_clear()
     assert not device._supports(0)
+    assert "(ROCm, whose tensors call themselves CUDA's)" in caplog.text
     device._works.cache_clear()

@@ -119,6 +119,19 @@ def test_the_deformable_convolution_equals_plain_torch(shape, count, dtype, thre
     check(deform_conv2d(*inputs, *shape[5:]), deform_conv2d_plain(*inputs, *shape[5:]), inputs)
 
 
+@pytest.mark.parametrize("taps", [9, 18])
+def test_an_empty_batch_is_of_no_weight(taps):
+    x, kernel, weight, bias = guided_inputs(0, 512, 1, 3, 5, 6)  # backward has least room for what forward packs
+    if taps == 9:
+        out = kernel_guided_conv2d(x, kernel, weight, bias)
+    else:
+        out = deform_conv2d(x, torch.cat([kernel, kernel], dim=1), weight, bias, padding=1)
+    assert out.shape == (0, 1, 5, 6)
+    out.sum().backward()
+    assert not weight.grad.any() and not bias.grad.any()
+    assert x.grad.shape == x.shape and kernel.grad.shape == kernel.shape
+
+
 @pytest.mark.parametrize("value", [1e30, -1e30, 100.0, -100.0])
 def test_an_offset_far_outside_reads_zeros(value):
     x, offset, weight, bias = deformed_inputs(1, 3, 2, (5, 6), (3, 3), (1, 1), (1, 1), (1, 1))

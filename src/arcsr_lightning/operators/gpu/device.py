@@ -23,13 +23,13 @@ def _supports(device: int) -> bool:
 
 @cache
 def _works(device: int) -> bool:
-    if torch.version.cuda is None:  # ROCm, whose tensors call themselves CUDA's
-        return False
     try:
-        if torch.cuda.get_device_capability(device) < (8, 0):  # Triton on these lacks bfloat16
-            return False
+        if torch.version.cuda is None:
+            raise RuntimeError("ROCm, whose tensors call themselves CUDA's")
+        if (capability := torch.cuda.get_device_capability(device)) < (8, 0):  # Triton on these lacks bfloat16
+            raise RuntimeError(f"compute capability {capability[0]}.{capability[1]}, 8.0 is needed")
         _try(device)
-    except Exception as error:  # of the import, of Triton, of the compiler that it calls, or of the driver
+    except Exception as error:  # ours, of the import, of Triton, of the compiler that it calls, or of the driver
         reason = (str(error).strip() or repr(error)).splitlines()[0]
         log.warning("Triton does not work here (%s): PyTorch computes both operators, slower", reason)
         return False

@@ -144,7 +144,7 @@ struct GuidedCall {  // filled by operators/native/__init__.py
 // channels as many are taken at once as make DEPTH columns, with the window of x that they see, zeros around the image.
 // Backward, tiles whose windows overlap are computed in different phases.
 struct Guided : GuidedCall {
-    const bool back = grad_out;
+    const bool back = sums;  // which is there for an empty batch, too
     Int taps = ks * ks, half = ks / 2, depth = channels * taps, size = height * width;
     Int block = ceil_div(channels, ceil_div(depth, DEPTH));                             // channels at once
     Int across = round_up(ceil_div(width, ceil_div(width, TILE / 2)), V), down = 1;  // of a tile
@@ -273,7 +273,7 @@ struct DeformedCall {
 // pixel's channels, a multiple of four, lie beside each other, so that a corner is a vector; its last pixel, of zeros,
 // stands for all outside. An image's lines are split, and each split adds to a gradient of x of its own.
 struct Deformed : DeformedCall {
-    const bool back = grad_out;
+    const bool back = sums;  // which is there for an empty batch, too
     Int taps = taps_down * taps_across, size = height * width, out_size = out_height * out_width;
     Int image = (size + 1) * channels, depth = taps * channels, padded = round_up(outputs, LINE);
 
