@@ -203,7 +203,7 @@ def test_a_picture_that_cannot_be_written_does_not_stop_those_after_it(run, weig
     assert said.out.splitlines() == ["out/a.png", "out/c.png"]
     assert complaints(said.err) == [
         "not restored: out/b.png cannot be written (Is a directory)",
-        "error: 1 pictures were not restored, for the reasons above: b.png",
+        "error: 1 picture was not restored, for the reason above: b.png",
     ]
 
 
@@ -212,6 +212,12 @@ def test_a_place_where_nothing_can_be_written_is_refused_before_the_first_pictur
     (tmp_path / "file").touch()
     line = refused("input=in", "output=file/out", f"weights={weights}")
     assert line == "error: file/out cannot be written (Not a directory); name another output"
+
+
+def test_an_output_that_ends_with_a_slash_is_a_folder(run, weights, tmp_path):
+    picture(tmp_path / "a.png")
+    run(predict, "input=a.png", "output=new/", f"weights={weights}")
+    assert (tmp_path / "new" / "a.png").is_file()
 
 
 def test_a_full_disk_ends_a_folder(run, weights, tmp_path, monkeypatch, capsys):

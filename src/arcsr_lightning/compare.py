@@ -54,7 +54,7 @@ def print_tables(path: Path) -> None:
 def parse_arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser("arcsr-results", description="Tabulate the runs of a sweep, or draw Figure 2.")
     parser.add_argument("study", help="a task_name, whose newest sweep is meant, or the folder of a sweep")
-    parser.add_argument("figure", nargs="*", help=f"nothing, for tables; {FIGURE}")
+    parser.add_argument("figure", nargs="*", default=[], help=f"nothing, for tables; {FIGURE}")
     parser.add_argument("--reference", metavar="METHOD", help="whom others are compared with; default arcsr")
     parser.add_argument("--logs", type=Path, default=Path("logs"), metavar="DIR", help="default logs")
     return parser.parse_intermixed_args()

@@ -80,7 +80,10 @@ def restore_all(cfg: DictConfig) -> Restored:
     Raises:
         InputError: a setting is at fault, or the only input.
     """
-    jobs = targets_of(Path(cfg.input), Path(cfg.output), cfg.kernels, cfg.overwrite)
+    source, target = Path(cfg.input), Path(cfg.output)
+    if cfg.output.endswith("/") and source.is_file():
+        target /= source.name
+    jobs = targets_of(source, target, cfg.kernels, cfg.overwrite)
     device = use_device(cfg.device)
     weights = find_weights(cfg.weights, cfg.paths.log_dir)
     settings = {"ensemble": cfg.ensemble, "precision": cfg.precision}
@@ -206,7 +209,12 @@ def restore_pictures(jobs: list[Job], restoration: Restore, scale: int) -> Resto
     if not failures:
         return Restored(written)
     names = ", ".join(path.name for path in failures)
-    return Restored(written, f"{len(failures)} pictures were not restored, for the reasons above: {names}")
+    said = (
+        "1 picture was not restored, for the reason"
+        if len(failures) == 1
+        else f"{len(failures)} pictures were not restored, for the reasons"
+    )
+    return Restored(written, f"{said} above: {names}")
 
 
 def attempt(step: Callable[..., T], *inputs: Any) -> T | InputError:

@@ -129,7 +129,7 @@ def fit_stage(stage: Stage, bench: Workbench, ckpt_path: Path | None) -> dict[st
     """Train one stage, from its start or from its own checkpoint; returns every metric that was logged."""
     module, data, trainer = bench
     if stage.name:
-        rank_zero_info(f"stage {stage.name}: {stage.config.trainer.max_steps} steps")
+        rank_zero_info(f"stage {stage.name}: {trainer.max_steps} steps")
     prepared = {} if ckpt_path else launch.prepare_network(stage.config, module.network)
     for logger in trainer.loggers if prepared else ():
         logger.log_metrics(prepared, step=0)

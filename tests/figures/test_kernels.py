@@ -111,6 +111,14 @@ def test_a_field_and_the_true_one_are_drawn_on_one_scale():
         assert shown[f"{name} extent"].get_clim() == pytest.approx((0, 2**0.5))
 
 
+def test_a_field_without_blur_has_no_extents_below_zero():
+    dots = torch.zeros(9, 8, 8)
+    dots[4] = 1
+    figure = kernel_field_picture(dots, torch.zeros(3, 32, 32))
+    (extents,) = next(axes for axes in figure.axes if axes.get_label() == "estimated extent").images
+    assert extents.get_clim() == (0, 0.5)
+
+
 def test_colours_of_a_field_are_hue_by_direction_and_brightness_by_extent():
     side = 7
     across, down, short, disc, point = (torch.zeros(side, side) for _ in range(5))

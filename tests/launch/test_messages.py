@@ -7,8 +7,10 @@ import torch
 from lightning_fabric.loggers import tensorboard
 
 from arcsr_lightning import evaluate, predict, prepare, train
+from arcsr_lightning.errors import InputError
 from arcsr_lightning.launch import build_data, build_loss, build_module, build_network, build_trainer, compose
 from arcsr_lightning.launch.messages import explain
+from arcsr_lightning.launch.settings_check import check
 from arcsr_lightning.launch.suggestions import nearest
 from tests.conftest import slow
 
@@ -94,9 +96,36 @@ def test_a_debug_mode_alone_says_that_data_are_missing(line):
 
 def test_a_name_like_no_other_is_answered_with_what_there_is(line):
     assert line(train, "optimizer.quux=1").endswith(
-        "optimizer.quux: no such setting; optimizer has _partial_, _target_, betas, fused, lr"
+        "optimizer.quux: no such setting; optimizer has _partial_, _target_, betas, fused, lr; "
+        "+optimizer.quux=VALUE adds it all the same"
     )
     assert "--help shows what there is" in line(train, "quux=1")
+
+
+def test_a_logger_s_setting_without_the_logger_is_answered_with_the_logger(line):
+    assert line(train, "data=sample", "logger.wandb.project=foo") == (
+        "error: logger.wandb.project: belongs to logger=wandb; type that, too"
+    )
+
+
+@pytest.mark.parametrize(
+    ("typed", "chosen"),
+    [
+        ("+logger.wandb.project=foo", "logger=wandb"),
+        ("+callbacks.early_stopping.monitor=val/psnr", "+callbacks.early_stopping._target_=CLASS"),
+    ],
+)
+def test_what_would_make_no_callback_and_no_logger_is_refused(line, typed, chosen):
+    section = ".".join(typed.lstrip("+").split(".")[:2])
+    assert line(train, "data=sample", typed) == (
+        f"error: {typed}: {section} has no _target_, so that nothing is made of it; type {chosen}, too"
+    )
+
+
+def test_a_configuration_may_set_parts_of_callbacks_that_are_switched_off():
+    check("train", cfg := compose(["experiment=quickstart", "callbacks=none"]), ["callbacks=none"])
+    assert "_target_" not in cfg.callbacks.ema
+    build_trainer(cfg)
 
 
 def test_the_same_name_in_the_same_part_comes_first():
@@ -191,6 +220,7 @@ def test_a_value_that_is_refused_is_named(tiny, typed, key):
         ("scheduler=3", "scheduler=3: scheduler is one of cosine, multistep, none"),
         ("=1", "=1: the name of a setting is missing before ="),
         ("foo", "foo: cannot be read; settings are typed as NAME=VALUE"),
+        ("hydra.sweeper.params.seed=0,1", "with hparams_search=optuna 'optimizer.lr=interval(1e-4,1e-3)'"),
         ("task_name=my (1)", "'task_name=\"my (1)\"'"),
         ("output=caf\udce9.png", "output=caf\\xe9.png: not UTF-8; rename what is called so"),
         ("task_name=a=b", "'task_name=\"a=b\"'"),
@@ -199,7 +229,7 @@ def test_a_value_that_is_refused_is_named(tiny, typed, key):
     ],
 )
 def test_what_cannot_be_read_is_answered_with_what_can(line, typed, words):
-    assert line(train, "data=sample", typed).endswith(words)
+    assert line(train, *["-m"] * ("sweeper" in typed), "data=sample", typed).endswith(words)
 
 
 def test_a_folder_of_logs_that_cannot_be_made_is_answered_with_its_setting(line, tmp_path):
@@ -242,3 +272,11 @@ def test_ctrl_c_is_exit_code_130_before_the_first_step_too(run, tmp_path, monkey
         run(predict, "input=a.png", "output=b.png")
     assert ended.value.code == 130
     assert capsys.readouterr().err == "stopped by Ctrl-C\n"
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="there is a GPU")
+def test_a_gpu_that_is_not_there_is_answered_with_what_is():
+    with pytest.raises(
+        InputError, match=r"^trainer.accelerator=gpu: PyTorch sees no CUDA device here; set trainer=cpu"
+    ):
+        build_trainer(compose(["data=sample", "trainer=gpu"]))

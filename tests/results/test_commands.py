@@ -89,6 +89,12 @@ def test_bad_input_is_one_line(arguments, words, sweep, run):
         assert word in str(end.value.code)
 
 
+def test_a_study_is_all_that_is_wanted(run, capsys):
+    with pytest.raises(SystemExit):
+        run(results)
+    assert capsys.readouterr().err.endswith("error: the following arguments are required: study\n")
+
+
 def test_a_sweep_over_methods_and_seeds_ends_in_its_table(photos, run, tables, capsys, tmp_path):
     arcsr = ["size=tiny", "arcsr.estimator_width=4", "arcsr.estimator_levels=2", "arcsr.width=4", "arcsr.blocks=1"]
     data = ["data=folder", f"data.root={photos}", f"data.val_root={photos}", "data.batch_size=2", "data.num_workers=0"]

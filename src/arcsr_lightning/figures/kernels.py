@@ -15,6 +15,7 @@ from arcsr_lightning.figures.style import CAPTION, TEXT, show_picture, square_ce
 _CELL = 48  # the least side of one kernel in a grid, in pixels of the picture
 _SLENDEREST = 6  # shape of a picture, height over width or width over height, that a figure is made for
 PIXELS = {"interpolation": "nearest"}  # of 2 and 178 degrees, the mean is no direction between
+_LEAST_SCALE = 0.5  # LR pixels: kernels without extent are drawn as that
 _STRIP = 8  # rows of a field at a time, which the caches of a CPU hold
 
 
@@ -125,7 +126,7 @@ def kernel_field_picture(
             row += [f"{name} {part}" for part in ("kernels", "extent", "angle")]
         size = (13, 6.2 * shape + 1.3)
     moments = {name: [moment.cpu().numpy() for moment in kernel_moments(field)] for name, field in fields.items()}
-    longest = max(extent.max() for extent, *_ in moments.values())
+    longest = max(_LEAST_SCALE, *(extent.max() for extent, *_ in moments.values()))
     figure = Figure(figsize=size, layout="constrained")
     axes = figure.subplot_mosaic(cells, height_ratios=[1, 1, 0.05])
     show_picture(axes["image"], to_uint8(image))

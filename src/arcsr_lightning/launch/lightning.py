@@ -11,6 +11,7 @@ from pytorch_lightning.callbacks import Checkpoint, LearningRateMonitor
 from torch import nn
 
 from arcsr_lightning.data.datamodule import SRDataModule
+from arcsr_lightning.errors import InputError
 from arcsr_lightning.integers import ceil_div
 from arcsr_lightning.launch.objects import maker, naming_errors
 from arcsr_lightning.processes import rank_zero_info
@@ -56,7 +57,16 @@ def build_data(cfg: DictConfig, first_step: int = 0) -> SRDataModule:
 
 
 def accelerator_of(name: str) -> str:
-    """What ``trainer.accelerator`` means: ``auto`` takes CUDA or the CPU, as Apple's GPUs have no float64."""
+    """What ``trainer.accelerator`` means: ``auto`` takes CUDA or the CPU, as Apple's GPUs have no float64.
+
+    Raises:
+        InputError: there is no such device.
+    """
+    if name in ("gpu", "cuda") and not torch.cuda.is_available():
+        raise InputError(
+            f"trainer.accelerator={name}: PyTorch sees no CUDA device here; set trainer=cpu, or trainer=ddp_cpu for "
+            "several processes"
+        )
     if name != "auto":
         return name
     if not torch.cuda.is_available():

@@ -32,7 +32,11 @@ LESS_MEMORY = (
     "memory does not suffice; set precision=bf16-mixed, or train with a smaller data.batch_size or "
     "data.train.patch_size"
 )
-SEARCHES = {  # words of Optuna's errors, and what they mean here
+SEARCHES = {  # words of the errors of sweeps and searches, and what they mean here
+    "Sweeping over Hydra's configuration is not supported": (
+        "hydra.sweeper.params: is for files; type what is swept over itself, seed=0,1, or with hparams_search=optuna "
+        "'optimizer.lr=interval(1e-4,1e-3)'"
+    ),
     "Record does not exist": "hparams_search: no trial succeeded, for the reasons above",  # of a best trial
     "does not support dynamic value space": (
         "hparams_search: earlier trials of this study chose from other values; give the search a task_name of its own"
@@ -48,7 +52,7 @@ def explain(error: BaseException) -> str | None:
         return explain_instantiation(error)
     if isinstance(error, OmegaConfBaseException) and (missing := NOT_SET.search(str(error))):
         return explain_missing(missing[1], error.full_key)
-    if said := said_by_a_resolver(str(error)) or said_by_optuna(str(error)):
+    if said := said_by_a_resolver(str(error)) or said_of_a_search(str(error)):
         return said
     if is_lack_of_memory(error):
         return LESS_MEMORY
@@ -68,8 +72,8 @@ def is_the_user_s(error: BaseException | None) -> bool:
     return isinstance(error, USER_ERRORS) or any(one.__name__ == OF_LIGHTNING for one in type(error).__mro__)
 
 
-def said_by_optuna(text: str) -> str | None:
-    """The line for a search that cannot go on."""
+def said_of_a_search(text: str) -> str | None:
+    """The line for a sweep or a search that cannot begin or go on."""
     return next((line for words, line in SEARCHES.items() if words in text), None)
 
 

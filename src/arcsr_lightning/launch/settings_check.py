@@ -5,7 +5,7 @@ reads them, and so are those of classes from other packages than ``KNOWN``.
 """
 
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from functools import cache
 from itertools import chain
 from typing import Any
@@ -15,6 +15,7 @@ from hydra.experimental.callback import Callback
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
+from arcsr_lightning import CONF_DIR
 from arcsr_lightning.errors import InputError
 from arcsr_lightning.launch import environment
 from arcsr_lightning.launch.ending import ends_the_command
@@ -57,9 +58,11 @@ def check(config_name: str, cfg: DictConfig, typed: Sequence[str], in_sweep: boo
     if config_name == "train" and cfg.get("data") and "name" not in cfg.data:  # debug=fdr, say, sets parts of it
         raise InputError(NO_DATA)
     check_settings(config_name, cfg)
+    overrides = OverridesParser.create().parse_overrides(list(typed))
+    by_name = {one.package or one.key_or_group: one.input_line for one in overrides}
+    check_classes(cfg, by_name)
     if config_name == "train":
-        overrides = OverridesParser.create().parse_overrides(list(typed))
-        check_read(cfg, {one.package or one.key_or_group: one.input_line for one in overrides}, in_sweep)
+        check_read(cfg, by_name, in_sweep)
 
 
 def check_settings(command: str, cfg: DictConfig) -> None:
@@ -82,6 +85,30 @@ def check_settings(command: str, cfg: DictConfig) -> None:
         raise InputError(f"overlap={cfg.overlap}: must be at most half of tile={cfg.tile}; set overlap={cfg.tile // 2}")
     if command == "train" and lacks_kernels(cfg):
         raise InputError("model.estimator=null: this restorer needs kernels; model/restorer=plain does without")
+
+
+def check_classes(cfg: DictConfig, typed: Mapping[str, str]) -> None:
+    """Refuse what was typed for a callback or a logger without a class, which would be passed over.
+
+    Args:
+        cfg: the configuration of a command, as composed.
+        typed: by its dotted name, what was typed for a setting or a group.
+
+    Raises:
+        InputError: says what chooses a class.
+    """
+    for key, text in typed.items():
+        group, name, *_ = [*key.split("."), ""]
+        section = OmegaConf.select(cfg, f"{group}.{name}") if group in ("callbacks", "logger") and name else None
+        if isinstance(section, DictConfig) and section and "_target_" not in section:
+            chosen = (
+                f"{group}={name}"
+                if (CONF_DIR / group / f"{name}.yaml").is_file()
+                else f"+{group}.{name}._target_=CLASS"
+            )
+            raise InputError(
+                f"{text}: {group}.{name} has no _target_, so that nothing is made of it; type {chosen}, too"
+            )
 
 
 def lacks_kernels(cfg: DictConfig) -> bool:

@@ -113,12 +113,17 @@ def no_such_setting(key: str, config_name: str, typed: list[str]) -> str:
     settings = settings_beside(key, config_name, typed)
     if f"~{key}" in typed and key in settings:
         return f"~{key}: {key} has no value that could be left out; leave out ~{key} itself"
+    group, _, rest = key.partition(".")
+    option = rest.partition(".")[0]
+    if group == "logger" and f"logger.{option}" not in settings and (CONF_DIR / f"logger/{option}.yaml").is_file():
+        return f"{key}: belongs to logger={option}; type that, too"
     if meant := nearest(key, settings):
         return f"{key}: no such setting; did you mean {meant}?"
     parent = key.rpartition(".")[0]
     siblings = sorted(last_name(one) for one in settings if one.rpartition(".")[0] == parent)
     if parent and 0 < len(siblings) <= LISTED:
-        return f"{key}: no such setting; {parent} has {', '.join(siblings)}"
+        added = f"; +{key}=VALUE adds it all the same" if "_target_" in siblings else ""
+        return f"{key}: no such setting; {parent} has {', '.join(siblings)}{added}"
     return f"{key}: no such setting; --help shows what there is, and +{key}=VALUE adds it all the same"
 
 
