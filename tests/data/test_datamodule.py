@@ -252,6 +252,12 @@ def test_training_sees_the_same_batches_wherever_they_are_degraded(tmp_path, pho
     assert len(late.trained) == len(late.validated) == 3
 
 
+def test_what_the_codec_looks_at_stays_where_that_waits_for_no_device():
+    batch = {"lr": torch.zeros(2, 3, 4, 4), "jpeg_quality": torch.tensor([30.0, 95.0])}
+    moved = module().transfer_batch_to_device(batch, torch.device("meta"), 0)
+    assert [moved[name].device.type for name in ("lr", "jpeg_quality")] == ["meta", "cpu"]
+
+
 @pytest.mark.parametrize(
     ("degrade_on", "message"),
     [("gpu", r"data\.degrade_on must be worker or device, got gpu"), ("device", r"data\.degrade_on=device: .* worker")],

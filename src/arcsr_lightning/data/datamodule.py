@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import pytorch_lightning as pl
+import torch
 from pytorch_lightning.overrides.distributed import UnrepeatedDistributedSampler
 from torch.utils.data import DataLoader, Dataset
 
@@ -104,6 +105,12 @@ class SRDataModule(pl.LightningDataModule):
             "worker_init_fn": obey_parent_only,
             "pin_memory": self.trainer.strategy.root_device.type == "cuda",
         }
+
+    def transfer_batch_to_device(self, batch: Any, device: torch.device, dataloader_idx: int) -> Any:
+        moved = super().transfer_batch_to_device(batch, device, dataloader_idx)
+        if isinstance(batch, dict) and "jpeg_quality" in batch:
+            moved["jpeg_quality"] = batch["jpeg_quality"]  # which the codec looks at: on a GPU it would wait for it
+        return moved
 
     def on_after_batch_transfer(self, batch: Any, dataloader_idx: int) -> Any:
         if not (self.degrade_on == "device" and self.trainer.training):

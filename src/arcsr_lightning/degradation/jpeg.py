@@ -8,7 +8,7 @@ def code_as_jpeg(x: Tensor, quality: Tensor) -> Tensor:
 
     Args:
         x: (B, 3, H, W) of any H and W, RGB, clamped to [0, 1].
-        quality: (B,), from 1 to 100, as image libraries count it.
+        quality: (B,), from 1 to 100, as image libraries count it; on the CPU, as it is looked at.
 
     Returns:
         (B, 3, H, W) in [0, 1]. Coefficients are rounded softly, so that gradients pass, which loses less than files do:
@@ -16,4 +16,4 @@ def code_as_jpeg(x: Tensor, quality: Tensor) -> Tensor:
     """
     from kornia.enhance import jpeg_codec_differentiable  # here, as networks import this package too
 
-    return jpeg_codec_differentiable(x.clamp(0, 1), quality.to(x)).clamp(0, 1)
+    return jpeg_codec_differentiable(x.clamp(0, 1), quality.to(x.dtype)).clamp(0, 1)
