@@ -15,10 +15,7 @@ from arcsr_lightning.data.store import open_store
 from arcsr_lightning.errors import InputError
 from arcsr_lightning.files import alone_in
 from arcsr_lightning.launch import build_data
-
-
-def contents(folder):
-    return {path.relative_to(folder): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+from tests.data.samples import contents
 
 
 @pytest.mark.parametrize("data", ["gopro", "reds", "folder", "pairs", "sample"])

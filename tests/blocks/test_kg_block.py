@@ -3,17 +3,14 @@ import torch
 from torch import nn
 
 from arcsr_lightning.blocks import ChannelAttention, ConcatConv, KGBlock, KGConv, PlainConv
-
-
-def parameter_count(module: nn.Module) -> int:
-    return sum(p.numel() for p in module.parameters())
+from arcsr_lightning.scores.cost import parameters
 
 
 @pytest.mark.parametrize("kernel_size", [1, 3, 5])
 def test_kgconv_adds_no_parameters_over_a_plain_convolution(kernel_size):
     plain = nn.Conv2d(8, 8, kernel_size, padding=kernel_size // 2, bias=False)
-    assert parameter_count(KGConv(8, kernel_size)) == parameter_count(plain)
-    assert parameter_count(PlainConv(8, kernel_size)) == parameter_count(plain)
+    assert parameters(KGConv(8, kernel_size)) == parameters(plain)
+    assert parameters(PlainConv(8, kernel_size)) == parameters(plain)
 
 
 def test_kgconv_guided_by_ones_is_the_plain_convolution():
@@ -38,7 +35,7 @@ def test_concatenation_sees_features_and_kernel():
     layer(x, guide).sum().backward()
     assert x.grad.abs().sum() > 0
     assert guide.grad.abs().sum() > 0
-    assert parameter_count(layer) == parameter_count(KGConv(4, 3)) + 9 * 4 * 9
+    assert parameters(layer) == parameters(KGConv(4, 3)) + 9 * 4 * 9
 
 
 @pytest.mark.parametrize("convolution", [KGConv, ConcatConv, PlainConv])

@@ -50,6 +50,10 @@ def same(sample, other):
     )
 
 
+def contents(folder):
+    return {path.relative_to(folder): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+
+
 def one_by_one(samples):
     return samples[0]
 

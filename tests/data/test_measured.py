@@ -80,15 +80,16 @@ def test_a_file_of_something_else_is_named(frames, store, change):
 
 
 @pytest.mark.parametrize("change", [{"window": 5}, {"ridge": 1e-2}, {"pull": 0.0}, {"cell": 8}])
-def test_kernels_of_another_fit_are_measured_anew(frames, store, change):
+def test_kernels_of_another_fit_are_measured_anew(frames, store, change, monkeypatch):
     other = FIT._replace(**change)
+    monkeypatch.setattr("arcsr_lightning.data.measured.FIT", other)
     with pytest.raises(InputError, match="fitted otherwise.*run arcsr-prepare"):
-        KernelStore(store, frames, SCALE, KERNEL_SIZE, other)
-    assert write_kernels(store, frames, SCALE, KERNEL_SIZE, fit=other) == len(frames)
+        KernelStore(store, frames, SCALE, KERNEL_SIZE)
+    assert write_kernels(store, frames, SCALE, KERNEL_SIZE) == len(frames)
     pair = frames[0]
     images = (to_tensor(read_image(path))[None, :, :60, :80] for path in (pair.hr, pair.degraded))
     measured = measure_kernels(*(downsample(image, SCALE) for image in images), KERNEL_SIZE, other)
-    kernel, _ = KernelStore(store, frames, SCALE, KERNEL_SIZE, other)(pair, 15, 20)
+    kernel, _ = KernelStore(store, frames, SCALE, KERNEL_SIZE)(pair, 15, 20)
     torch.testing.assert_close(kernel, measured.kernel[0], atol=1e-3, rtol=0)
 
 

@@ -8,7 +8,6 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-import torch
 from PIL import Image
 
 from arcsr_lightning.data import (
@@ -27,6 +26,7 @@ from arcsr_lightning.data.store import StoredFrame, open_store, write_store
 from arcsr_lightning.degradation import Degradation, MotionField
 from arcsr_lightning.errors import InputError
 from tests.conftest import slow
+from tests.data.samples import contents, same
 
 
 def save(path, seed=0, height=12, width=17):
@@ -59,17 +59,6 @@ def decoded(monkeypatch):
 
     monkeypatch.setattr(store, "read_image", read)
     return names
-
-
-def contents(folder):
-    return {path.relative_to(folder): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
-
-
-def same(sample, other):
-    return sample.keys() == other.keys() and all(
-        torch.equal(value, other[key]) if isinstance(value, torch.Tensor) else value == other[key]
-        for key, value in sample.items()
-    )
 
 
 def test_a_stored_frame_is_what_reading_its_file_gives(tmp_path):

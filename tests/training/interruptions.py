@@ -41,8 +41,12 @@ def checkpoints(folder):
     return {path.relative_to(folder).as_posix(): torch.load(path, weights_only=True) for path in paths}
 
 
+def last_checkpoint(folder):
+    return torch.load(folder / "checkpoints/last.ckpt", weights_only=True)
+
+
 def last_step(folder):
-    return torch.load(folder / "checkpoints/last.ckpt", weights_only=True)["global_step"]
+    return last_checkpoint(folder)["global_step"]
 
 
 def same(a, b):

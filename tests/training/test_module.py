@@ -23,24 +23,10 @@ from arcsr_lightning.train import optimized, train
 from arcsr_lightning.training import module as module_file
 from arcsr_lightning.training.module import SRModule
 from tests.conftest import slow
+from tests.training.interruptions import last_checkpoint, last_step, same
 
 SCORES = ("psnr", "ssim", "psnr_y", "ssim_y", "kernel_error")
 MULTISTEP = ("scheduler=multistep", "scheduler.milestones=[1,3]")  # a schedule that max_steps does not change
-
-
-def last_of(run):
-    return torch.load(run / "checkpoints" / "last.ckpt", weights_only=True)
-
-
-def same(a, b):
-    """Equal down to the last bit, whatever they are made of."""
-    if isinstance(a, torch.Tensor):
-        return torch.equal(a, b)
-    if isinstance(a, dict):
-        return a.keys() == b.keys() and all(same(a[key], b[key]) for key in a)
-    if isinstance(a, list | tuple):
-        return len(a) == len(b) and all(map(same, a, b))
-    return a == b
 
 
 def batch(seed=0):
@@ -153,7 +139,7 @@ def test_best_and_last_checkpoints_are_both_true_when_the_metric_worsens(configu
     assert metrics["val/psnr"] == pytest.approx(max(psnr))  # what a sweeper gets: that of the weights kept
     (best,) = (tmp_path / "checkpoints").glob("best_*.ckpt")
     assert torch.load(best, weights_only=True)["global_step"] == best_step
-    assert last_of(tmp_path)["global_step"] == 4
+    assert last_step(tmp_path) == 4
     assert same(read_saved(tmp_path / "model.safetensors").weights, read_saved(best).weights)
     assert not same(read_saved(tmp_path / "checkpoints/last.ckpt").weights, read_saved(best).weights)
 
@@ -170,7 +156,7 @@ def test_a_loss_that_is_no_number_stops_the_training_and_names_the_step(configur
     monkeypatch.setattr(RestorationLoss, "forward", failing)
     with pytest.raises(FloatingPointError, match="the loss is nan at step 3"):
         train(configure(tmp_path))
-    assert last_of(tmp_path)["global_step"] == 3
+    assert last_step(tmp_path) == 3
     assert torch.isfinite(load_model(tmp_path / "checkpoints/last.ckpt")(batch()["lr"]).sr).all()
 
 
@@ -185,8 +171,8 @@ def test_weights_that_are_no_numbers_do_not_replace_a_good_checkpoint(configure,
     monkeypatch.setattr(SRModule, "optimizer_step", spoiling)
     with pytest.raises(FloatingPointError, match="the weights are not finite after step 4"):
         train(configure(tmp_path))
-    assert last_of(tmp_path)["global_step"] == 3
-    assert all(torch.isfinite(value).all() for value in last_of(tmp_path)["state_dict"].values())
+    assert last_step(tmp_path) == 3
+    assert all(torch.isfinite(value).all() for value in last_checkpoint(tmp_path)["state_dict"].values())
 
 
 # ---------------------------------------------------------------- going on and starting
@@ -197,7 +183,7 @@ def straight(configure, tmp_path_factory):
     """Four steps without interruption."""
     folder = tmp_path_factory.mktemp("straight")
     train(configure(folder, *MULTISTEP, "test=false"))
-    return last_of(folder)
+    return last_checkpoint(folder)
 
 
 @pytest.mark.parametrize("way", [slow("path"), "last"])
@@ -206,7 +192,7 @@ def test_a_resumed_training_ends_where_the_uninterrupted_one_does(configure, str
     ckpt_path = tmp_path / "first/checkpoints/last.ckpt" if way == "path" else "last"
     train(configure(tmp_path / first, *MULTISTEP, "test=false", "trainer.max_steps=2"))
     train(configure(tmp_path / second, *MULTISTEP, "test=false", f"ckpt_path={ckpt_path}", "allow_config_change=true"))
-    resumed = last_of(tmp_path / second)
+    resumed = last_checkpoint(tmp_path / second)
     assert resumed["global_step"] == straight["global_step"] == 4
     for part in ("state_dict", "current_model_state", "averaging_state", "optimizer_states", "lr_schedulers"):
         assert same(resumed[part], straight[part]), part
@@ -218,7 +204,7 @@ def test_a_run_that_goes_on_in_another_layout_ends_in_the_same_weights(configure
     there, here = (("channels_last=true", "optimizer.fused=true"), ("channels_last=false", "optimizer.fused=true"))
     train(configure(tmp_path, *settings, *there, "trainer.max_steps=2"))
     train(configure(tmp_path, *settings, *here, "ckpt_path=last", "allow_config_change=true"))
-    end, expected = (each["current_model_state"] for each in (last_of(tmp_path), straight))
+    end, expected = (each["current_model_state"] for each in (last_checkpoint(tmp_path), straight))
     torch.testing.assert_close(end, expected, rtol=0, atol=1e-5)
 
 
@@ -228,14 +214,14 @@ def test_what_a_network_draws_is_drawn_again_by_a_training_that_goes_on(configur
     train(configure(tmp_path / "straight", *settings))
     train(configure(tmp_path / "same", *settings, "trainer.max_steps=2"))
     train(configure(tmp_path / "same", *settings, "ckpt_path=last", "allow_config_change=true"))
-    straight, resumed = (last_of(tmp_path / name)["current_model_state"] for name in ("straight", "same"))
+    straight, resumed = (last_checkpoint(tmp_path / name)["current_model_state"] for name in ("straight", "same"))
     assert same(resumed, straight)
 
 
 @pytest.mark.slow  # as every training of test_checkpoints.py starts
 def test_ckpt_path_last_starts_a_first_training(configure, tmp_path):
     train(configure(tmp_path, "ckpt_path=last", "trainer.max_steps=2", "test=false"))
-    assert last_of(tmp_path)["global_step"] == 2
+    assert last_step(tmp_path) == 2
 
 
 def test_a_checkpoint_of_another_architecture_is_refused_before_training(configure, trained, tmp_path):
@@ -249,7 +235,7 @@ def test_weights_are_where_a_training_starts(configure, trained, tmp_path):
     stand_still = ("optimizer.lr=0", "callbacks.ema=null", "trainer.max_steps=2", "test=false")
     train(configure(tmp_path, f"weights={given}", *stand_still))
     assert same(read_saved(tmp_path / "model.safetensors").weights, read_saved(given).weights)
-    assert last_of(tmp_path)["global_step"] == 2
+    assert last_step(tmp_path) == 2
 
 
 def test_the_seed_decides_everything_and_zero_is_one(configure, tmp_path):
@@ -257,7 +243,7 @@ def test_the_seed_decides_everything_and_zero_is_one(configure, tmp_path):
         torch.manual_seed(len(run))  # what came before must not matter
         steps = ("trainer.max_steps=1", "trainer.val_check_interval=1", "test=false")
         train(configure(tmp_path / run, *steps, f"seed={seed}"))
-        return last_of(tmp_path / run)["state_dict"]
+        return last_checkpoint(tmp_path / run)["state_dict"]
 
     zero, again, other = weights("zero", 0), weights("once more", 0), weights("other", 1)
     assert same(zero, again)

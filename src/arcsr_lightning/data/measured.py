@@ -18,7 +18,7 @@ from torch import Tensor
 from arcsr_lightning.data.crops import cut_to_multiple, lr_image
 from arcsr_lightning.data.images import read_image, to_tensor
 from arcsr_lightning.data.layouts import Pair
-from arcsr_lightning.degradation import FIT, Fit, Measured, cells_to_pixels, downsample, measure_cells
+from arcsr_lightning.degradation import FIT, Measured, cells_to_pixels, downsample, measure_cells
 from arcsr_lightning.degradation.measure import REVISION
 from arcsr_lightning.errors import InputError
 from arcsr_lightning.files import remove_leftovers, write_aside
@@ -32,22 +32,19 @@ class KernelStore:
         pairs: whose kernels will be asked for.
         scale: of the HR image over the LR image.
         kernel_size: of the kernels, in LR pixels.
-        fit: how they must have been fitted.
 
     Raises:
         InputError: there is no store, or the kernels of a pair are missing, damaged, of other files or of another fit.
     """
 
-    def __init__(
-        self, store: str | Path | None, pairs: Sequence[Pair], scale: int, kernel_size: int, fit: Fit = FIT
-    ) -> None:
+    def __init__(self, store: str | Path | None, pairs: Sequence[Pair], scale: int, kernel_size: int) -> None:
         if not store:
             raise InputError("data.kernels=measured: name the store that holds them, data.store=PATH")
         self.folder = kernel_folder(store, scale, kernel_size)
         self.taps = kernel_size**2
-        self.cell = fit.cell
+        self.cell = FIT.cell
         for pair in pairs:
-            if not _is_current(_file(self.folder, pair), pair, fit):
+            if not _is_current(_file(self.folder, pair), pair):
                 raise InputError(
                     f"the kernels of {pair.degraded} in {self.folder} are missing, damaged, of older frames or fitted "
                     "otherwise than now; run arcsr-prepare with data.kernels=measured "
@@ -86,9 +83,8 @@ def write_kernels(
     scale: int,
     kernel_size: int,
     progress: Callable[[str, int, int], Any] = lambda task, done, total: None,
-    fit: Fit = FIT,
 ) -> int:
-    """Measure the kernels of the pairs that a store does not hold yet, or not of this fit.
+    """Measure the kernels of the pairs that a store does not hold yet, or not as they are fitted now.
 
     Args:
         store: the folder of the frames' store.
@@ -96,7 +92,6 @@ def write_kernels(
         scale: of the HR image over the LR image.
         kernel_size: of the kernels, in LR pixels.
         progress: told what is done to how many of how many pairs.
-        fit: how they are fitted.
 
     Returns:
         How many pairs it had to measure.
@@ -106,18 +101,18 @@ def write_kernels(
     """
     folder = kernel_folder(store, scale, kernel_size)
     remove_leftovers(folder)
-    missing = [pair for pair in pairs if not _is_current(_file(folder, pair), pair, fit)]
+    missing = [pair for pair in pairs if not _is_current(_file(folder, pair), pair)]
     for done, pair in enumerate(missing, 1):
         source = _source(pair)
         sharp, degraded = _lr_images(pair, scale)
-        cells = measure_cells(sharp, degraded, kernel_size, fit)
+        cells = measure_cells(sharp, degraded, kernel_size, FIT)
         with write_aside(_file(folder, pair)) as aside, aside.open("wb") as file:
             np.savez_compressed(
                 file,
                 kernel=cells.kernel[0].numpy().astype(np.float16),
                 confidence=(cells.confidence[0] * 255).round().numpy().astype(np.uint8),
                 source=source,
-                fit=_fitted(fit),
+                fit=_fitted(),
             )
         progress("measured", done, len(missing))
     return len(missing)
@@ -144,9 +139,9 @@ def _source(pair: Pair) -> np.ndarray:
     return np.array([number for stat in stats for number in (stat.st_size, stat.st_mtime_ns)])
 
 
-def _fitted(fit: Fit) -> np.ndarray:
+def _fitted() -> np.ndarray:
     """How kernels are fitted, in numbers."""
-    return np.array([*fit, REVISION])
+    return np.array([*FIT, REVISION])
 
 
 def _arrays(file: Path, *names: str) -> dict[str, np.ndarray] | None:
@@ -165,11 +160,11 @@ def _is_field(arrays: dict[str, np.ndarray], taps: int) -> bool:
     return bool(fits) and kernel.dtype == np.float16 and confidence.dtype == np.uint8
 
 
-def _is_current(file: Path, pair: Pair, fit: Fit) -> bool:
-    """Whether a file holds the kernels of a pair as it is, so fitted; the kernels themselves are not read."""
+def _is_current(file: Path, pair: Pair) -> bool:
+    """Whether a file holds the kernels of a pair as it is, fitted as now; the kernels themselves are not read."""
     arrays = _arrays(file, "source", "fit")
     return (
         arrays is not None
         and np.array_equal(arrays["source"], _source(pair))
-        and np.array_equal(arrays["fit"], _fitted(fit))
+        and np.array_equal(arrays["fit"], _fitted())
     )

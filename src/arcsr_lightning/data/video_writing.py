@@ -102,10 +102,7 @@ class Segments:
     def __enter__(self) -> Self:
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.end_segment(kind, error, trace)
+    __exit__ = end_segment
 
 
 @contextmanager

@@ -42,7 +42,7 @@ def path_length(trajectory: np.ndarray) -> np.ndarray:
     return np.linalg.norm(np.diff(trajectory, axis=-2), axis=-1).sum(-1)
 
 
-def random_trajectory(rng: np.random.Generator, length: float, bend: float = 1.0, steps: int = 256) -> np.ndarray:
+def random_trajectory(rng: np.random.Generator, length: float, bend: float, steps: int = 256) -> np.ndarray:
     """Draw the smooth random path of one exposure.
 
     The velocity is a random cosine series over the exposure, so direction and speed both vary.

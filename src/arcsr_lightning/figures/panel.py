@@ -31,7 +31,7 @@ class PanelRow(NamedTuple):
 
 
 def panel_picture(
-    rows: Sequence[PanelRow], caption: str, method: str = "ArcSR", window: tuple[int, int] | None = (104, 156)
+    rows: Sequence[PanelRow], caption: str, method: str = "ArcSR", window: tuple[int, int] = (104, 156)
 ) -> Figure:
     """Draw bicubic | restored | ground truth | estimated kernels | true kernels, one row per image, PSNR below.
 
@@ -43,12 +43,12 @@ def panel_picture(
         rows: the images.
         caption: below the picture.
         method: title of the second column.
-        window: (rows, columns) in HR pixels that are shown at most; None shows all.
+        window: (rows, columns) in HR pixels that are shown at most.
     """
     columns = ["bicubic", method, "ground truth"]
     columns += ["estimated kernels"] if any(row.kernel is not None for row in rows) else []
     columns += ["true kernels"] if any(row.true_kernel is not None for row in rows) else []
-    parts = [detailed_part(row.hr, *(window or row.hr.shape[-2:])) for row in rows]
+    parts = [detailed_part(row.hr, *window) for row in rows]
     shapes = [(down.stop - down.start) / (across.stop - across.start) for down, across in parts]
 
     # Inches. At 150 dots each pixel of the default window is drawn as 2 x 2: sharp, and small as a file.

@@ -58,7 +58,7 @@ def shorten_name(name: str, letters: int) -> str:
     return f"{name[: kept // 2]}…{name[-(kept - kept // 2) :]}"
 
 
-def square_cells(shape: float, rows: int = 4) -> tuple[int, int]:
+def square_cells(shape: float, rows: int) -> tuple[int, int]:
     """Return how many rows and columns of square cells fill a picture best.
 
     Args:

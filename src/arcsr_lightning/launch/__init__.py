@@ -11,7 +11,6 @@ from arcsr_lightning.launch.commands import command, compose
 from arcsr_lightning.launch.ending import close_loggers
 from arcsr_lightning.launch.folders import FolderChoice
 from arcsr_lightning.launch.logs import import_lightning
-from arcsr_lightning.launch.messages import explain
 from arcsr_lightning.launch.objects import (
     build_loss,
     build_network,
@@ -40,7 +39,6 @@ __all__ = [
     "close_loggers",
     "command",
     "compose",
-    "explain",
     "import_lightning",
     "instantiate",
     "note_taken",

@@ -35,7 +35,6 @@ from arcsr_lightning.scores.protocol import PERCEPTUAL
 SIZE = whole(1)
 SEED = whole(0, 2**32 - 1)
 SCALE = choice(2, 3, 4)
-SEMANTICS = choice("none", "motion")
 KERNELS = choice("known", "unknown", "measured")
 SHARE = number(0, 1)
 SKIP = optional(choice("bicubic"))
@@ -282,7 +281,7 @@ SIZES = {
     "normalisation": TEXT,
     "downsampler": choice("bicubic", "stride"),
     "border": choice("repeat", "circular"),
-    "semantics": SEMANTICS,
+    "semantics": choice("none", "motion"),
     "skip": SKIP,
     "checkpoint_stages": SWITCH,
 }

@@ -15,6 +15,7 @@ from omegaconf.errors import OmegaConfBaseException
 from arcsr_lightning import CONF_DIR
 from arcsr_lightning.errors import InputError
 from arcsr_lightning.launch.messages import missing_extra
+from arcsr_lightning.runs.jobs import key_of
 
 LISTED = 12  # names that one line can take
 
@@ -57,7 +58,7 @@ def with_suggestion(error: Exception, config_name: str, typed: list[str]) -> Exc
 
 def is_in_logs(path: str, config_name: str, typed: list[str]) -> bool:
     """Whether a path is that of the folder of all logs, or lies below it."""
-    config = composed(config_name, [one for one in typed if name_of(one).startswith("paths.")])
+    config = composed(config_name, [one for one in typed if key_of(one).startswith("paths.")])
     return config is not None and Path(path).is_relative_to(config.paths.log_dir)
 
 
@@ -147,19 +148,15 @@ def nearest(key: str, settings: list[str]) -> str | None:
 
 def settings_beside(key: str, config_name: str, typed: list[str]) -> list[str]:
     """All settings, dotted, and all groups of the configuration that was typed, but for what is wrong with it."""
-    others = [one for one in typed if "=" in one and not one.startswith("-") and name_of(one) != key]
+    others = [one for one in typed if "=" in one and not one.startswith("-") and key_of(one) != key]
     groups = config_groups()
-    for overrides in (others, [one for one in others if name_of(one) in groups and "," not in one], []):
+    for overrides in (others, [one for one in others if key_of(one) in groups and "," not in one], []):
         config = composed(config_name, overrides)
         if config is not None:
             keys = dotted(OmegaConf.to_container(config, resolve=False))
             # Hydra's own settings have the names of many things; they are meant only where they are typed.
             return [*groups, *(one for one in keys if key.startswith("hydra") or not one.startswith("hydra"))]
     return groups
-
-
-def name_of(override: str) -> str:
-    return override.partition("=")[0].lstrip("+~")
 
 
 def config_groups() -> list[str]:

@@ -10,6 +10,7 @@ from arcsr_lightning.blocks import Standardisation, nearly_zero_
 from arcsr_lightning.errors import check_odd
 from arcsr_lightning.networks.kernel_estimator import pad_to_multiple
 from arcsr_lightning.operators import count_cues, motion_cues
+from arcsr_lightning.operators.motion_cues import WINDOWS
 
 
 class CueEstimator(nn.Module):
@@ -35,7 +36,7 @@ class CueEstimator(nn.Module):
         width: int = 192,
         dropout: float = 0.2,
         cell: int = 4,
-        windows: Sequence[int] = (1, 3, 7, 13),
+        windows: Sequence[int] = WINDOWS,
     ) -> None:
         super().__init__()
         self.kernel_size = check_odd(kernel_size)

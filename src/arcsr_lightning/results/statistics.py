@@ -45,6 +45,9 @@ def clustered_bootstrap(
     Args:
         gains: (seeds, images), finite.
         groups: of every image: images of one are drawn together, as frames of a sequence are not independent.
+        generator: what is drawn with.
+        resamples: how many.
+        confidence: share of the resamples' means that the interval holds.
     """
     seeds, _ = gains.shape
     number = np.unique(np.asarray(groups), return_inverse=True)[1]

@@ -20,16 +20,13 @@ from arcsr_lightning.rivals.cmos.attention import (
     warp,
     weighted_affinity,
 )
+from arcsr_lightning.scores.cost import parameters
 
 
 def small(scale: int = 2, classes: int = 1) -> CMOS:
     torch.manual_seed(0)
     estimator = MapEstimator(scale, classes, width=3, stem=4, modules=(1, 1, 1), groups=(1, 2, 3, 4), window=(4, 5))
     return CMOS(estimator, MapRestorer(scale, width=4, blocks=1, code=4, groups=2, window=(4, 5)))
-
-
-def parameters(module: nn.Module) -> int:
-    return sum(p.numel() for p in module.parameters())
 
 
 def published_gmacs(module: nn.Module, *inputs: torch.Tensor) -> float:

@@ -4,10 +4,7 @@ from torch import nn
 from torch.nn import functional as F
 
 from arcsr_lightning.rivals.dasr.blocks import DABlock, DAConv, DAGroup, depthwise_per_sample
-
-
-def parameters(module):
-    return sum(p.numel() for p in module.parameters())
+from arcsr_lightning.scores.cost import parameters
 
 
 def test_parameter_counts():

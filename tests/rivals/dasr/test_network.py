@@ -5,14 +5,11 @@ from torch.nn import functional as F
 from torch.utils.flop_counter import FlopCounterMode
 
 from arcsr_lightning.rivals.dasr.network import DASR, DASRRestorer, DegradationEncoder
+from arcsr_lightning.scores.cost import parameters
 
 
 def small(scale=2):
     return DASR(DegradationEncoder(8), DASRRestorer(scale, width=8, groups=1, blocks=1))
-
-
-def parameters(module):
-    return sum(p.numel() for p in module.parameters())
 
 
 @pytest.fixture(scope="module")

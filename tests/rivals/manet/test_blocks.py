@@ -1,12 +1,8 @@
 import pytest
 import torch
-from torch import nn
 
 from arcsr_lightning.rivals.manet.blocks import MABlock, MAConv
-
-
-def count(module: nn.Module) -> int:
-    return sum(parameter.numel() for parameter in module.parameters())
+from arcsr_lightning.scores.cost import parameters as count
 
 
 @pytest.mark.parametrize(("channels", "split", "parameters"), [(128, 2, 86_464), (256, 2, 344_960), (128, 4, 68_160)])

@@ -11,16 +11,13 @@ from arcsr_lightning.launch import prepare_network
 from arcsr_lightning.rivals.manet.network import MANet, MutualAffineEstimator, refit_code
 from arcsr_lightning.rivals.rrdb.conditioned import RRDBSFT
 from arcsr_lightning.rivals.taps import hr_taps_field
+from arcsr_lightning.scores.cost import parameters
 
 
 def tiny(kernel_size: int = 5, code: int = 4, scale: int = 2) -> MANet:
     torch.manual_seed(0)
     estimator = MutualAffineEstimator(kernel_size, width=4)
     return MANet(estimator, RRDBSFT(scale, width=4, blocks=1, code=code, growth=2), kernel_size=5)
-
-
-def count(module: torch.nn.Module) -> int:
-    return sum(parameter.numel() for parameter in module.parameters())
 
 
 def operations(network: torch.nn.Module) -> float:
@@ -32,8 +29,8 @@ def operations(network: torch.nn.Module) -> float:
 def test_parameters_and_operations_of_the_published_network():
     with torch.device("meta"):
         network = MANet(MutualAffineEstimator(), RRDBSFT())
-    assert count(network.estimator) == 1_810_361
-    assert count(network) == 9_896_617
+    assert parameters(network.estimator) == 1_810_361
+    assert parameters(network) == 9_896_617
     assert operations(network.estimator) == pytest.approx(4.48e9, rel=0.01)
     assert operations(network) == pytest.approx(37.57e9, rel=0.01)
 

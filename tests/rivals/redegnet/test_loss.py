@@ -158,7 +158,7 @@ def test_the_discriminator_judges_the_pair_s_reconstruction_by_a_fixed_code():
     loss.discriminator.register_forward_hook(lambda _, args, __: judged.append(args))
     loss(network, data)
     hq, lq = to_signed(data["hr"]), to_signed(upsample(data["lr"], 2).clamp(0, 1))
-    code = synthesiser.code(hq, lq)
+    code = synthesiser.degradation(hq, lq)
     reconstruction = synthesiser.generator(synthesiser.content(hq), code)
     for (image, sharp, known), expected in zip(judged, [reconstruction, lq, reconstruction], strict=True):
         torch.testing.assert_close((image, sharp, known), (expected, hq, code))
@@ -225,7 +225,7 @@ def test_codes_tell_degradations_and_not_contents():
         with torch.no_grad():
             codes = torch.stack(
                 [
-                    loss.synthesiser.code(
+                    loss.synthesiser.degradation(
                         to_signed(held_out),
                         to_signed(degrade(held_out, torch.full((8,), sigma), torch.zeros(8, 3, 8, 8), 2)),
                     )

@@ -50,7 +50,7 @@ def test_the_synthesiser_costs_what_the_publication_s_does():
     with torch.device("meta"):
         synthesiser, image = Synthesiser(DegNet(), ContentEncoder(), Generator()), torch.rand(1, 3, 256, 256)
         with FlopCounterMode(display=False) as counter:
-            synthesiser.generator(synthesiser.content(image), synthesiser.code(image, image))
+            synthesiser.generator(synthesiser.content(image), synthesiser.degradation(image, image))
     assert counter.get_total_flops() / 2e9 == pytest.approx(58.36, rel=1e-3)
 
 
@@ -124,7 +124,7 @@ def test_samples_of_a_batch_do_not_mix():
     synthesiser, hq, lq = small(), images(), images(seed=1)
 
     def degraded(hq, lq):
-        return synthesiser.generator(synthesiser.content(hq), synthesiser.code(hq, lq))
+        return synthesiser.generator(synthesiser.content(hq), synthesiser.degradation(hq, lq))
 
     torch.testing.assert_close(degraded(hq, lq)[1:], degraded(hq[1:], lq[1:]))
 

@@ -3,10 +3,7 @@ import torch
 from torch.utils.flop_counter import FlopCounterMode
 
 from arcsr_lightning.rivals.rrdb.conditioned import RRDBSFT, ConditionedRRDB
-
-
-def count(module: torch.nn.Module) -> int:
-    return sum(parameter.numel() for parameter in module.parameters())
+from arcsr_lightning.scores.cost import parameters as count
 
 
 def test_parameters_and_operations_of_the_published_network():

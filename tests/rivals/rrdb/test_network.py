@@ -4,6 +4,7 @@ from torch.nn import functional as F
 from torch.utils.flop_counter import FlopCounterMode
 
 from arcsr_lightning.rivals.rrdb.network import RRDBNet
+from arcsr_lightning.scores.cost import parameters
 
 
 def tiny(scale: int = 4, signed: bool = False) -> RRDBNet:
@@ -16,7 +17,7 @@ def test_parameters_and_operations_of_the_published_network():
         network, lr = RRDBNet(), torch.empty(1, 3, 64, 64)
         with FlopCounterMode(display=False) as counter:
             network(lr)
-    assert sum(parameter.numel() for parameter in network.parameters()) == 16_697_987
+    assert parameters(network) == 16_697_987
     assert counter.get_total_flops() / 2 == pytest.approx(73.43e9, rel=0.01)
 
 

@@ -2,7 +2,6 @@ import math
 
 import pytest
 import torch
-from torch import nn
 from torch.nn import functional as F
 from torch.utils.flop_counter import FlopCounterMode
 
@@ -19,6 +18,7 @@ from arcsr_lightning.rivals.udke.network import (
     start_image,
 )
 from arcsr_lightning.rivals.udke.unfolding import image_step, kernel_step
+from arcsr_lightning.scores.cost import parameters
 from tests.rivals.udke.test_unfolding import strided_blur
 
 FULL = {"stages": 8, "blocks": 4}
@@ -32,10 +32,6 @@ def small(scale: int = 2, kernel_size: int = 5, **sizes) -> UDKE:
 
 def uniform(*shape: int) -> torch.Tensor:
     return torch.rand(*shape, generator=torch.Generator().manual_seed(sum(shape)))
-
-
-def count(module: nn.Module) -> int:
-    return sum(parameter.numel() for parameter in module.parameters())
 
 
 def smooth_picture(side: int) -> torch.Tensor:
@@ -54,7 +50,7 @@ def smooth_kernels(size: int) -> torch.Tensor:
 
 def test_parameters_are_as_many_as_published():
     with torch.device("meta"):
-        counts = [count(part) for part in (NetX(), NetK(), HyPaNet(), UDKE(**FULL), UDKE(**LITE))]
+        counts = [parameters(part) for part in (NetX(), NetK(), HyPaNet(), UDKE(**FULL), UDKE(**LITE))]
     assert counts == [32_640_960, 149_505, 2_054, 32_806_897, 9_351_123]
 
 

@@ -6,6 +6,7 @@ from functools import cache
 import torch
 from torch import Tensor
 
+from arcsr_lightning.errors import first_line
 from arcsr_lightning.operators.constant import constant_when_compiled
 
 log = logging.getLogger(__name__)
@@ -30,8 +31,7 @@ def _works(device: int) -> bool:
             raise RuntimeError(f"compute capability {capability[0]}.{capability[1]}, 8.0 is needed")
         _try(device)
     except Exception as error:  # ours, of the import, of Triton, of the compiler that it calls, or of the driver
-        reason = (str(error).strip() or repr(error)).splitlines()[0]
-        log.warning("Triton does not work here (%s): PyTorch computes both operators, slower", reason)
+        log.warning("Triton does not work here (%s): PyTorch computes both operators, slower", first_line(error))
         return False
     return True
 

@@ -152,7 +152,7 @@ class ReDegNetLoss(nn.Module):
         """
         hq, lq = pair
         degraded = torch.cat([lq, *alike])  # (3B, 3, H, W)
-        real, own, others = self.synthesiser.code(twice_and_other(hq), degraded).chunk(3)
+        real, own, others = self.synthesiser.degradation(twice_and_other(hq), degraded).chunk(3)
         terms = {
             "same_degradation": F.l1_loss(own, others),
             "repulsion": 1 / (10 * F.l1_loss(real, own) + 1e-7),

@@ -20,10 +20,6 @@ class Synthesiser(nn.Module):
         self.content = content
         self.generator = generator
 
-    def code(self, hq: Tensor, lq: Tensor) -> Tensor:
-        """What was done to ``hq`` to make ``lq``."""
-        return self.degradation(hq, lq)
-
 
 def to_signed(image: Tensor) -> Tensor:
     """[0, 1] -> [-1, 1]."""
