@@ -31,6 +31,7 @@ TINY = (
     "trainer.max_time=null",
     "trainer.val_check_interval=2",
     "trainer.log_every_n_steps=1",
+    "callbacks.best.monitor=val/psnr",
     "++trainer.enable_model_summary=false",
     "++trainer.enable_progress_bar=false",
     "callbacks.progress=null",

@@ -195,7 +195,7 @@ def keep_best(stage: Stage, bench: Workbench, output: Path) -> dict[str, float]:
         load_weights(module.network, read_saved(best), best)
         kept = {name: value for name, value in metrics_in(best).items() if name.startswith("val/")}
     else:
-        rank_zero_info(f"{output} gets the last weights, as no validation chose others")
+        rank_zero_info(f"no validation chose a best checkpoint; {output} gets the last weights")
     if trainer.is_global_zero:
         export(Saved(module.network.state_dict(), module.hparams["config"]), output)
     return kept

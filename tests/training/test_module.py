@@ -144,6 +144,14 @@ def test_best_and_last_checkpoints_are_both_true_when_the_metric_worsens(configu
     assert not same(read_saved(tmp_path / "checkpoints/last.ckpt").weights, read_saved(best).weights)
 
 
+def test_the_best_by_steps_is_the_last(configure, tmp_path):
+    uphill = ("+optimizer.maximize=true", "callbacks.best.monitor=step", "callbacks.ema=null", "test=false")
+    train(configure(tmp_path, *uphill, "trainer.val_check_interval=1"))
+    (best,) = (tmp_path / "checkpoints").glob("best_*.ckpt")
+    assert read_saved(best).steps == 4
+    assert same(read_saved(tmp_path / "model.safetensors").weights, read_saved(best).weights)
+
+
 def test_a_loss_that_is_no_number_stops_the_training_and_names_the_step(configure, tmp_path, monkeypatch):
     healthy, calls = RestorationLoss.forward, []
 

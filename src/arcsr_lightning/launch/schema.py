@@ -196,7 +196,7 @@ AROUND = {
     "callbacks": optional(OPTIONS),
     "callbacks.*": optional(OPTIONS),
     "callbacks.best.mode": choice("min", "max"),
-    "callbacks.best.monitor": METRIC,
+    "callbacks.best.monitor": either(METRIC, choice("step")),
     "callbacks.best.filename": TEXT,
     "callbacks.best.auto_insert_metric_name": SWITCH,
     "callbacks.best.enable_version_counter": SWITCH,
