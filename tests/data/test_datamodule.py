@@ -5,6 +5,7 @@ import signal
 import subprocess
 import sys
 import warnings
+from functools import partial
 
 import pytest
 import pytorch_lightning as pl
@@ -295,7 +296,9 @@ class Deadly(Images):
 
 
 @pytest.mark.parametrize("stage", ["training", "validation"])
-def test_a_data_worker_that_is_killed_is_reported_with_its_sample_and_file(tmp_path, stage):
+def test_a_data_worker_that_is_killed_is_reported_with_its_sample_and_file(tmp_path, stage, request):
+    # Its death may be reported in the midst of Lightning's putting handlers back.
+    request.addfinalizer(partial(signal.signal, signal.SIGTERM, signal.getsignal(signal.SIGTERM)))
     trains = stage == "training"
     data = module(
         train=(lambda: Deadly(8)) if trains else Numbers, val=[lambda: Deadly(5 if trains else 8)], num_workers=2
