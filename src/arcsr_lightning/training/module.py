@@ -243,7 +243,7 @@ def freeze_all_but(network: nn.Module, trains: Sequence[str] | None) -> None:
     """Let the named children of a network train, and nothing else of it change.
 
     Dropout stays on in the others. A part's estimates are better on pictures that it was trained on than on others:
-    without it, what is trained on them trusts them too much.
+    without it, what is trained on them trusts them a little too much.
 
     Args:
         network: parameters of its own, outside all children, are frozen too.
