@@ -11,7 +11,7 @@ import pytest
 import torch
 
 from arcsr_lightning.train import train
-from tests.training.interruptions import PATIENCE, last_step, wait_for
+from tests.training.interruptions import PATIENCE, last_checkpoint, last_step, wait_for
 
 STEPS = ("trainer.max_steps=4", "scheduler=multistep", "scheduler.milestones=[1,3]")
 
@@ -63,7 +63,7 @@ def assert_same(two, one, first_step=0):
     assert {"train/loss", "val/psnr", "test/psnr"} <= {name for row in expected for name in row}
     for row, known in zip(curves(two, first_step), expected, strict=True):
         assert row == pytest.approx(known, rel=1e-5, abs=1e-5)
-    saved, known = (torch.load(folder / "checkpoints/last.ckpt", weights_only=True) for folder in (two, one))
+    saved, known = map(last_checkpoint, (two, one))
     for part in ("state_dict", "current_model_state"):
         torch.testing.assert_close(saved[part], known[part], rtol=1e-5, atol=1e-6)
 
