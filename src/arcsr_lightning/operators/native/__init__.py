@@ -68,7 +68,7 @@ def deform_conv2d(
     """Compute deform_conv2d with one group of weights and one of offsets."""
     pixels, filled = _pixels(x), _filled(weight)
     out = x.new_empty(x.shape[0], weight.shape[0], *offset.shape[2:])
-    matrix = x.new_empty(_round_up(weight.shape[0], MOST_ROWS) * filled[0].numel())
+    matrix = x.new_empty(_whole_vectors(weight.shape[0], x) * filled[0].numel())
     sizes = _deformed_sizes(x, offset, filled, stride, padding, dilation, splits=_splits(x))
     inputs = (pixels, offset, filled, _contiguous(bias), None)
     _call("deformed", x.dtype, sizes, *inputs, matrix, None, out, None, None)
@@ -82,7 +82,7 @@ def deform_conv2d_gradients(
     (out_channels, channels, kh, kw), (batch, _, height, width) = weight.shape, x.shape
     pixels, filled, splits = _pixels(x), _filled(weight), _splits(x)
     depth = filled[0].numel()
-    matrix = x.new_empty(_round_up(depth, MOST_ROWS) * out_channels)
+    matrix = x.new_empty(out_channels * _whole_vectors(depth, x))
     sums = x.new_zeros(torch.get_num_threads(), depth, _whole_vectors(out_channels, x))
     grad_pixels, grad_offset = pixels.new_zeros(batch, splits, *pixels.shape[1:]), torch.empty_like(offset)
     sizes = _deformed_sizes(x, offset, filled, stride, padding, dilation, splits)

@@ -14,7 +14,7 @@
 constexpr int ROWS = BYTES == 64 ? 8 : 4, SUMS = 3 * ROWS;  // rows that multiply takes at once; sums in registers
 constexpr Int WIDE = 3, TILE = 512, DEPTH = 160;  // vectors of a strip; pixels of a tile; columns in the L1 cache
 constexpr Int PITCH = WIDE * V;       // numbers of a row of a strip of any width
-constexpr Int LINE = 64 / sizeof(T);  // of a row of the weight's gradient a multiple, on any processor: Python has it too
+constexpr Int LINE = 64 / sizeof(T);  // a row of right has a multiple, on any processor: Python has it too
 using std::max, std::min, std::vector;
 inline Int ceil_div(Int a, Int b) { return (a + b - 1) / b; }
 inline Int round_up(Int a, Int b) { return ceil_div(a, b) * b; }
@@ -102,33 +102,40 @@ void multiply(const T* matrix, Int whole, Int rows, const T* columns, Int depth,
     }
 }
 
-// sums[k][o] += sum over the pixels q of all strips of columns[k][q] * grad[q][o]: M rows k and N vectors of o at once.
-// A strip's columns begin ``stride`` after those before; a row of sums and grad has ``pitch`` numbers, whole vectors.
-template <int M, int N>
-void weigh(Strips strips, const T* columns, Int stride, const T* grad, Int pitch, Int k, Int end, T* sums) {
-    for (; k + M <= end; k += M) {
+// Steps to the next row, a constant or not, the next column and the next piece.
+template <class Row> struct Matrix { const T* numbers; Row row; Int column, piece; };
+template <class Row> Matrix(const T*, Row, Int, Int) -> Matrix<Row>;
+template <Int n> constexpr std::integral_constant<Int, n> constant{};
+
+// out[m][n] (+)= sum over k of left[m][k] * right[k][n]: M rows m and N vectors of n at once. k goes through pieces, with
+// counts[s] columns of left in piece s, and as many rows of right, which begin PITCH rows after those of the piece before.
+template <int M, int N, class Row>
+void product(Matrix<Row> left, const vector<Int>& counts, const T* right, Int pitch, Int m, Int rows, T* out, bool add) {
+    for (; m + M <= rows; m += M) {
         Vec<> sum[M][N], row[N];
-        for (int m = 0; m < M; m++)
-            for (int n = 0; n < N; n++) sum[m][n] = at(sums + (k + m) * pitch + n * V);
-        for (size_t s = 0; s < strips.size(); s++) {
-            const T *column = columns + s * stride + k * PITCH, *place = grad + s * PITCH * pitch;
-            for (Int q = 0; q < strips[s].vectors * V; q++, place += pitch) {
-                for (int n = 0; n < N; n++) row[n] = at(place + n * V);
-                for (int m = 0; m < M; m++)
-                    for (int n = 0; n < N; n++) sum[m][n] += column[m * PITCH + q] * row[n];
+        for (int i = 0; i < M; i++)
+            for (int n = 0; n < N; n++) sum[i][n] = add ? at(out + (m + i) * pitch + n * V) : Vec<>{};
+        for (size_t s = 0; s < counts.size(); s++) {
+            const T *place = left.numbers + s * left.piece + m * left.row, *from = right + s * PITCH * pitch;
+            for (Int k = 0; k < counts[s]; k++, place += left.column, from += pitch) {
+                for (int n = 0; n < N; n++) row[n] = at(from + n * V);
+                for (int i = 0; i < M; i++)
+                    for (int n = 0; n < N; n++) sum[i][n] += place[i * left.row] * row[n];
             }
         }
-        for (int m = 0; m < M; m++)
-            for (int n = 0; n < N; n++) at(sums + (k + m) * pitch + n * V) = sum[m][n];
+        for (int i = 0; i < M; i++)
+            for (int n = 0; n < N; n++) at(out + (m + i) * pitch + n * V) = sum[i][n];
     }
-    if constexpr (M > 1) weigh<M / 2, N>(strips, columns, stride, grad, pitch, k, end, sums);
+    if constexpr (M > 1) product<M / 2, N>(left, counts, right, pitch, m, rows, out, add);
 }
 
-inline void weigh(Strips strips, const T* columns, Int stride, const T* grad, Int pitch, Int depth, T* sums) {
-    for (Int o = 0; o < pitch; o += 4 * V)
-        with_constant<4>(min<Int>(4, (pitch - o) / V), [&](auto n) {
-            constexpr int M = min(SUMS / n, 12);  // GCC unrolls no loop of more than 16 turns
-            weigh<M, n>(strips, columns, stride, grad + o, pitch, 0, depth, sums + o);
+// A row of right and of out has ``pitch`` numbers, whole vectors.
+template <class Row>
+void product(Matrix<Row> left, const vector<Int>& counts, const T* right, Int pitch, Int rows, T* out, bool add) {
+    for (Int n = 0; n < pitch; n += 4 * V)
+        with_constant<4>(min<Int>(4, (pitch - n) / V), [&](auto vectors) {
+            constexpr int M = min(SUMS / vectors, 12);  // GCC unrolls no loop of more than 16 turns
+            product<M, vectors>(left, counts, right + n, pitch, 0, rows, out + n, add);
         });
 }
 
@@ -215,6 +222,8 @@ struct Guided : GuidedCall {
                 const Int bottom = min(top + down, height), right = min(left + across, width);
                 const auto strips = strips_of(top, bottom, left, right, width, size);
                 const Int count = strips.size();
+                vector<Int> counts;
+                for (const Strip& strip : strips) counts.push_back(strip.count);
                 for (Int s = 0; s < count; s++) {
                     take(guide + s * guides, kernel + b * taps * size, strips[s], taps);
                     if (!back) continue;
@@ -241,7 +250,7 @@ struct Guided : GuidedCall {
                         });
                     if (!back) continue;
                     T* own = sums + (omp_get_thread_num() * depth + c * taps) * padded;
-                    weigh(strips, columns, panel, turned, padded, rows, own);
+                    product(Matrix{columns, constant<PITCH>, 1, panel}, counts, turned, padded, rows, own, true);
                     each_line(here, top, left, [&](Int from, Int to, Int n) {
                         for (Int q = 0; q < n; q++) grad_x[image + to + q] += grad_window[from + q];
                     });
@@ -271,11 +280,13 @@ struct DeformedCall {
 
 // columns[t, c][p] = x[c] between four pixels, at p * stride - padding + position(t) * dilation + offset[t, p]. In x a
 // pixel's channels, a multiple of four, lie beside each other, so that a corner is a vector; its last pixel, of zeros,
-// stands for all outside. An image's lines are split, and each split adds to a gradient of x of its own.
+// stands for all outside. Samples lie as x does, a pixel's beside each other, so that the vectors of the products are of
+// outputs and of columns. An image's lines are split, and each split adds to a gradient of x of its own.
 struct Deformed : DeformedCall {
     const bool back = sums;  // which is there for an empty batch, too
     Int taps = taps_down * taps_across, size = height * width, out_size = out_height * out_width;
-    Int image = (size + 1) * channels, depth = taps * channels, padded = round_up(outputs, LINE);
+    Int image = (size + 1) * channels, depth = taps * channels;
+    Int padded = round_up(outputs, LINE), pitch = round_up(depth, LINE);
 
     struct Corners {  // of a strip's samples for one tap: above left, above right, below left, below right
         Int count;
@@ -313,9 +324,9 @@ struct Deformed : DeformedCall {
         else return total<N / 2>(halves[0] + halves[1]);
     }
 
-    // samples[q][c] is the sum of four corners times their weights. Backward, each corner's gradient is d, that of the
-    // sample, times its weight; the offset's is d times a difference of corners.
-    template <int N>
+    // samples[q][t, c] is the sum of four corners times their weights. Backward, each corner's gradient is d, that of
+    // the sample, times its weight; the offset's is d times a difference of corners.
+    template <int N, bool Back>
     void sample(const Corners& corners, const T* x, T* samples, const T* d, T* grad_x, T* grads) const {
         for (Int q = 0; q < corners.count; q++) {
             const T down = corners.down[q], across = corners.across[q];
@@ -326,56 +337,59 @@ struct Deformed : DeformedCall {
             for (Int c = 0; c < channels; c += N) {
                 for (int n = 0; n < 4; n++) value[n] = at<N>(x + place[n] + c);
                 const Vec<N> sum = w[0] * value[0] + w[1] * value[1] + w[2] * value[2] + w[3] * value[3];
-                at<N>(samples + q * channels + c) = sum;
-                if (!back) continue;
-                const Vec<N> own = at<N>(d + q * channels + c);
+                at<N>(samples + q * depth + c) = sum;
+                if constexpr (!Back) continue;
+                const Vec<N> own = at<N>(d + q * pitch + c);
                 for (int n = 0; n < 4; n++) at<N>(grad_x + place[n] + c) += w[n] * own;
                 by_down += own * ((1 - across) * (value[2] - value[0]) + across * (value[3] - value[1]));
                 by_across += own * ((1 - down) * (value[1] - value[0]) + down * (value[3] - value[2]));
             }
-            if (back) grads[q] = total<N>(by_down), grads[out_size + q] = total<N>(by_across);
+            if constexpr (Back) grads[q] = total<N>(by_down), grads[out_size + q] = total<N>(by_across);
         }
-    }
-
-    static void multiply(const Strip& strip, const T* matrix, Int rows, const T* from, Int depth, T* to) {
-        with_constant<WIDE>(strip.vectors, [&](auto P) { ::multiply<P>(matrix, depth, rows, from, depth, to, false); });
     }
 
     void operator()() const {
 #pragma omp parallel num_threads(threads)
         {
-            T *samples, *columns, *result, *d, *d_pixels, *turned;  // result: out, or grad_out
-            reserve({{&samples, PITCH * channels}, {&columns, PITCH * depth}, {&turned, PITCH * padded},
-                     {&result, PITCH * round_up(outputs, ROWS)}, {&d_pixels, PITCH * channels},
-                     {&d, PITCH * round_up(depth, ROWS)}});
-            if (back) pack(matrix, depth, outputs, [&](Int k, Int o) { return weight[o * depth + k]; });
-            else pack(matrix, outputs, depth, [&](Int o, Int k) { return weight[o * depth + k]; });
+            T *samples, *result, *turned, *d;  // (PITCH, K); out, or grad_out, (O, PITCH) and transposed; that of samples
+            reserve({{&samples, PITCH * depth}, {&result, PITCH * round_up(outputs, 4)}, {&turned, PITCH * padded},
+                     {&d, back * PITCH * pitch}});
+            // The weight, (O, K) backward and (K, O) forward, rows filled with zeros.
+            const Int rows = back ? outputs : depth, numbers = back ? pitch : padded;
+#pragma omp for schedule(static)
+            for (Int row = 0; row < rows; row++)
+                for (Int n = 0; n < numbers; n++)
+                    matrix[row * numbers + n] = n >= (back ? depth : outputs) ? T(0)
+                                                : weight[back ? row * depth + n : n * depth + row];
 
 #pragma omp for schedule(static)
             for (Int task = 0; task < batch * splits; task++) {
                 const Int b = task / splits, part = task % splits;
                 const Int top = out_height * part / splits, bottom = out_height * (part + 1) / splits;
                 for (const Strip& strip : strips_of(top, bottom, 0, out_width, out_width, out_size)) {
-                    std::fill(samples, samples + PITCH * channels, T(0));
+                    const Int count = strip.count;
                     if (back) {
                         take(result, grad_out + b * outputs * out_size, strip, outputs);
                         transpose(result, PITCH, turned, padded, outputs, PITCH);
-                        multiply(strip, matrix, depth, result, outputs, d);
+                        product(Matrix{result, constant<1>, PITCH, 0}, {outputs}, matrix, pitch, count, d, false);
                     }
                     for (Int t = 0; t < taps; t++) {
-                        const Int place = (b * taps + t) * 2 * out_size + strip.place;
+                        const Int place = (b * taps + t) * 2 * out_size + strip.place, first = t * channels;
                         Corners corners;
                         find(corners, offset + place, t, strip);
-                        if (back) transpose(d + t * channels * PITCH, PITCH, d_pixels, channels, channels, PITCH);
-                        auto call = channels % V ? &Deformed::sample<4> : &Deformed::sample<V>;
+                        auto call = back ? channels % V ? &Deformed::sample<4, true> : &Deformed::sample<V, true>
+                                         : channels % V ? &Deformed::sample<4, false> : &Deformed::sample<V, false>;
                         T *grad = grad_x + back * task * image, *by_place = grad_offset + back * place;
-                        (this->*call)(corners, x + b * image, samples, d_pixels, grad, by_place);
-                        transpose(samples, channels, columns + t * channels * PITCH, PITCH, PITCH, channels);
+                        (this->*call)(corners, x + b * image, samples + first, d + first, grad, by_place);
                     }
                     T* own = sums + back * omp_get_thread_num() * depth * padded;
-                    if (back) weigh({strip}, columns, 0, turned, padded, depth, own);
-                    else multiply(strip, matrix, outputs, columns, depth, result);
-                    if (!back) give(result, out + b * outputs * out_size, bias, strip, outputs);
+                    if (back) {
+                        product(Matrix{samples, constant<1>, depth, 0}, {count}, turned, padded, depth, own, true);
+                        continue;
+                    }
+                    product(Matrix{samples, depth, 1, 0}, {depth}, matrix, padded, count, turned, false);
+                    transpose(turned, padded, result, PITCH, count, outputs);
+                    give(result, out + b * outputs * out_size, bias, strip, outputs);
                 }
             }
         }
