@@ -9,7 +9,7 @@ import torch.nn.functional as F
 from scipy.stats import kstest
 
 from arcsr_lightning.degradation import FileKernels, GaussianField, MotionField, NoBlur, dense_field
-from arcsr_lightning.degradation.fields import Part, random_region
+from arcsr_lightning.degradation.fields import Part, random_relief, region_of
 from arcsr_lightning.degradation.kernels import path_length
 from arcsr_lightning.errors import InputError
 
@@ -173,8 +173,8 @@ def test_an_image_is_a_part_of_its_frame(height, width):
         part = Part(slice(0, whole[0]), slice(0, whole[1]), *whole)
         regions = []
         for _ in range(2):
-            there = rng.random() < 0.5
-            regions.append(there * random_region(rng, part, rng.uniform(0.1, 0.4), 180))
+            there, coverage = rng.random() < 0.5, rng.uniform(0.1, 0.4)
+            regions.append(there * region_of(random_relief(rng, part, 180), part, coverage, 180))
         behind = (1 - regions[0]) * (1 - regions[1])
         masks = blur.masks(np.random.default_rng(seed), height, width)
         window = (slice(top, top + height), slice(left, left + width))
@@ -212,7 +212,7 @@ def test_regions_cover_what_they_should_with_soft_edges():
 def test_a_relief_passes_through_the_heights_it_is_drawn_by():
     """The bicubic interpolation of the whole frame, as PyTorch does it; a part of it is cut out of that."""
     part = Part(slice(30, 80), slice(11, 57), 100, 150)
-    region = random_region(np.random.default_rng(3), part, 0.3, 30)
+    region = region_of(random_relief(np.random.default_rng(3), part, 30), part, 0.3, 30)
     rng = np.random.default_rng(3)
     heights = torch.from_numpy(rng.standard_normal((4, 6), dtype=np.float32))
     relief = F.interpolate(heights[None, None], (100, 150), mode="bicubic", align_corners=True)[0, 0]

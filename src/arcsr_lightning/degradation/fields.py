@@ -123,9 +123,12 @@ class MotionField:
             torch.mul(row, column, out=masks[corner])
         least, most = self.coverage
         for region in range(4, len(masks)):  # a later one lies in front of the earlier ones
-            there = rng.random() < self.moving
-            front = random_region(rng, part, rng.uniform(least, most), self.region_size)
+            there, coverage = rng.random() < self.moving, rng.uniform(least, most)
+            relief = random_relief(
+                rng, part, self.region_size
+            )  # where it is not there, too: the same numbers are drawn
             if there:
+                front = region_of(relief, part, coverage, self.region_size)
                 masks[:region] *= 1 - front
                 masks[region] = front
         return masks
@@ -195,26 +198,37 @@ def random_part(rng: np.random.Generator, frame: Sequence[int], height: int, wid
     return Part(slice(top, top + height), slice(left, left + width), frame_height, frame_width)
 
 
-def random_region(rng: np.random.Generator, part: Part, coverage: float, spacing: float) -> Tensor:
-    """Draw a random shape with soft edges.
+class Relief(NamedTuple):
+    """Random heights all over a frame, whose upper part is a shape, and how soft its edges are."""
+
+    heights: Tensor
+    softness: float
+
+
+def random_relief(rng: np.random.Generator, part: Part, spacing: float) -> Relief:
+    """Draw heights ``spacing`` pixels apart."""
+    rows, columns = (_cubic_weights(side, spacing) for side in (part.frame_height, part.frame_width))
+    heights = torch.from_numpy(rng.standard_normal((len(rows), len(columns)), dtype=np.float32))
+    return Relief(heights, rng.uniform(0.02, 0.1))  # of the heights, about one: edges from crisp to as wide as a streak
+
+
+def region_of(relief: Relief, part: Part, coverage: float, spacing: float) -> Tensor:
+    """Compute the shape that is the upper part of a relief.
 
     Args:
-        rng: source of the shape.
+        relief: of the frame.
         part: what is asked for of the frame.
         coverage: about the share of the frame that the shape covers.
-        spacing: of the random heights that make the relief whose upper part is the shape, in pixels.
+        spacing: of the heights, in pixels.
 
     Returns:
         Of the size of the part, in [0, 1].
     """
-    rows = _cubic_weights(part.frame_height, spacing)
-    columns = _cubic_weights(part.frame_width, spacing)
-    heights = torch.from_numpy(rng.standard_normal((len(rows), len(columns)), dtype=np.float32))
-    whole = rows[:, ::8].T @ heights @ columns[:, ::8]  # every 8th pixel is enough for a quantile
+    rows, columns = (_cubic_weights(side, spacing) for side in (part.frame_height, part.frame_width))
+    whole = rows[:, ::8].T @ relief.heights @ columns[:, ::8]  # every 8th pixel is enough for a quantile
     level = float(np.quantile(whole.numpy(), 1 - coverage))
-    relief = rows[:, part.rows].T @ heights @ columns[:, part.columns]
-    softness = rng.uniform(0.02, 0.1)  # of the relief's height, about one: edges from crisp to as wide as a streak
-    return torch.sigmoid((relief - level) / softness)
+    here = rows[:, part.rows].T @ relief.heights @ columns[:, part.columns]
+    return torch.sigmoid((here - level) / relief.softness)
 
 
 @lru_cache(maxsize=8)  # the same frame, sample after sample
