@@ -1,5 +1,5 @@
 #!/bin/sh
-# The study of README.md: train, and score on four kinds of pictures. Usage: run.sh ROOT; see ../arcsr_small/link_data.py for ROOT.
+# The study of README.md: train, and score on three kinds of pictures. Usage: run.sh ROOT; see ../arcsr_small/link_data.py for ROOT.
 # Writes below logs/ and stores/; what was interrupted goes on when it is typed again.
 set -eu
 here=$(dirname "$0")
