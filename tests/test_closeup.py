@@ -75,7 +75,7 @@ def test_the_download_keeps_the_mode_of_the_picture(job):
     assert cv2.imread(str(found.restored_file), cv2.IMREAD_UNCHANGED).shape == (36, 32, 4)
 
 
-def test_both_sides_of_the_slider_are_files_of_one_kind(job, tmp_path):
+def test_both_sides_of_the_slider_are_files_of_one_kind(job):
     """A browser manages colours by the profile of each, and shows what is transparent."""
     wide = job(noise(9, 8, 4), "wide.png")
     profile = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()
@@ -121,7 +121,7 @@ def test_a_network_without_kernels_restores_and_says_that_it_has_none(job, tmp_p
         answer(found, (0, 0))
 
 
-def test_too_large_a_file_or_picture_is_refused_before_its_pixels_are_read(job, tmp_path, monkeypatch):
+def test_too_large_a_file_or_picture_is_refused_before_its_pixels_are_read(job, monkeypatch):
     monkeypatch.setattr(closeup, "load_picture", None)
     with pytest.raises(InputError, match=r"^a.png has 1.2 MB; this page takes 1 MB at most$"):
         examine(job(noise(640, 640, 3)), None)
@@ -131,7 +131,7 @@ def test_too_large_a_file_or_picture_is_refused_before_its_pixels_are_read(job, 
         examine(huge, None)
 
 
-def test_a_damaged_picture_and_missing_weights_are_said(job, tmp_path):
+def test_a_damaged_picture_and_missing_weights_are_said(job):
     bad = job(noise(2, 2, 3))
     bad.source.write_bytes(b"no picture")
     with pytest.raises(InputError, match=r"a.png is truncated, damaged or not an image"):

@@ -154,11 +154,9 @@ def kernel_file(result: Path) -> Path:
     return result.with_name(f"{result.stem}_kernels{result.suffix if is_video(result) else '.png'}")
 
 
-@torch.inference_mode()
 def estimates_kernels(network: nn.Module) -> bool:
     """Whether kernels come with what a network restores."""
-    device = next((parameter.device for parameter in network.parameters()), None)
-    return network(torch.zeros(1, 3, SMALL, SMALL, device=device)).kernel is not None
+    return run_network(network, torch.zeros(1, 3, SMALL, SMALL)).kernel is not None
 
 
 def automatic_tile(run: Callable[[Tensor], Restoration], device: torch.device, overlap: int) -> int:

@@ -19,6 +19,8 @@ from arcsr_lightning.runs.stages import Stage, stages_of
 from arcsr_lightning.runs.weights import FILE, Saved, export, load_weights, read_saved
 
 if TYPE_CHECKING:  # Lightning takes seconds to import, for which --help and complaints do not wait
+    from collections.abc import Sequence
+
     import pytorch_lightning as pl
 
     from arcsr_lightning.data.datamodule import SRDataModule
@@ -98,7 +100,7 @@ def fit(cfg: DictConfig, network: nn.Module) -> tuple[Workbench, dict[str, float
     first, ckpt_path = resume.resume_point(cfg, stages, network)
     begin(cfg)
     resume.forget_after(cfg, stages, first)
-    metrics: dict[str, float] = {}
+    metrics = metrics_of(stages[:first])
     launch.note_taken(cfg, stages, resume.taken_before(stages, first))
     for number, (stage, loss) in list(enumerate(zip(stages, losses, strict=True)))[first:]:
         seed(cfg)  # what a stage draws does not depend on whether those before it ran just now
@@ -112,6 +114,14 @@ def fit(cfg: DictConfig, network: nn.Module) -> tuple[Workbench, dict[str, float
             launch.close_loggers()  # each stage has its own
     metrics |= keep_best(stages[-1], bench, Path(cfg.paths.output_dir, FILE))
     return bench, metrics
+
+
+def metrics_of(stages: Sequence[Stage]) -> dict[str, float]:
+    """The metrics that stages logged which are over; none where another run did."""
+    from arcsr_lightning.training.repairs import metrics_in
+
+    finished = [stage.finished for stage in stages if stage.finished.is_file()]
+    return {name: value for path in finished for name, value in metrics_in(path).items()}
 
 
 def has_what_trains(network: nn.Module, stage: Stage) -> bool:

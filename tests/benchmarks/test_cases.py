@@ -20,7 +20,7 @@ def test_every_goal_is_measured_with_one_thread_and_with_two():
         (f"{DEFORM}, {BOTH}", "memory", CONV, "≤ 4"),
         ("ArcSR, training step (images/s)", "time", "ArcSR on the reference", "≥ 3"),
         ("ArcSR, inference", "time", "MANet", "≤ 1"),
-        ("synthesis of a batch", "time", "its training step", "≤ 0.3"),
+        ("synthesis of a batch", "time", "its training step", "≤ 0.1"),
         ("samples from a store (crops/s)", "time", "PNG frames", "≥ 10"),
     }
     timed = [case for case in cases.suite() if case.measure == "time" and case.goal and "store" not in case.subject]

@@ -67,7 +67,7 @@ def test_without_kernels_none_are_asked_for(photo_files, frames):
         incomplete[frame]
 
 
-@pytest.mark.parametrize("shares", [{"photographs": 1}, {"photographs": 0, "frames": 0}])
+@pytest.mark.parametrize("shares", [{"photographs": 1}, *({"photographs": n, "frames": -2 * n} for n in (0, -1))])
 def test_shares_that_do_not_fit_are_refused(parts, shares):
     with pytest.raises(InputError, match=r"data\.train\.shares must give each of the parts \(photographs, frames\)"):
         Mixture(parts, shares, **SETTINGS)

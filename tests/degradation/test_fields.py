@@ -263,7 +263,8 @@ def test_no_blur_is_a_one_tap_delta():
     [
         (lambda: MotionField(kernel_size=24), "kernel_size must be odd.*got 24"),
         (lambda: GaussianField(kernel_size=24), "kernel_size must be odd.*got 24"),
-        (lambda: MotionField(max_length=-1), "max_length, min_length and regions must be 0 or more"),
+        (lambda: MotionField(max_length=-1), "max_length, min_length, bend, roll and regions must be 0 or more"),
+        (lambda: MotionField(roll=-0.3), "bend, roll and regions must be 0 or more, got .* -0.3 and 2"),
         (lambda: MotionField(coverage=(0.4, 0.1)), "coverage must be"),
         (lambda: MotionField(still=1.5), "still and moving are probabilities"),
         (lambda: MotionField(region_size=0), "region_size must be above 0"),

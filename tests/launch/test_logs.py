@@ -69,7 +69,7 @@ def test_the_folder_gets_all_of_it_with_times(told):
     assert re.search(rf"│ +10 │ arcsr +│ +{psnr} │", text)
 
 
-def test_what_is_resumed_is_in_the_same_log(configure, run, tiny, tmp_path, monkeypatch):
+def test_what_is_resumed_is_in_the_same_log(run, tiny, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     run(train, *tiny, *SHORT, "test=false")
     (log,) = tmp_path.glob("logs/quickstart/runs/*/quickstart.log")

@@ -251,7 +251,7 @@ def test_a_folder_of_logs_that_cannot_be_made_is_answered_with_its_setting(line,
 )
 def test_lack_of_memory_is_answered_with_what_takes_less(error):
     assert explain(error) == (
-        "memory does not suffice; set precision=bf16-mixed, or train with a smaller data.batch_size or "
+        "memory does not suffice; a training takes less with precision=bf16-mixed, or a smaller data.batch_size or "
         "data.train.patch_size"
     )
 

@@ -36,7 +36,7 @@ def test_a_file_that_is_no_study_is_named(search, tmp_path, capsys):
     assert "logs/quickstart/optuna.db: not a study" in capsys.readouterr().err.strip().splitlines()[-1]
 
 
-def test_a_search_of_which_nothing_came_is_one_line(search, run, tiny, tmp_path, capsys):
+def test_a_search_of_which_nothing_came_is_one_line(search, run, tiny, capsys):
     with pytest.raises(SystemExit):
         run(train, *tiny, "hparams_search=optuna", "hydra.sweeper.n_trials=1", "weights=nowhere.ckpt")
     *_, last = capsys.readouterr().err.strip().splitlines()

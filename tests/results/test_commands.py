@@ -60,7 +60,7 @@ main()
     assert loaded(tabulate.format(str(sweep("2026-01-02_03-04-05"))), "torch") == ["matplotlib"]
 
 
-def test_a_folder_is_a_study_too(sweep, run, capsys):
+def test_a_folder_is_a_study_too(sweep, run):
     folder = sweep("2026-01-02_03-04-05")
     run(results, folder)
     assert (folder / "results.md").is_file()

@@ -205,7 +205,7 @@ def test_a_method_with_a_skip_of_its_own_is_left_as_it_is(method):
 
 
 @pytest.mark.parametrize("method", [some(method, "rrdb") for method in TRAINED if method not in OWN_SKIP])
-def test_a_skip_is_trained_with_kept_with_the_weights_and_said(method, photos, synthetic, run, tmp_path):
+def test_a_skip_is_trained_with_kept_with_the_weights_and_said(method, synthetic, run, tmp_path):
     common = [*COMMON, *synthetic, f"model={method}", *sizes(method), "skip=bicubic"]
     run(train, *common, f"trainer.max_steps={steps(method)}")
     (report,) = tmp_path.glob("logs/quickstart/runs/*/metrics.json")

@@ -206,7 +206,7 @@ def test_a_run_tells_the_steps_that_it_took_and_no_figures_of_other_weights(conf
     assert not any((tmp_path / name).exists() for name in resume.FIGURES)
 
 
-def test_the_steps_of_the_stages_before_are_not_forgotten_by_a_run_that_goes_on(configure, tmp_path, monkeypatch):
+def test_the_steps_of_the_stages_before_are_not_forgotten_by_a_run_that_goes_on(configure, tmp_path):
     stages = "stages={a:{share:1},b:{share:1}}"
     train.train(configure(tmp_path, stages, "test=false"))
     assert steps_of(tmp_path) == (2, 2)

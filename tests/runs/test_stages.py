@@ -180,7 +180,13 @@ def test_no_sample_is_seen_by_two_stages(staged, tmp_path, monkeypatch, parts):
 @pytest.mark.parametrize("dies_at", [slow(1), 3])
 def test_an_interrupted_run_ends_as_if_it_never_was_and_repeats_no_stage(staged, tmp_path, monkeypatch, dies_at):
     """Killed in the first step of the second stage (nothing of it saved), or after its second."""
-    train(staged(tmp_path / "whole", "trainer.val_check_interval=1"))
+
+    def configuration(folder, *overrides):
+        cfg = staged(folder, "trainer.val_check_interval=1", *overrides)
+        cfg.stages.first.optimizer = {"_target_": "torch.optim.SGD", "_partial_": True, "lr": 1e-3}  # logs lr-SGD
+        return cfg
+
+    logged = train(configuration(tmp_path / "whole"))
     calls, healthy = [], RestorationLoss.forward
 
     def dying(self, network, batch):
@@ -192,8 +198,8 @@ def test_an_interrupted_run_ends_as_if_it_never_was_and_repeats_no_stage(staged,
 
     monkeypatch.setattr(RestorationLoss, "forward", dying)
     with pytest.raises((KeyboardInterrupt, SystemExit)):
-        train(staged(tmp_path / "cut", "trainer.val_check_interval=1"))
-    train(staged(tmp_path / "cut", "trainer.val_check_interval=1", "ckpt_path=last"))
+        train(configuration(tmp_path / "cut"))
+    assert train(configuration(tmp_path / "cut", "ckpt_path=last")).keys() == logged.keys()
     assert [call for call in calls if call != "died"] == [[0, 1], [2, 3], [4, 5], [6, 7]]
     whole, cut = (
         torch.load(tmp_path / run / "checkpoints/second/last.ckpt", weights_only=True) for run in ("whole", "cut")

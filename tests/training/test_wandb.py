@@ -192,7 +192,7 @@ def test_the_jobs_of_a_sweep_are_runs_of_their_own_and_a_failed_one_says_so(run,
     assert {failed.run.display_name, good.run.display_name} == {path.parent.name for path in jobs}
 
 
-def test_ids_tell_runs_and_stages_apart_but_not_where_the_logs_lie(tmp_path):
+def test_ids_tell_runs_and_stages_apart_but_not_where_the_logs_lie():
     ids = {run_id(f"{logs}/t/runs/{name}", logs, stage) for logs in "ab" for name in "xy" for stage in (None, "s")}
     assert len(ids) == 4
 

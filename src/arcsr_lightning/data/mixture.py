@@ -50,9 +50,10 @@ class Mixture(Dataset[Sample]):
         kernels: str = "measured",
         second_crop: bool = False,
     ) -> None:
-        if parts.keys() != shares.keys() or not sum(shares.values()) > 0:
+        if parts.keys() != shares.keys() or not sum(shares.values()) > 0 or min(shares.values()) < 0:
             raise InputError(
-                f"data.train.shares must give each of the parts ({', '.join(parts)}) a share, not all of them 0, got "
+                f"data.train.shares must give each of the parts ({', '.join(parts)}) a share of 0 or more, not all "
+                "of them 0, got "
                 f"{', '.join(f'{name}: {share}' for name, share in shares.items())}"
             )
         self.parts = {

@@ -80,10 +80,10 @@ class MotionField:
 
     def __post_init__(self) -> None:
         check_odd(self.kernel_size)
-        if min(self.max_length, self.min_length, self.regions) < 0:
+        if min(self.max_length, self.min_length, self.bend, self.roll, self.regions) < 0:
             raise InputError(
-                "max_length, min_length and regions must be 0 or more, got "
-                f"{self.max_length}, {self.min_length} and {self.regions}"
+                "max_length, min_length, bend, roll and regions must be 0 or more, got "
+                f"{self.max_length}, {self.min_length}, {self.bend}, {self.roll} and {self.regions}"
             )
         if not (0 <= self.still <= 1 and 0 <= self.moving <= 1):
             raise InputError(f"still and moving are probabilities in [0, 1], got {self.still} and {self.moving}")
@@ -124,9 +124,8 @@ class MotionField:
         least, most = self.coverage
         for region in range(4, len(masks)):  # a later one lies in front of the earlier ones
             there, coverage = rng.random() < self.moving, rng.uniform(least, most)
-            relief = random_relief(
-                rng, part, self.region_size
-            )  # where it is not there, too: the same numbers are drawn
+            # Where it is not there, too: the same numbers are drawn.
+            relief = random_relief(rng, part, self.region_size)
             if there:
                 front = region_of(relief, part, coverage, self.region_size)
                 masks[:region] *= 1 - front

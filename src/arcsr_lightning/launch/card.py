@@ -7,7 +7,7 @@ import torch
 from omegaconf import DictConfig
 from torch import nn
 
-from arcsr_lightning.launch.objects import maker
+from arcsr_lightning.launch.objects import maker, naming_errors
 from arcsr_lightning.runs.stages import Stage, schedule_of
 
 
@@ -39,9 +39,10 @@ def sum_of_rates(cfg: DictConfig, steps: int) -> float:
     if not cfg.scheduler:
         return optimizer.param_groups[0]["lr"] * steps
     scheduler = maker(cfg, "scheduler")(optimizer)
-    optimizer.step()  # without gradients; else the scheduler warns that it is stepped first
+    naming_errors("optimizer", optimizer.step)()  # without gradients; else the scheduler warns that it is stepped first
+    step = naming_errors("scheduler", scheduler.step)
     total = 0.0
     for _ in range(steps):
         total += optimizer.param_groups[0]["lr"]
-        scheduler.step()
+        step()
     return total

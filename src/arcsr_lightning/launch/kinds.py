@@ -16,6 +16,7 @@ class Kind(NamedTuple):
 
 
 NOTHING = Kind("null", lambda value: value is None)
+FROM_GROUPS = Kind("null, as the groups callbacks and logger decide", NOTHING.fits)
 
 
 def whole(least: int, most: int | None = None) -> Kind:

@@ -29,7 +29,7 @@ EXTRAS = {  # words of the error where packages are missing, what was typed then
 }
 
 LESS_MEMORY = (
-    "memory does not suffice; set precision=bf16-mixed, or train with a smaller data.batch_size or "
+    "memory does not suffice; a training takes less with precision=bf16-mixed, or a smaller data.batch_size or "
     "data.train.patch_size"
 )
 SEARCHES = {  # words of the errors of sweeps and searches, and what they mean here

@@ -28,7 +28,8 @@ def deform_conv2d(
     With one group of either kind a library computes it on a CPU, which is compiled at first use (operators.native), and
     Triton kernels on CUDA (operators.gpu), unless torch.use_deterministic_algorithms has been called. Otherwise, and
     for ``torch.export``, deform_conv2d_plain. Of shapes alone, on the meta device, it is one operator, as under
-    torch.compile. First derivatives only. Positions are float32; outside of Triton half precision is computed in it.
+    torch.compile. First derivatives only. Positions are float32, or float64 with x; outside of Triton half precision is
+    computed in float32.
 
     Args:
         x: (B, C, H, W), any range.
@@ -81,7 +82,7 @@ def deform_conv2d_plain(
     shifts = offset.to(exact).reshape(-1, kh, kw, 2, out_height, out_width)
     down = _steps(out_height, stride[0], x).view(-1, 1) - padding[0]
     across = _steps(kw, dilation[1], x).view(-1, 1, 1) + _steps(out_width, stride[1], x) - padding[1]
-    out = weight.new_zeros(())
+    out = x.new_zeros((), dtype=exact)
     for i in range(kh):  # all rows at once would hold their samples twice in backward
         row_down = down + i * dilation[0] + shifts[:, i, :, 0]  # (B*offset_groups, kw, Ho, Wo)
         row_across = across + shifts[:, i, :, 1]
@@ -89,12 +90,11 @@ def deform_conv2d_plain(
         grid = torch.stack(((2 * row_across + 1) / width - 1, (2 * row_down + 1) / height - 1), dim=-1)
         samples = F.grid_sample(features, grid.flatten(1, 2), padding_mode="zeros", align_corners=False)
         # (B*offset_groups, C/offset_groups, kw*Ho, Wo)
-        samples = samples.to(x.dtype).view(batch, groups, group_channels * kw, out_height * out_width)
-        out = (
-            out + weight[:, :, i].reshape(groups, out_channels // groups, -1) @ samples
-        )  # (B, groups, O/groups, Ho*Wo)
-    out = out.view(batch, out_channels, out_height, out_width).to(x.dtype)
-    return out if bias is None else out + bias.to(x.dtype)[:, None, None]
+        samples = samples.view(batch, groups, group_channels * kw, out_height * out_width)
+        # (B, groups, O/groups, Ho*Wo)
+        out = out + weight[:, :, i].to(exact).reshape(groups, out_channels // groups, -1) @ samples
+    out = out.view(batch, out_channels, out_height, out_width)
+    return (out if bias is None else out + bias.to(exact)[:, None, None]).to(x.dtype)
 
 
 class _DeformConv2d(torch.autograd.Function):

@@ -35,6 +35,8 @@ DECISIVE = (
     "trainer.precision",
     "trainer.accumulate_grad_batches",
     "trainer.gradient_clip_val",
+    "trainer.gradient_clip_algorithm",
+    "trainer.max_epochs",
     "trainer.overfit_batches",
     "trainer.limit_train_batches",
     "trainer.limit_val_batches",

@@ -30,7 +30,8 @@ class SRModule(pl.LightningModule):
     ``val/ssim``, ``val/psnr_y``, ``val/ssim_y`` are means over all images and noise levels; the same stand for each
     level under ``val/noise<level>/``, and ``kernel_error`` where the true kernels are known. A test leaves a row per
     method and image in ``test_rows``, on every rank, and in ``latency`` the network's seconds for an image, the median
-    of all but the first. Terms of the loss are logged under ``train/``, as means over the samples of all processes.
+    of all but the first. Terms of the loss are logged under ``train/``, as means over the samples of all processes,
+    and where gradients are accumulated over those of the last batch.
 
     Args:
         network: any module with an integer ``scale`` that turns LR images, (B, 3, H, W), RGB in [0, 1], into a

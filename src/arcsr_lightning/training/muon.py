@@ -9,6 +9,7 @@ from arcsr_lightning.precision import exact_float32
 
 # Of the odd polynomial a x + b x^3 + c x^5, which drives singular values up to one towards one (Jordan et al., 2024).
 _A, _B, _C = 3.4445, -4.7750, 2.0315
+_EPS = 1e-7  # as published: a gradient of next to nothing is no direction
 
 
 class Muon(torch.optim.Optimizer):
@@ -75,7 +76,7 @@ def orthogonalised(matrix: Tensor, steps: int = 5) -> Tensor:
     """
     if matrix.shape[0] > matrix.shape[1]:
         return orthogonalised(matrix.T, steps).T
-    matrix = matrix / matrix.norm().clamp_min(torch.finfo(matrix.dtype).tiny)
+    matrix = matrix / (matrix.norm() + _EPS)
     one = torch.eye(len(matrix), dtype=matrix.dtype, device=matrix.device)
     # All of it happens in the smaller square: X <- p(X X') X is a product of polynomials of the first X X', and X.
     squares, product = matrix @ matrix.T, one

@@ -169,9 +169,16 @@ def test_a_second_derivative_is_refused(operator):
         gradient.sum().backward()
 
 
-@pytest.mark.parametrize("count", [1, 2])
-def test_equal_calls_give_equal_bits(count, threads):
+@pytest.mark.parametrize("count", [1, 2, 3])
+@pytest.mark.parametrize(
+    ("operator", "inputs"),
+    [
+        (kernel_guided_conv2d, guided_inputs(3, 20, 20, 5, 20, 33)),
+        (deform_conv2d, deformed_inputs(7, 6, 5, (20, 33), (3, 3), (1, 1), (0, 0), (1, 1))),
+    ],
+)
+def test_equal_calls_give_equal_bits(operator, inputs, count, threads):
     threads(count)
-    inputs = guided_inputs(3, 20, 20, 5, 20, 33)
-    results = [torch.autograd.grad(kernel_guided_conv2d(*inputs).square().sum(), inputs) for _ in range(2)]
-    assert all(torch.equal(*pair) for pair in zip(*results, strict=True))
+    inputs = [tensor.detach().requires_grad_() for tensor in inputs]
+    first, *others = (torch.autograd.grad(operator(*inputs).square().sum(), inputs) for _ in range(6))
+    assert all(torch.equal(*pair) for other in others for pair in zip(first, other, strict=True))

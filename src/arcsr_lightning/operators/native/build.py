@@ -8,6 +8,7 @@ import os
 import platform
 import shlex
 import shutil
+import signal
 import subprocess
 import tempfile
 from pathlib import Path
@@ -101,8 +102,16 @@ def _processor() -> str:
 def _build(source: Path, command: list[str], path: Path) -> None:
     with write_aside(path) as aside:
         whole = [*command, str(source), "-o", str(aside)]
-        done = subprocess.run(whole, capture_output=True, text=True, stdin=subprocess.DEVNULL, timeout=SECONDS)
-        if done.returncode:
-            errors = [line for line in done.stderr.splitlines() if "error" in line] or [done.stderr or "it failed"]
+        nothing, pipe = subprocess.DEVNULL, subprocess.PIPE
+        with subprocess.Popen(
+            whole, stdin=nothing, stdout=nothing, stderr=pipe, text=True, start_new_session=True
+        ) as compiler:
+            try:
+                _, said = compiler.communicate(timeout=SECONDS)
+            except BaseException:
+                os.killpg(compiler.pid, signal.SIGKILL)  # the command is a driver, which starts others
+                raise
+        if compiler.returncode:
+            errors = [line for line in said.splitlines() if "error" in line] or [said or "it failed"]
             raise NoLibraryError(f"{command[0]}: {first_line(Exception(errors[0]))}")
         ctypes.CDLL(str(aside))  # raises where it does not load

@@ -28,11 +28,11 @@ template <int Most, class F> inline void with_constant(Int n, F f) {
 // Points each pointer to so many numbers, whatever they are, in memory that the thread keeps between calls.
 inline void reserve(std::initializer_list<std::pair<T**, Int>> pieces) {
     static thread_local vector<T> memory;
-    Int line = 64 / sizeof(T), total = line;  // of a cache
-    for (auto [_, count] : pieces) total += round_up(count, line);
+    Int total = LINE;
+    for (auto [_, count] : pieces) total += round_up(count, LINE);
     if (Int(memory.size()) < total) memory.resize(total);
     T* next = memory.data() + (-reinterpret_cast<uintptr_t>(memory.data()) & 63) / sizeof(T);
-    for (auto [pointer, count] : pieces) *pointer = next, next += round_up(count, line);
+    for (auto [pointer, count] : pieces) *pointer = next, next += round_up(count, LINE);
 }
 
 // to[j * to_pitch + i] = from[i * from_pitch + j], four by four: also of what lies between rows and a multiple of four.

@@ -15,7 +15,6 @@ class ESPCN(nn.Module):
 
     Args:
         scale: 1 or more.
-        kernel_sizes: of the three convolutions, odd (5, 3, 3 as published).
         widths: channels after the first two (64 and 32 as published).
         skip: in image space, see ``ImageSkip``; published without.
 
@@ -25,20 +24,18 @@ class ESPCN(nn.Module):
     def __init__(
         self,
         scale: int = 4,
-        kernel_sizes: Sequence[int] = (5, 3, 3),
         widths: Sequence[int] = (64, 32),
         skip: str | None = None,
     ) -> None:
         super().__init__()
         self.scale = scale
-        first, second, third = kernel_sizes
         coarse, fine = widths
         self.layers = nn.Sequential(
-            nn.Conv2d(3, coarse, first, padding=first // 2),
+            nn.Conv2d(3, coarse, 5, padding=2),
             nn.Tanh(),
-            nn.Conv2d(coarse, fine, second, padding=second // 2),
+            nn.Conv2d(coarse, fine, 3, padding=1),
             nn.Tanh(),
-            nn.Conv2d(fine, 3 * scale**2, third, padding=third // 2),
+            nn.Conv2d(fine, 3 * scale**2, 3, padding=1),
         )
         self.shuffle = nn.PixelShuffle(scale)
         self.skip = ImageSkip(skip, self.layers[-1], scale)
