@@ -27,6 +27,7 @@ from arcsr_lightning.training.muon import Muon
 
 HERE = Path(__file__).parent
 CROPS = 3000  # each of 12 x 12 cells
+Loss = Callable[[Tensor, Tensor], Tensor]
 
 
 class Training(NamedTuple):
@@ -53,25 +54,25 @@ class Cells(NamedTuple):
     kernel: Tensor
 
 
-def crops_of(cfg: DictConfig) -> Cells:
+def crops_of(cfg: DictConfig, count: int) -> Cells:
     samples = instantiate(cfg.data.train)
     network = instantiate(cfg.model.estimator)
     cells = [
         (motion_cues(sample["lr"][None]).half(), F.avg_pool2d(sample["kernel"], network.cell)[None].half())
-        for sample in map(samples.__getitem__, range(CROPS))
+        for sample in map(samples.__getitem__, range(count))
     ]
     return Cells(*map(torch.cat, zip(*cells, strict=True)))
 
 
-def train(network: CueEstimator, training: Training, crops: Cells) -> None:
+def train(network: CueEstimator, training: Training, crops: Cells, loss: Loss = kernel_loss) -> None:
     optimizer = training.optimizer(network.parameters(), lr=training.lr)
     network.train()
     for step in range(training.steps):
         optimizer.param_groups[0]["lr"] = training.lr * (1 + math.cos(math.pi * step / training.steps)) / 2
-        chosen = torch.randint(CROPS, (training.crops,))
+        chosen = torch.randint(len(crops.cues), (training.crops,))
         cues, kernel = (x[chosen].float() for x in crops)
         optimizer.zero_grad()
-        kernel_loss(network.kernels_of(cues), kernel).backward()
+        loss(network.kernels_of(cues), kernel).backward()
         nn.utils.clip_grad_norm_(network.parameters(), 1.0)
         optimizer.step()
 
@@ -90,7 +91,7 @@ def main() -> None:
     args = parser.parse_args()
     torch.set_num_threads(1)
     cfg = compose(["experiment=quickstart"])
-    crops = crops_of(cfg)
+    crops = crops_of(cfg, CROPS)
     tests = {level: list(instantiate(cfg.data.test, noise_level=level)) for level in cfg.data.noise_levels}
     rows = []
     for seed in map(int, args.seeds.split(",")):
