@@ -18,7 +18,6 @@ for seed in 0 1; do
     done
     train known_unit_energy_$seed seed=$seed ablation=known_kernel
 done
-train known_gate_0 seed=0 ablation=known_kernel model.restorer.normalisation=gate
 python "$here/table.py" "$here/results.csv" logs/guide/*/
 if [ -n "${1:-}" ]; then
     for run in logs/guide/*_[0-9]; do
