@@ -4,7 +4,6 @@ Usage: optimizers.py [--seeds 0,1] [--out FILE]; the samples are those of experi
 """
 
 import argparse
-import csv
 import math
 import time
 from collections.abc import Callable, Iterable
@@ -18,7 +17,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from arcsr_lightning import compose
-from arcsr_lightning.files import write_aside
+from arcsr_lightning.files import write_csv
 from arcsr_lightning.losses import kernel_loss
 from arcsr_lightning.networks import CueEstimator
 from arcsr_lightning.operators import motion_cues
@@ -106,10 +105,7 @@ def main() -> None:
                 row | {"noise": level} | {k: f"{v:.3f}" for k, v in scores(network, images, level).items()}
                 for level, images in tests.items()
             ]
-            with write_aside(args.out) as aside, aside.open("w", newline="") as out:
-                writer = csv.DictWriter(out, rows[0].keys(), lineterminator="\n")
-                writer.writeheader()
-                writer.writerows(rows)
+            write_csv(args.out, rows)
 
 
 if __name__ == "__main__":

@@ -7,7 +7,7 @@ export PYTHONPATH="$here" ARCSR_TRUSTED_MODULES=powers
 train() {
     name=$1
     shift
-    [ -f "logs/guide/$name/finished.json" ] || arcsr-train experiment=quickstart hydra.run.dir="logs/guide/$name" "$@"
+    arcsr-train experiment=quickstart ckpt_path=last hydra.run.dir="logs/guide/$name" "$@"
 }
 for seed in 0 1; do
     train unit_energy_$seed seed=$seed

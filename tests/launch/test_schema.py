@@ -80,6 +80,7 @@ def test_a_kind_takes_any_value_or_refuses_it(value):
         ("train", "optimized_metric=foo", "the name of a metric, such as val/psnr, or null"),
         ("train", "precision=32-ture", "32-true, bf16-mixed"),
         ("train", "trainer.max_steps=1e3", "a whole number of 1 or more"),
+        ("train", "+trainer.callbacks=[]", "null, as the groups callbacks and logger decide"),
         ("train", "trainer.max_time=10", "a time as DD:HH:MM:SS, or null"),
         ("train", "trainer.limit_train_batches=0", "a whole number of 1 or more, or a number above 0 and of 1 or less"),
         ("train", "optimizer.lr=nan", "a number of 0 or more"),
@@ -97,5 +98,5 @@ def test_a_kind_takes_any_value_or_refuses_it(value):
     ],
 )
 def test_a_value_outside_its_range_is_answered_with_the_range(refusal, command, typed, words):
-    given = typed.replace("1e3", "1000.0").replace("'", "")
+    given = typed.lstrip("+").replace("1e3", "1000.0").replace("'", "")
     assert refusal(command, typed).startswith(f"{given}: must be {words}")

@@ -66,6 +66,8 @@ def test_all_that_decides_what_is_learnt_is_compared(configure, tmp_path):
         "trainer.precision": "bf16-mixed",
         "trainer.accumulate_grad_batches": 2,
         "trainer.gradient_clip_val": 0.5,
+        "trainer.gradient_clip_algorithm": "value",
+        "trainer.max_epochs": 3,
         "trainer.overfit_batches": 1,
         "trainer.limit_train_batches": 3,
         "trainer.limit_val_batches": 1,

@@ -25,7 +25,7 @@ LARGEST = 16384  # pixels a side, of the encoder
 SEGMENT = 24  # frames: the most that a kill costs
 # As good as lossless to the eye. Without B-frames, frames are stored in the order in which they are shown, so that
 # segments can be joined packet by packet. Without mbtree no frame waits for others, and the same frames become the same
-# bytes, so that an interrupted video ends as any other (with it, x264 wrote other bytes in one segment of fifty).
+# bytes, so that an interrupted video ends as any other (with it, x264 wrote other bytes in one segment of a hundred).
 ENCODER = {"crf": "14", "preset": "medium", "bf": "0", "mbtree": "0"}
 MADE_BY = f"{ENCODER}, {EXACT}, PyAV {av.__version__}"  # segments of another kind cannot be joined to those of this
 ITS_OWN = ("major_brand", "minor_version", "compatible_brands", "encoder")  # what a file says of itself only
