@@ -328,7 +328,7 @@ def synthesis(threads: int) -> Case:
 
 def blur_of_a_sample(threads: int) -> Case:
     """Goal: half of the time of Fourier transforms."""
-    size = "quickstart: 232×232, six kernels of 25×25"
+    size = "quickstart: 208×208, six kernels of 25×25"
     return Case("blur of a synthetic sample", size, "time", "with ARCSR_NATIVE=0", blurs, Goal(0.5), threads)
 
 

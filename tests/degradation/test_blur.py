@@ -95,6 +95,19 @@ def test_blending_equals_per_pixel_application(width, compiled, monkeypatch):
         np.testing.assert_allclose(result.flatten(1).numpy(), expected, atol=1e-12)
 
 
+@pytest.mark.parametrize("known", [1, 4, 6])  # of the 4 pixels that the kernels reach
+@pytest.mark.parametrize("compiled", [True, False])
+def test_what_is_known_around_an_image_is_blurred_into_it(known, compiled, monkeypatch):
+    if not compiled:
+        monkeypatch.setattr(native, "takes", lambda *tensors, name: False)
+    x, inner = torch.rand(1, 3, 26, 32, dtype=torch.float64), (..., slice(8, -8), slice(8, -8))
+    kernels, masks = torch.rand(1, 2, 9, 9, dtype=torch.float64), torch.rand(1, 2, 26, 32, dtype=torch.float64)
+    seen = x[..., 8 - known : known - 8, 8 - known : known - 8]
+    around = torch.nn.functional.pad(seen, [8 - known] * 4, mode="replicate")
+    expected = apply_kernel_field(around, dense_field(kernels, masks))[inner]
+    torch.testing.assert_close(apply_blended_kernels(seen, kernels, masks[inner]), expected)
+
+
 def test_blending_has_gradients():
     x, kernels, masks = (torch.rand(1, *shape, dtype=torch.float64) for shape in ((1, 4, 5), (2, 3, 3), (2, 4, 5)))
     inputs = [part.requires_grad_() for part in (x, kernels, masks)]

@@ -57,6 +57,13 @@ def test_motion_kernel_is_the_bilinear_splat_of_the_path():
     torch.testing.assert_close(motion_kernel(path, 5), torch.from_numpy(expected).float(), atol=1e-7, rtol=0)
 
 
+def test_many_paths_have_the_kernel_of_each():
+    paths = np.random.default_rng(0).uniform(-2, 2, (2, 3, 10, 2))
+    kernels = motion_kernel(paths, 5)
+    assert kernels.shape == (2, 3, 5, 5)
+    assert torch.equal(kernels[1, 2], motion_kernel(paths[1, 2], 5))
+
+
 def test_a_path_that_leaves_the_window_is_refused():
     with pytest.raises(ValueError, match=r"reaches 3\.00 px from the centre; kernel_size 5 holds 2"):
         motion_kernel(np.array([[0.0, 0.0], [0.0, -3.0]]), 5)

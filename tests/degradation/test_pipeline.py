@@ -34,6 +34,20 @@ def test_without_blur_and_noise_it_is_bicubic_downsampling():
     assert torch.equal(Degradation(NoBlur())(hr, 2, 0.0, np.random.default_rng(0)).lr, downsample(hr, 2))
 
 
+@pytest.mark.parametrize("beyond", [1, 2, 3])  # LR pixels; the bicubic filter reaches 2
+def test_a_crop_is_degraded_with_what_lies_around_it(beyond):
+    degradation = Degradation(BLUR)
+    hr = torch.rand(1, 3, 64, 72)
+    (kernels, masks), noise, _ = degradation.draw(np.random.default_rng(5), 64, 72, 4, 10.0)
+    whole = degradation.apply(hr, kernels[None], masks[None], noise[None], 4)
+    blurred = (..., slice(16 - 4 * beyond, 4 * beyond - 16), slice(16 - 4 * beyond, 4 * beyond - 16))
+    inner = (..., slice(4, -4), slice(4, -4))
+    crop = degradation.apply(hr, kernels[None], masks[None][blurred], noise[None][inner], 4)
+    assert crop.shape == (1, 3, 8, 10)
+    asked = slice(0, None) if beyond >= 2 else slice(1, -1)
+    torch.testing.assert_close(crop[..., asked, asked], whole[inner][..., asked, asked])
+
+
 def test_rounding_comes_last():
     hr = torch.rand(3, 24, 32)
     exact, rounded = (

@@ -59,6 +59,14 @@ def test_upsampling_equals_matlab_everywhere(scale, height, width, seed):
     np.testing.assert_allclose(upsample(x, scale), imresize(x, height * scale, width * scale), atol=1e-12)
 
 
+@pytest.mark.parametrize("scale", [2, 3, 4])
+@pytest.mark.parametrize("margin", [1, 2, 3])
+def test_a_margin_is_what_is_not_asked_for(margin, scale):
+    x = image(9 * scale, 8 * scale, seed=0)
+    inner = (..., slice(margin, -margin), slice(margin, -margin))
+    torch.testing.assert_close(downsample(x, scale, margin), downsample(x, scale)[inner], atol=1e-14, rtol=0)
+
+
 @pytest.mark.parametrize("resize", [downsample, upsample])
 def test_float32_stays_within_a_hundredth_of_a_grey_level(resize):
     x = torch.rand(2, 3, 48, 36)

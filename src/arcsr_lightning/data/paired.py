@@ -22,7 +22,7 @@ from arcsr_lightning.data.images import to_tensor
 from arcsr_lightning.data.layouts import Pair
 from arcsr_lightning.data.measured import KernelStore
 from arcsr_lightning.data.streams import sample_generator
-from arcsr_lightning.degradation import add_noise, downsample
+from arcsr_lightning.degradation import REACH, add_noise, downsample
 from arcsr_lightning.errors import InputError
 
 if TYPE_CHECKING:
@@ -227,7 +227,7 @@ def _downsampled_crop(image: np.ndarray, top: int, left: int, size: int, scale: 
     """
     spans = []
     for start, side in ((top, image.shape[0]), (left, image.shape[1])):
-        first, last = max(start - 2, 0), min(start + size + 2, side // scale)  # the bicubic filter reaches 2 LR pixels
+        first, last = max(start - REACH, 0), min(start + size + REACH, side // scale)
         spans.append((start - first, slice(first * scale, last * scale)))
     (top, rows), (left, columns) = spans
     return downsample(to_tensor(image[rows, columns]), scale)[:, top : top + size, left : left + size]

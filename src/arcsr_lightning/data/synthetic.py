@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import cv2
 import numpy as np
 import torch
 from torch import Tensor
@@ -21,7 +22,7 @@ from arcsr_lightning.data.crops import (
 from arcsr_lightning.data.images import to_tensor
 from arcsr_lightning.data.leaves import dead_leaves
 from arcsr_lightning.data.streams import sample_generator
-from arcsr_lightning.degradation import Degradation, KernelField, add_noise, lr_field
+from arcsr_lightning.degradation import REACH, Degradation, KernelField, add_noise, crop_border, lr_field
 from arcsr_lightning.errors import InputError
 from arcsr_lightning.integers import ceil_div
 from arcsr_lightning.precision import exact_float32
@@ -95,7 +96,8 @@ class SyntheticTraining(Dataset[Sample]):
         self.leaves = leaves
         self.read = ImageReader(self.paths, store, cache)
         radius = _check_kernel_size(degradation, scale, kernel_size)
-        self.margin = (ceil_div(radius, scale) + 2) * scale  # the bicubic filter reaches 2 LR pixels far
+        self.reach = REACH * scale  # what of the blurred image the LR crop is made from, beyond the HR crop
+        self.margin = ceil_div(radius, scale) * scale + self.reach
 
     def source(self, number: int) -> Path:
         return self._begin(number)[1]
@@ -113,9 +115,9 @@ class SyntheticTraining(Dataset[Sample]):
         field, noise, jpeg_quality = self.degradation.draw(rng, *window.shape[-2:], self.scale, noise_level)
         drawn = {
             "window": window,
-            "noise": noise,
+            "noise": crop_border(noise, self.margin // self.scale),
             "basis": field.kernels,
-            "masks": field.masks,
+            "masks": crop_border(field.masks, self.margin - self.reach),
             "noise_level": noise_level,
             "name": path.stem,
             "number": number,
@@ -124,7 +126,8 @@ class SyntheticTraining(Dataset[Sample]):
             drawn["jpeg_quality"] = jpeg_quality
         if self.second_crop:  # last, so that nothing above depends on it
             drawn["window_key"] = self._window(rng, path, change)
-            drawn["noise_key"] = add_noise(torch.zeros_like(noise), noise_level, rng)
+            noise = add_noise(torch.zeros_like(noise), noise_level, rng)
+            drawn["noise_key"] = crop_border(noise, self.margin // self.scale)
         return drawn
 
     @exact_float32()
@@ -135,14 +138,14 @@ class SyntheticTraining(Dataset[Sample]):
         lr = self._lr(window, batch.pop("noise"), batch)
         if self.second_crop:
             batch["lr_key"] = self._lr(batch.pop("window_key"), batch.pop("noise_key"), batch)
-        masks = _trim(batch["masks"], self.margin)
+        hr, masks = crop_border(window, self.margin), crop_border(batch["masks"], self.reach)
         kernel = lr_field(batch["basis"], masks, self.scale, self.kernel_size)
-        return batch | {"lr": lr, "hr": _trim(window, self.margin), "kernel": kernel, "masks": masks}
+        return batch | {"lr": lr, "hr": hr.contiguous(), "kernel": kernel, "masks": masks}
 
     def _lr(self, window: Tensor, noise: Tensor, drawn: Sample) -> Tensor:
         """The LR crops of windows (B, 3, H, W)."""
-        quality, margin = drawn.get("jpeg_quality"), self.margin // self.scale
-        return self.degradation.apply(window, drawn["basis"], drawn["masks"], noise, self.scale, quality, margin)
+        quality = drawn.get("jpeg_quality")
+        return self.degradation.apply(window, drawn["basis"], drawn["masks"], noise, self.scale, quality)
 
     def _begin(self, number: int) -> tuple[np.random.Generator, Path]:
         """What a sample is drawn with, and the image that is drawn first."""
@@ -272,18 +275,13 @@ def _names_of(paths: Sequence[Path]) -> list[str]:
     return list(named)
 
 
-def _trim(x: Tensor, margin: int) -> Tensor:
-    """``x`` (..., H, W) less ``margin`` pixels on every side."""
-    height, width = x.shape[-2:]
-    return x[..., margin : height - margin, margin : width - margin].contiguous()
-
-
 def _cut_beyond_edges(image: np.ndarray, top: int, left: int, size: int, margin: int) -> np.ndarray:
     """The crop at (top, left) with ``margin`` pixels more on every side; beyond the image its edge pixels repeat."""
     height, width = image.shape[:2]
-    rows = np.arange(top - margin, top + size + margin).clip(0, height - 1)
-    columns = np.arange(left - margin, left + size + margin).clip(0, width - 1)
-    return image.take(rows, 0).take(columns, 1)
+    above, before = max(top - margin, 0), max(left - margin, 0)
+    below, behind = min(top + size + margin, height), min(left + size + margin, width)
+    around = above - top + margin, top + size + margin - below, before - left + margin, left + size + margin - behind
+    return cv2.copyMakeBorder(image[above:below, before:behind], *around, cv2.BORDER_REPLICATE)
 
 
 def _check_kernel_size(degradation: Degradation, scale: int, kernel_size: int) -> int:

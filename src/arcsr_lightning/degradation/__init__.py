@@ -21,11 +21,12 @@ from arcsr_lightning.degradation.measure import (
 )
 from arcsr_lightning.degradation.noise import add_noise, round_to_8bit
 from arcsr_lightning.degradation.pipeline import Degradation, Degraded, Drawn
-from arcsr_lightning.degradation.resize import downsample, upsample
+from arcsr_lightning.degradation.resize import REACH, crop_border, downsample, upsample
 from arcsr_lightning.degradation.symmetries import SYMMETRIES, Symmetry, inverse, turn, turn_field
 
 __all__ = [
     "FIT",
+    "REACH",
     "SYMMETRIES",
     "Blur",
     "Degradation",
@@ -45,6 +46,7 @@ __all__ = [
     "cells_to_pixels",
     "code_as_jpeg",
     "confident_mean",
+    "crop_border",
     "dense_field",
     "downsample",
     "gaussian_kernel",

@@ -12,6 +12,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from arcsr_lightning.degradation.resize import crop_border
 from arcsr_lightning.errors import InputError
 from arcsr_lightning.integers import ceil_div
 from arcsr_lightning.operators import native
@@ -54,27 +55,34 @@ def apply_blended_kernels(x: Tensor, kernels: Tensor, masks: Tensor) -> Tensor:
     One kernel after the other: all at once take twice as long on a CPU, whose cache does not hold their spectra.
 
     Args:
-        x: (B, C, H, W).
+        x: (B, C, H + 2p, W + 2p): the image, and as far as they are known the pixels around it; beyond, the outermost
+            repeat.
         kernels: (B, M, k, k), odd k.
         masks: (B, M, H, W).
 
     Returns:
         (B, C, H, W).
     """
+    x = _seen_by(x, kernels, masks)
     if kernels.shape[-1] == 1:  # no blur: spectra would leave the last bits of x changed
         return (x[:, :, None] * kernels[:, None] * masks[:, None]).sum(2)
-    height, width = x.shape[-2:]
-    padded = F.pad(x, [kernels.shape[-1] // 2] * 4, mode="replicate")
     learns = torch.is_grad_enabled() and any(one.requires_grad for one in (x, kernels, masks))
-    if not learns and native.takes(padded, kernels, masks, name="blur"):
-        return native.blended_blur(padded.contiguous(), kernels.contiguous(), masks.contiguous())
-    size = [_fast_length(side) for side in padded.shape[-2:]]
-    spectrum, spectra = torch.fft.rfft2(padded, s=size), torch.fft.rfft2(kernels, s=size).conj()
-    out = torch.zeros_like(x, dtype=torch.promote_types(x.dtype, kernels.dtype))
+    if not learns and native.takes(x, kernels, masks, name="blur"):
+        return native.blended_blur(x.contiguous(), kernels.contiguous(), masks.contiguous())
+    height, width = masks.shape[-2:]
+    size = [_fast_length(side) for side in x.shape[-2:]]
+    spectrum, spectra = torch.fft.rfft2(x, s=size), torch.fft.rfft2(kernels, s=size).conj()
+    out = x.new_zeros(*x.shape[:2], height, width, dtype=torch.promote_types(x.dtype, kernels.dtype))
     for one, mask in zip(spectra.unbind(1), masks.unbind(1), strict=True):
         blurred = torch.fft.irfft2(spectrum * one[:, None], s=size)  # what wraps around lies beyond H and W
         out.addcmul_(blurred[..., :height, :width], mask[:, None])
     return out
+
+
+def _seen_by(x: Tensor, kernels: Tensor, masks: Tensor) -> Tensor:
+    """The pixels of ``x`` that kernels (B, M, k, k) at the pixels of masks (B, M, H, W) see."""
+    lacks = kernels.shape[-1] // 2 - (x.shape[-1] - masks.shape[-1]) // 2
+    return F.pad(x, [lacks] * 4, mode="replicate") if lacks > 0 else crop_border(x, -lacks)
 
 
 def _fast_length(least: int) -> int:

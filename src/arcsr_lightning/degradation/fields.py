@@ -95,8 +95,8 @@ class MotionField:
             raise InputError(f"frame must be (height, width) in HR pixels, got {tuple(self.frame)}")
 
     def __call__(self, rng: np.random.Generator, height: int, width: int) -> KernelField:
-        kernels = [motion_kernel(trajectory, self.kernel_size) for trajectory in self.trajectories(rng)]
-        return KernelField(torch.stack(kernels), self.masks(rng, height, width))
+        kernels = motion_kernel(self.trajectories(rng), self.kernel_size)
+        return KernelField(kernels, self.masks(rng, height, width))
 
     def trajectories(self, rng: np.random.Generator) -> np.ndarray:
         """The M paths, (M, T, 2) as (y, x) in HR pixels: the four corners row by row, then the regions."""

@@ -1,6 +1,8 @@
 """Single blur kernels and the trajectories behind motion blur."""
 
 import math
+from functools import lru_cache
+from itertools import product
 
 import numpy as np
 import torch
@@ -8,7 +10,7 @@ from torch import Tensor
 
 from arcsr_lightning.errors import check_odd
 
-WAVES = 6  # of the series that a random path is made of
+ORDER = np.arange(1, 7)  # of the waves of the series that a random path is made of
 
 
 def gaussian_kernel(kernel_size: int, sigma_x: float, sigma_y: float, angle: float = 0.0) -> Tensor:
@@ -56,24 +58,29 @@ def random_trajectory(rng: np.random.Generator, length: float, bend: float, step
     Returns:
         (steps, 2) as (y, x) in pixels at equal times, centred at its mean.
     """
-    time = np.linspace(0.0, 1.0, steps)
-    order = np.arange(1, WAVES + 1)
-    swings = np.sin(np.pi * order * time[:, None]) / (np.pi * order)  # (steps, WAVES): the integrated cosines
-    basis = np.concatenate([time[:, None], swings * bend / order], axis=1)  # (steps, 1 + WAVES)
-    path = basis @ rng.standard_normal((1 + WAVES, 2))
+    line, swings = _waves(steps)
+    basis = np.concatenate([line, swings * bend / ORDER], axis=1)  # (steps, 1 + waves)
+    path = basis @ rng.standard_normal((1 + len(ORDER), 2))
     path -= path.mean(axis=0)
     return path * (length / path_length(path))
+
+
+@lru_cache(maxsize=8)  # as many steps, path after path
+def _waves(steps: int) -> tuple[np.ndarray, np.ndarray]:
+    """A line and the integrated cosines, (steps, 1) and (steps, waves)."""
+    time = np.linspace(0.0, 1.0, steps)[:, None]
+    return time, np.sin(np.pi * ORDER * time) / (np.pi * ORDER)
 
 
 def motion_kernel(trajectory: np.ndarray, kernel_size: int) -> Tensor:
     """Measure the time that a path spends at each pixel; every point goes bilinearly to its four neighbours.
 
     Args:
-        trajectory: (T, 2) as (y, x) in pixels from the centre, at equal times.
+        trajectory: (..., T, 2) as (y, x) in pixels from the centre, at equal times.
         kernel_size: odd.
 
     Returns:
-        (kernel_size, kernel_size), non-negative, summing to one, its centroid at the mean of the points.
+        (..., kernel_size, kernel_size), non-negative, summing to one, its centroid at the mean of the points.
 
     Raises:
         ValueError: an even kernel size, or a path that leaves the window.
@@ -85,14 +92,15 @@ def motion_kernel(trajectory: np.ndarray, kernel_size: int) -> Tensor:
         raise ValueError(
             f"the trajectory reaches {reach:.2f} px from the centre; kernel_size {kernel_size} holds {radius}"
         )
-    corner = np.floor(trajectory).astype(np.int64)
-    fraction = trajectory - corner
-    corner += radius
-    taps = np.zeros((kernel_size + 1) ** 2)  # one more row and column: neighbours of the last tap, with weight 0
-    for dy in (0, 1):
-        for dx in (0, 1):
-            index = (corner[:, 0] + dy) * (kernel_size + 1) + corner[:, 1] + dx
-            weight = np.abs(1 - dy - fraction[:, 0]) * np.abs(1 - dx - fraction[:, 1])
-            taps += np.bincount(index, weight, minlength=taps.size)
-    kernel = taps.reshape(kernel_size + 1, kernel_size + 1)[:kernel_size, :kernel_size] / len(trajectory)
+    *paths, points, _ = trajectory.shape
+    y, x = trajectory.reshape(-1, points, 2).transpose(2, 0, 1)  # (paths, T) each
+    top, left = np.floor(y), np.floor(x)
+    below, right = y - top, x - left  # shares of the lower and the right neighbours
+    side = kernel_size + 1  # one more row and column: neighbours of the last tap, with weight 0
+    first = ((np.arange(len(y))[:, None] * side + top + radius) * side + left + radius).astype(np.int64)
+    taps = np.zeros(len(y) * side**2)
+    for down, across in product((0, 1), (0, 1)):
+        weight = np.abs(1 - down - below) * np.abs(1 - across - right)
+        taps += np.bincount((first + down * side + across).ravel(), weight.ravel(), minlength=taps.size)
+    kernel = taps.reshape(*paths, side, side)[..., :kernel_size, :kernel_size] / points
     return torch.from_numpy(kernel).float()

@@ -97,25 +97,25 @@ class Degradation:
         noise: Tensor,
         scale: int,
         jpeg_quality: Tensor | None = None,
-        margin: int = 0,
     ) -> Tensor:
         """Degrade a batch by what was drawn for it.
 
+        All are of the size of the images. Or ``hr`` goes beyond ``masks``, and these beyond ``noise``, by the same on
+        all sides: the images are then crops, and what is known around them lends what is blurred into them.
+
         Args:
-            hr: (B, 3, H, W).
+            hr: (B, 3, ...).
             kernels: (B, M, k, k).
-            masks: (B, M, H, W).
+            masks: (B, M, ...), beyond ``noise`` by a multiple of ``scale``.
             noise: (B, 3, H/scale, W/scale), in units of ``hr``.
             scale: H and W are multiples of it.
-            jpeg_quality: (B,), or None for no JPEG.
-            margin: LR pixels on every side that only lend what is blurred into the others; they are cut off before
-                JPEG, whose blocks begin at the top left of what is left.
+            jpeg_quality: (B,), or None for no JPEG, whose blocks begin at the top left of the LR image.
 
         Returns:
-            (B, 3, H/scale - 2 margin, W/scale - 2 margin).
+            (B, 3, H/scale, W/scale).
         """
-        lr = downsample(apply_blended_kernels(hr, kernels, masks), scale) + noise
-        lr = lr[..., margin : lr.shape[-2] - margin, margin : lr.shape[-1] - margin].contiguous()
+        margin = (masks.shape[-1] // scale - noise.shape[-1]) // 2
+        lr = downsample(apply_blended_kernels(hr, kernels, masks), scale, margin) + noise
         if jpeg_quality is not None:
             lr = code_as_jpeg(lr, jpeg_quality)
         return round_to_8bit(lr) if self.round_8bit else lr

@@ -3,7 +3,7 @@
 import torch
 from torch import Tensor
 
-from arcsr_lightning.degradation import confident_mean, round_to_8bit
+from arcsr_lightning.degradation import confident_mean, crop_border, round_to_8bit
 from arcsr_lightning.degradation.moments import field_covariance
 from arcsr_lightning.precision import exact_float32
 from arcsr_lightning.scores.protocol import SSIM_SIGMA, SSIM_WINDOW
@@ -73,11 +73,6 @@ def score(sr: Tensor, hr: Tensor, border: int) -> dict[str, Tensor]:
 def as_scored(x: Tensor, border: int) -> Tensor:
     """What of an image is scored: float32, rounded to 8 bits, without its border."""
     return crop_border(round_to_8bit(x.float()), border)
-
-
-def crop_border(x: Tensor, border: int) -> Tensor:
-    height, width = x.shape[-2:]
-    return x[..., border : height - border, border : width - border]
 
 
 def kernel_error(estimate: Tensor, truth: Tensor, confidence: Tensor | None = None) -> Tensor:

@@ -10,6 +10,7 @@ import torch.nn.functional as F
 from torch import Tensor
 from torch.utils.checkpoint import checkpoint
 
+from arcsr_lightning.degradation import crop_border
 from arcsr_lightning.errors import check_odd
 from arcsr_lightning.integers import ceil_div
 
@@ -49,7 +50,7 @@ def image_step(
     padded = F.pad(x, [scale * margin] * 4, mode="replicate")
     transfer = transfer_function(kernel, prefilter, *padded.shape[-2:])  # (B, 1, H, W) with margin
     blurred = _filter(padded, transfer)[..., ::scale, ::scale]
-    residual = F.pad(lr - _crop(blurred, margin), [margin] * 4)
+    residual = F.pad(lr - crop_border(blurred, margin), [margin] * 4)
 
     height, width = residual.shape[-2:]
     power = transfer.real.square() + transfer.imag.square()
@@ -57,7 +58,7 @@ def image_step(
     strided = _filter(residual, 1 / (folded + weight[:, None, None, None]))
     spread = F.pad(strided[..., None, :, None], (0, scale - 1, 0, 0, 0, scale - 1))  # zeros between LR pixels
     spread = spread.flatten(-2).flatten(-3, -2)  # (B, C, H, W) with margin
-    return x + _crop(_filter(spread, transfer.conj()), scale * margin)
+    return x + crop_border(_filter(spread, transfer.conj()), scale * margin)
 
 
 def kernel_step(
@@ -139,7 +140,7 @@ def _normal_equations(x: Tensor, lr: Tensor, size: int, scale: int, prefilter: T
     reach = size // 2
     if prefilter is not None:
         transfer = transfer_function(prefilter[None].to(x), None, *x.shape[-2:])
-        x = _crop(_filter(x, transfer), prefilter.shape[-1] // 2)  # less what met the opposite border
+        x = crop_border(_filter(x, transfer), prefilter.shape[-1] // 2)  # less what met the opposite border
         reach += prefilter.shape[-1] // 2
     first = _first_inside(reach, scale)
     corner = first * scale - reach  # of the first neighbourhood, in x
@@ -169,7 +170,3 @@ def _band(x: Tensor, lr: Tensor, size: int, scale: int) -> tuple[Tensor, Tensor]
 
 def _filter(x: Tensor, transfer: Tensor) -> Tensor:
     return torch.fft.ifft2(torch.fft.fft2(x) * transfer).real
-
-
-def _crop(x: Tensor, margin: int) -> Tensor:
-    return x[..., margin : x.shape[-2] - margin, margin : x.shape[-1] - margin]
