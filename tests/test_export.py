@@ -86,7 +86,7 @@ def arcsr():
 def weights_file(arcsr, tmp_path_factory):
     _, saved, _ = arcsr
     path = tmp_path_factory.mktemp("weights") / "model.safetensors"
-    weights.export(saved, path)
+    weights.write_safetensors(saved, path)
     return path
 
 

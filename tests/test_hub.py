@@ -11,7 +11,7 @@ import torch
 from arcsr_lightning import compose, load_model
 from arcsr_lightning.launch import as_plain_data, build_network
 from arcsr_lightning.runs import weights
-from arcsr_lightning.runs.weights import Saved, export
+from arcsr_lightning.runs.weights import Saved, write_safetensors
 
 huggingface_hub = pytest.importorskip("huggingface_hub", reason='needs "arcsr-lightning[hub]"')
 
@@ -35,7 +35,7 @@ def network(config):
 
 @pytest.fixture
 def file(network, config, tmp_path):
-    export(Saved(network.state_dict(), config), tmp_path / "shipped" / "arcsr_small.safetensors")
+    write_safetensors(Saved(network.state_dict(), config), tmp_path / "shipped" / "arcsr_small.safetensors")
     return tmp_path / "shipped" / "arcsr_small.safetensors"
 
 

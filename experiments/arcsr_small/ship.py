@@ -7,7 +7,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from arcsr_lightning.runs.weights import DEFAULT, SHIPPED, export, read_saved
+from arcsr_lightning.runs.weights import DEFAULT, SHIPPED, read_saved, write_safetensors
 
 
 def moved(node: Any, places: dict[str, str]) -> Any:
@@ -33,7 +33,7 @@ def main(run: Path) -> None:
     }
     SHIPPED.mkdir(exist_ok=True)
     config = moved(config, places) | {"task_name": DEFAULT, "method": DEFAULT}
-    export(saved._replace(config=config), SHIPPED / f"{DEFAULT}.safetensors")
+    write_safetensors(saved._replace(config=config), SHIPPED / f"{DEFAULT}.safetensors")
 
 
 if __name__ == "__main__":

@@ -7,7 +7,7 @@ from torch import Tensor, nn
 
 from arcsr_lightning.networks import Restoration
 from arcsr_lightning.parts import build_network
-from arcsr_lightning.runs.weights import FILE, Saved, export, load_weights, read_saved, trusted_modules
+from arcsr_lightning.runs.weights import FILE, Saved, load_weights, read_saved, trusted_modules, write_safetensors
 
 try:
     from huggingface_hub import ModelCard, ModelHubMixin, hf_hub_download
@@ -85,7 +85,7 @@ class HubNetwork(
         return super().generate_model_card(note=note, **known, **kwargs)
 
     def _save_pretrained(self, save_directory: Path) -> None:
-        export(Saved(self.network.state_dict(), self.config), save_directory / FILE)
+        write_safetensors(Saved(self.network.state_dict(), self.config), save_directory / FILE)
 
     @classmethod
     def _from_pretrained(cls, *, model_id: str, config: dict[str, Any] | None = None, **where: Any) -> Self:

@@ -16,7 +16,7 @@ from arcsr_lightning.files import remove_leftovers
 from arcsr_lightning.processes import rank_zero_info, rank_zero_only
 from arcsr_lightning.runs import resume
 from arcsr_lightning.runs.stages import Stage, stages_of
-from arcsr_lightning.runs.weights import FILE, Saved, export, load_weights, read_saved
+from arcsr_lightning.runs.weights import FILE, Saved, load_weights, read_saved, write_safetensors
 
 if TYPE_CHECKING:  # Lightning takes seconds to import, for which --help and complaints do not wait
     from collections.abc import Sequence
@@ -207,7 +207,7 @@ def keep_best(stage: Stage, bench: Workbench, output: Path) -> dict[str, float]:
     else:
         rank_zero_info(f"no validation chose a best checkpoint; {output} gets the last weights")
     if trainer.is_global_zero:
-        export(Saved(module.network.state_dict(), module.hparams["config"]), output)
+        write_safetensors(Saved(module.network.state_dict(), module.hparams["config"]), output)
     return kept
 
 

@@ -111,7 +111,7 @@ def test_gopro_names_the_frame_without_twin(gopro, lonely, lost):
 
 
 def test_gopro_names_what_is_missing(gopro):
-    with pytest.raises(InputError, match=r"train is missing; data.root should hold train/<sequence>"):
+    with pytest.raises(InputError, match=r"elsewhere/train is missing; .*/elsewhere should hold train/<sequence>"):
         gopro_pairs(gopro / "elsewhere", "train")
     with pytest.raises(InputError, match="'gamma'; choose blur or blur_gamma"):
         gopro_pairs(gopro, "train", blur="gamma")
@@ -139,7 +139,7 @@ def test_reds_without_bicubic_frames_of_the_scale_takes_the_blurred_ones(reds):
 
 
 def test_reds_names_what_is_missing(reds):
-    with pytest.raises(InputError, match=r"train_blur_bicubic/X4 nor .*train_blur is there; data.root"):
+    with pytest.raises(InputError, match=r"train_blur_bicubic/X4 nor .*train_blur is there; .*/elsewhere should hold"):
         reds_pairs(reds / "elsewhere", "train")
     (reds / "train/train_sharp/001/00000000.png").rename(reds / "train/train_sharp/001/00000001.png")
     with pytest.raises(InputError, match=r"X4/001/00000000.png has no twin .*train_sharp/001/00000000.png"):

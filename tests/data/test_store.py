@@ -216,7 +216,9 @@ def test_a_store_that_does_not_hold_the_images_as_they_are_is_refused(folder, im
     harm()
     with pytest.raises(InputError, match=words) as error:
         open_store(folder, images)
-    assert f"run arcsr-prepare with the same data and scale, and data.store={folder}" in str(error.value)
+    assert f"run arcsr-prepare with the same data=, data.kernels= and scale=, and data.store={folder}" in str(
+        error.value
+    )
     assert "\n" not in str(error.value)
     if name != "missing image":
         write_store(folder, images)

@@ -12,7 +12,7 @@ from arcsr_lightning.data.augment import A, Augmentation
 from arcsr_lightning.data.images import to_tensor
 from arcsr_lightning.data.leaves import dead_leaves
 from arcsr_lightning.data.streams import sample_generator
-from arcsr_lightning.data.synthetic import LEAVES, Draws
+from arcsr_lightning.data.synthetic import LEAVES, Undegraded
 from arcsr_lightning.degradation import (
     Degradation,
     KernelField,
@@ -124,7 +124,7 @@ def test_noise_has_the_level_that_the_sample_states(tmp_path):
 def test_a_batch_degraded_at_once_holds_the_samples_degraded_one_by_one(photo_files, settings, second_crop):
     dataset = synthetic(photo_files, degradation=Degradation(MotionField(9, 6), **settings), second_crop=second_crop)
     expected = default_collate([dataset[number] for number in range(5)])
-    drawn = default_collate([Draws(dataset)[number] for number in range(5)])
+    drawn = default_collate([Undegraded(dataset)[number] for number in range(5)])
     assert not {"lr", "hr", "kernel"} & drawn.keys()
     batch = dataset.degrade(drawn)
     assert batch.pop("name") == expected.pop("name")

@@ -8,7 +8,7 @@ from torch import nn
 
 from arcsr_lightning.degradation import SYMMETRIES, turn, turn_field
 from arcsr_lightning.inference import passes, placed, run_network
-from arcsr_lightning.inference.passes import layout_of
+from arcsr_lightning.inference.device import layout_of
 from arcsr_lightning.launch import build_network, compose
 from arcsr_lightning.networks.restoration import Restoration
 

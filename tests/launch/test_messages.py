@@ -99,7 +99,22 @@ def test_a_name_like_no_other_is_answered_with_what_there_is(line):
         "optimizer.quux: no such setting; optimizer has _partial_, _target_, betas, fused, lr; "
         "+optimizer.quux=VALUE adds it all the same"
     )
-    assert "--help shows what there is" in line(train, "quux=1")
+    assert line(train, "trainer.quux=1").endswith(
+        "--help shows what there is, and +trainer.quux=VALUE adds it all the same"
+    )
+    assert line(train, "quux=1").endswith("quux: no such setting; --help shows what there is")
+
+
+@pytest.mark.parametrize(
+    ("typed", "said"),
+    [
+        ("epochs=3", "epochs: no such setting; did you mean trainer.max_steps?"),
+        ("device=cpu", "device: no such setting; did you mean trainer=cpu or trainer=gpu?"),
+        ("data.root=a", "data.root: belongs to data=folder, data=gopro, data=mixed, data=reds; type one of these"),
+    ],
+)
+def test_what_other_programs_and_other_data_have_is_answered_with_what_is_meant(line, typed, said):
+    assert line(train, "data=sample", typed) == f"error: {said}"
 
 
 def test_a_logger_s_setting_without_the_logger_is_answered_with_the_logger(line):

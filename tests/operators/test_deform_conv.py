@@ -118,13 +118,15 @@ def test_autocast_stays_near_float32_and_returns_float32_gradients(operator):
     assert {gradient.dtype for gradient in torch.autograd.grad(out.float().sum(), inputs)} == {torch.float32}
 
 
+@pytest.mark.parametrize("autocast", [False, True])
 @pytest.mark.parametrize("weight_dtype", [torch.bfloat16, torch.float32])
 @pytest.mark.parametrize("operator", [deform_conv2d, deform_conv2d_plain])
-def test_half_precision_is_computed_in_float32(operator, weight_dtype):
+def test_half_precision_is_computed_in_float32(operator, weight_dtype, autocast):
     """But for the rounding of its inputs and of its result, half a unit of 2**-8."""
     x, offset, weight, bias = random_inputs(size=(9, 8), dtype=torch.float32)
     halves = x.bfloat16(), offset, weight.to(weight_dtype), bias.to(weight_dtype)
-    out = operator(*halves, padding=1)
+    with torch.autocast("cpu", dtype=torch.bfloat16, enabled=autocast):
+        out = operator(*halves, padding=1)
     exact = operator(*(tensor.double() for tensor in halves), padding=1)
     assert out.dtype == torch.bfloat16
     torch.testing.assert_close(out.double(), exact, rtol=2**-8, atol=1e-5)

@@ -15,7 +15,7 @@ import torch
 from arcsr_lightning import load_model
 from arcsr_lightning.errors import InputError
 from arcsr_lightning.launch import build_network, compose
-from arcsr_lightning.runs.weights import export, find_weights, load_weights, read_saved, shipped
+from arcsr_lightning.runs.weights import find_weights, load_weights, read_saved, shipped, write_safetensors
 from arcsr_lightning.train import train
 from tests.training.interruptions import last_checkpoint
 
@@ -153,7 +153,7 @@ def test_the_export_holds_the_best_checkpoint(trained):
 
 
 def test_an_export_can_be_exported_again(trained, tmp_path):
-    export(read_saved(trained / "model.safetensors"), tmp_path / "again.safetensors")
+    write_safetensors(read_saved(trained / "model.safetensors"), tmp_path / "again.safetensors")
     first, again = (
         load_model(path)(lr_image()).sr for path in (trained / "model.safetensors", tmp_path / "again.safetensors")
     )
@@ -391,7 +391,7 @@ def test_even_in_a_trusted_module_only_networks_are_called(trap, tmp_path, monke
 def test_an_export_is_as_readable_as_any_other_file(trained, tmp_path, umask):
     before = os.umask(umask)
     try:
-        export(read_saved(trained / "checkpoints" / "last.ckpt"), tmp_path / "model.safetensors")
+        write_safetensors(read_saved(trained / "checkpoints" / "last.ckpt"), tmp_path / "model.safetensors")
     finally:
         os.umask(before)
     assert (tmp_path / "model.safetensors").stat().st_mode & 0o777 == 0o666 & ~umask
@@ -452,7 +452,7 @@ def test_a_pickle_with_side_effects_is_refused(trap, tmp_path, legacy):
 def a_run(trained, folder, time, finished=True, tags=()):
     folder.mkdir(parents=True)
     saved = read_saved(trained / "model.safetensors")
-    export(saved._replace(config=saved.config | {"tags": list(tags)}), folder / "model.safetensors")
+    write_safetensors(saved._replace(config=saved.config | {"tags": list(tags)}), folder / "model.safetensors")
     os.utime(folder / "model.safetensors", (time, time))
     if finished:
         (folder / "finished.json").write_text("{}")

@@ -11,8 +11,9 @@ import pytest
 import torch
 
 from arcsr_lightning.train import train
-from tests.training.interruptions import PATIENCE, last_checkpoint, last_step, wait_for
+from tests.training.interruptions import PATIENCE, last_checkpoint, last_step, same, wait_for
 
+GO_ON = ("ckpt_path=last", "allow_config_change=true", "test=false")
 STEPS = ("trainer.max_steps=4", "scheduler=multistep", "scheduler.milestones=[1,3]")
 
 
@@ -93,6 +94,20 @@ def test_two_processes_go_on_with_the_run_of_one_in_its_folder(type_in, configur
     assert done.returncode == 0, done.stderr
     assert list(folder.parent.iterdir()) == [folder]
     assert_same(folder, alone, first_step=2)
+
+
+@pytest.mark.slow
+def test_two_processes_that_go_on_after_a_validation_end_in_the_same_weights(type_in, tmp_path):
+    """Bit for bit, with statistics that a step uses before it is over: those of the first process, in every step."""
+    cues = ("arcsr.estimator_levels=3", "model.estimator.cues=[1,3]")
+    states = []
+    for name, stops in (("whole", (4,)), ("interrupted", (2, 4))):
+        for stop in stops:
+            done = type_in(*cues, f"task_name={name}", f"trainer.max_steps={stop}", *GO_ON)
+            assert done.returncode == 0, done.stderr
+        (folder,) = tmp_path.glob(f"logs/{name}/runs/*")
+        states.append(last_checkpoint(folder)["current_model_state"])
+    assert same(*states)
 
 
 @pytest.mark.slow

@@ -52,12 +52,12 @@ def test_losses_of_all_processes_meet_without_a_barrier(monkeypatch):
 
 @pytest.mark.parametrize("every", [50, 1])
 def test_a_loss_that_is_no_number_is_found_before_anything_is_saved(configure, tmp_path, monkeypatch, every):
-    healthy = SRModule.note_loss
+    healthy = SRModule.watch_loss
 
     def failing(self, loss):
         healthy(self, loss * (torch.nan if self.global_step == 1 else 1))
 
-    monkeypatch.setattr(SRModule, "note_loss", failing)
+    monkeypatch.setattr(SRModule, "watch_loss", failing)
     settings = ("trainer.val_check_interval=4", "callbacks.last.every_n_train_steps=4")
     with pytest.raises(FloatingPointError, match="the loss is nan at step 1"):
         train(configure(tmp_path, *settings, f"trainer.log_every_n_steps={every}"))

@@ -4,6 +4,7 @@ from arcsr_lightning.blocks.cue_head import CueHead
 from arcsr_lightning.blocks.dm_block import DMBlock, DMConv, OrdinaryConv
 from arcsr_lightning.blocks.initialisation import he_normal_, nearly_zero_
 from arcsr_lightning.blocks.kg_block import ChannelAttention, ConcatConv, KGBlock, KGConv, PlainConv
+from arcsr_lightning.blocks.padding import pad_to_multiple
 from arcsr_lightning.blocks.standardisation import Standardisation
 from arcsr_lightning.blocks.upsampling import BilinearUp, TransposedUp
 
@@ -22,4 +23,5 @@ __all__ = [
     "TransposedUp",
     "he_normal_",
     "nearly_zero_",
+    "pad_to_multiple",
 ]

@@ -38,8 +38,7 @@ class DMConv(nn.Module):
         )
         self.deform = nn.Conv2d(width, width, 3, padding=1)  # owns the weights that deform_conv2d applies
         self.fuse = nn.Conv2d(channels, channels, 3, padding=1)
-        for parameter in self.offset[-1].parameters():
-            nn.init.zeros_(parameter)
+        self.deform_nothing()
 
     def initialise(self, gain: float = 1.0) -> None:
         """Start anew: offsets of zero, He's initialisation elsewhere, with ``gain`` for the fusing convolution."""
@@ -47,7 +46,11 @@ class DMConv(nn.Module):
         for layer in self.modules():
             if isinstance(layer, nn.Conv2d) and layer is not last:
                 he_normal_(layer, gain if layer is self.fuse else 1.0)
-        for parameter in last.parameters():
+        self.deform_nothing()
+
+    def deform_nothing(self) -> None:
+        """Offsets of zero: every tap lies where an ordinary convolution has it."""
+        for parameter in self.offset[-1].parameters():
             nn.init.zeros_(parameter)
 
     def split(self, x: Tensor) -> tuple[Tensor, Tensor]:

@@ -12,7 +12,7 @@ from torch.utils.data import DataLoader, Dataset
 
 from arcsr_lightning.data.images import header_size
 from arcsr_lightning.data.samplers import StepSampler
-from arcsr_lightning.data.synthetic import Draws, SyntheticTraining
+from arcsr_lightning.data.synthetic import SyntheticTraining, Undegraded
 from arcsr_lightning.data.workers import Watched, obey_parent_only, places_of_the_dead
 from arcsr_lightning.errors import InputError
 from arcsr_lightning.processes import rank_zero_info
@@ -94,7 +94,7 @@ class SRDataModule(pl.LightningDataModule):
             trainer.world_size,
             self.first_step * trainer.accumulate_grad_batches,
         )
-        samples = Draws(self.train_set) if self.degrade_on == "device" else self.train_set
+        samples = Undegraded(self.train_set) if self.degrade_on == "device" else self.train_set
         return ResumableLoader(self._watch(samples), batch_sampler=sampler, **self.loading)
 
     @property

@@ -65,7 +65,7 @@ def gopro_pairs(root: str | Path, split: str, blur: str = "blur") -> list[Pair]:
     layout = f"{split}/<sequence>/{{{blur},sharp}}/<frame>.png"
     return [
         pair
-        for sequence in _folders(Path(root) / split, layout)
+        for sequence in _folders(Path(root) / split, root, layout)
         for pair in _twins(sequence.name, sequence / "sharp", sequence / blur, at_lr_size=False)
     ]
 
@@ -86,10 +86,10 @@ def reds_pairs(root: str | Path, split: str, scale: int = 4) -> list[Pair]:
     folder = Path(root) / split
     sharp, bicubic, blur = (folder / f"{split}_{name}" for name in ("sharp", f"blur_bicubic/X{scale}", "blur"))
     if not (bicubic.is_dir() or blur.is_dir()):
-        raise InputError(f"neither {bicubic} nor {blur} is there; data.root should hold the folders of REDS")
+        raise InputError(f"neither {bicubic} nor {blur} is there; {root} should hold the folders of REDS")
     degraded = bicubic if bicubic.is_dir() else blur
-    clips = {path.name for path in _folders(sharp, f"{split}_sharp/<clip>/<frame>.png")}
-    other = {path.name for path in _folders(degraded, f"{degraded.name}/<clip>/<frame>.png")}
+    clips = {path.name for path in _folders(sharp, folder, f"{split}_sharp/<clip>/<frame>.png")}
+    other = {path.name for path in _folders(degraded, folder, f"{degraded.name}/<clip>/<frame>.png")}
     _check_twins(clips, sharp, other, degraded)
     return [
         pair
@@ -134,13 +134,13 @@ def _by_name(folder: str | Path, partners: Container[str] | None = None) -> dict
     return named
 
 
-def _folders(folder: Path, layout: str) -> list[Path]:
-    """The folders in ``folder``, sorted; InputError when there are none."""
+def _folders(folder: Path, root: str | Path, layout: str) -> list[Path]:
+    """The folders in ``folder``, sorted; InputError, which says the layout of ``root``, when there are none."""
     if not folder.is_dir():
-        raise InputError(f"{folder} is missing; data.root should hold {layout}")
+        raise InputError(f"{folder} is missing; {root} should hold {layout}")
     folders = sorted(path for path in folder.iterdir() if path.is_dir() and not path.name.startswith("."))
     if not folders:
-        raise InputError(f"{folder} is empty; data.root should hold {layout}")
+        raise InputError(f"{folder} is empty; {root} should hold {layout}")
     return folders
 
 

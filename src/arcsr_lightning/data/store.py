@@ -67,7 +67,7 @@ def open_store(folder: str | Path, paths: Iterable[Path]) -> dict[Path, StoredFr
             now.
     """
     folder = Path(folder)
-    again = f"run arcsr-prepare with the same data and scale, and data.store={folder}"
+    again = f"run arcsr-prepare with the same data=, data.kernels= and scale=, and data.store={folder}"
     index = _read_index(folder)
     if index is None:
         raise InputError(f"{folder} holds no finished store of frames; {again}")

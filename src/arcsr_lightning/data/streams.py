@@ -1,4 +1,4 @@
-"""What is drawn with: each split has a stream of its own, so that none sees the numbers of another."""
+"""The random generators: each split has a stream of its own, so that none sees the numbers of another."""
 
 import numpy as np
 

@@ -168,7 +168,7 @@ class SyntheticTraining(Dataset[Sample]):
         return self.augment(change, window).hr if self.augment else window
 
 
-class Draws(Dataset[Sample]):
+class Undegraded(Dataset[Sample]):
     """What a training set draws for its samples; its ``degrade`` makes the samples of a batch of it."""
 
     def __init__(self, dataset: SyntheticTraining) -> None:

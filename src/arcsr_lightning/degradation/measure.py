@@ -16,7 +16,7 @@ from torch import Tensor
 from arcsr_lightning.errors import InputError, check_odd
 from arcsr_lightning.integers import ceil_div
 
-REVISION = 2  # fields that another one measured are others: a store measures them again
+REVISION = 2  # of the method; where a store has kernels of another one, it measures them again
 SATURATED = 250 / 255  # from here on a pixel may hide light
 QUANTISED = 0.5 / 255  # the least error of an image's gradient, and the least texture that counts
 

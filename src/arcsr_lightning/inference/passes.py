@@ -1,4 +1,4 @@
-"""What is asked of a network for one image or tile: one pass or eight, in float32 or bfloat16, on which device."""
+"""What is asked of a network for one image or tile: one pass or eight, in float32 or bfloat16."""
 
 from pathlib import Path
 from typing import Literal
@@ -8,6 +8,7 @@ from torch import Tensor, nn
 
 from arcsr_lightning.degradation import SYMMETRIES, inverse, turn, turn_field
 from arcsr_lightning.errors import InputError
+from arcsr_lightning.inference.device import layout_of
 from arcsr_lightning.networks.restoration import Restoration
 
 Ensemble = Literal[1, 8]
@@ -54,30 +55,3 @@ def require_finite(restored: Restoration, source: Path) -> Restoration:
     if all(part is None or torch.isfinite(part).all() for part in restored):
         return restored
     raise InputError(f"{source}: what the network makes of it is not finite; use other weights")
-
-
-def layout_of(device: torch.device) -> torch.memory_format:
-    """How images and weights lie: on a GPU channels last, as KGconv leaves them there; else copies turn them over."""
-    return torch.channels_last if device.type == "cuda" else torch.contiguous_format
-
-
-def placed(network: nn.Module, device: torch.device) -> nn.Module:
-    """The network on a device, in its layout."""
-    return network.to(device, memory_format=layout_of(device))
-
-
-def use_device(name: str) -> torch.device:
-    """``auto`` is the GPU where there is one; a GPU multiplies float32 as TF32 in this process from here on.
-
-    As cuDNN does in convolutions: without tensor cores KGconvs would take three times as long beside them.
-
-    Raises:
-        InputError: the named device is not to be had.
-    """
-    if name == "auto":
-        name = "cuda" if torch.cuda.is_available() else "cpu"
-    if name == "cuda":
-        if not torch.cuda.is_available():
-            raise InputError("device=cuda: there is no GPU that this PyTorch can use; set device=cpu")
-        torch.set_float32_matmul_precision("high")
-    return torch.device(name)

@@ -16,8 +16,8 @@ from arcsr_lightning.launch.objects import (
     build_network,
     build_test_set,
     prepare_network,
-    record_configuration,
 )
+from arcsr_lightning.launch.record import record_configuration
 from arcsr_lightning.launch.search import SearchSeed
 from arcsr_lightning.launch.settings_check import NO_DATA, SettingsCheck
 from arcsr_lightning.launch.sweeps import SweepPlan

@@ -1,4 +1,4 @@
-"""What a run's card says of its training: planned before it, put right after every stage."""
+"""What a run's card says of its training: planned before it, corrected after every stage."""
 
 from collections.abc import Sequence
 from typing import Any

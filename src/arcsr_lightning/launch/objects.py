@@ -1,30 +1,21 @@
-"""Configurations as objects: networks, losses, test images; and what stands in them, written down."""
+"""Configurations as objects: networks, losses, test images."""
 
-import logging
 from collections.abc import Callable, Iterator
-from pathlib import Path
 from typing import Any, TypeVar
 
-import torch
 from hydra.errors import InstantiationException
 from hydra.utils import get_object, instantiate
-from omegaconf import DictConfig, OmegaConf
-from rich.console import Console
-from rich.syntax import Syntax
-from rich.tree import Tree
+from omegaconf import DictConfig
 from torch import nn
 from torch.utils.data import Dataset
 
 from arcsr_lightning import parts
 from arcsr_lightning.errors import InputError
-from arcsr_lightning.files import write_text
 from arcsr_lightning.launch.messages import REFUSALS, explain
-from arcsr_lightning.processes import rank_zero_only
 from arcsr_lightning.runs.settings import as_plain_data
 from arcsr_lightning.runs.weights import trusted_modules
 
 T = TypeVar("T")
-log = logging.getLogger(__name__)
 
 
 def build_network(model: DictConfig | dict[str, Any]) -> nn.Module:
@@ -44,10 +35,11 @@ def build_loss(cfg: DictConfig) -> nn.Module:
 def prepare_network(cfg: DictConfig, network: nn.Module) -> dict[str, float]:
     """Do with the network what a stage does before its first step, if anything; returns figures worth a record.
 
-    A kernel code that was fitted already, as loaded weights have it, stays: it is the one their restorer reads.
+    What says that it ``is_prepared`` stays as it is: a kernel code that was fitted already, as loaded weights have it,
+    is the one that their restorer reads.
     """
-    fitted = getattr(network, "explained_variance", 0) > 0
-    return instantiate(cfg.prepare)(network) if cfg.prepare and not fitted else {}
+    prepared = getattr(network, "is_prepared", False)
+    return instantiate(cfg.prepare)(network) if cfg.prepare and not prepared else {}
 
 
 def maker(cfg: DictConfig, key: str) -> Callable[..., Any]:
@@ -108,48 +100,3 @@ def check_data_part(path: Any) -> None:
     part = f"data.test: {path!r}"
     parts.check_trusted(path if isinstance(path, str) else "", trusted, part, "data")
     parts.check_trusted(get_object(path).__module__, trusted, part, "data")
-
-
-@rank_zero_only
-def record_configuration(cfg: DictConfig) -> None:
-    """Save the composed configuration in the run's folder, and say what matters most of it; ``print_config``: all."""
-    write_text(Path(cfg.paths.output_dir) / "config.yaml", OmegaConf.to_yaml(cfg, resolve=True))
-    if cfg.print_config:
-        tree = Tree("configuration", guide_style="dim")
-        for name, node in cfg.items():
-            text = OmegaConf.to_yaml(node, resolve=True) if OmegaConf.is_config(node) else str(node)
-            tree.add(str(name)).add(Syntax(text.rstrip(), "yaml", background_color="default"))
-        Console().print(tree)
-    for name, value in essentials(cfg).items():
-        log.info("%-14s %s", name, value)
-
-
-def essentials(cfg: DictConfig) -> dict[str, Any]:
-    """The settings of a training or an evaluation that its user looks for first."""
-    lines = {
-        "task": cfg.task_name,
-        "folder": cfg.paths.output_dir,
-        "method": cfg.method,
-        "data": f"{cfg.data.name}, noise {', '.join(map(str, cfg.data.noise_levels))}",
-        "scale": f"{cfg.scale}, kernel_size {cfg.kernel_size}",
-        "seed": cfg.seed,
-        "device": f"{device_name(cfg.trainer.accelerator)}, {cfg.precision}",
-    }
-    if cfg.trainer.devices != 1 or cfg.trainer.num_nodes != 1:
-        lines["processes"] = f"{cfg.trainer.devices} on each of {cfg.trainer.num_nodes} machines"
-    if cfg.get("train"):
-        stages = cfg.card.schedule or []
-        lines["protocol"] = cfg.protocol
-        lines["steps"] = cfg.trainer.max_steps
-        lines |= {f"  {one.stage}": f"{one.steps}, lr {one.lr:g}" for one in stages if one.stage}
-        lines["batch_size"] = cfg.data.batch_size
-        if not any(one.stage for one in stages):  # which say theirs above
-            lines["lr"] = f"{cfg.optimizer.lr:g}"
-    return lines | {key: cfg[key] for key in ("weights", "ckpt_path") if cfg.get(key)}
-
-
-def device_name(accelerator: str) -> str:
-    """What the computations run on."""
-    if accelerator in ("auto", "gpu", "cuda") and torch.cuda.is_available():
-        return torch.cuda.get_device_name()
-    return f"{accelerator}, {torch.get_num_threads()} threads" if accelerator in ("auto", "cpu") else accelerator

@@ -246,6 +246,7 @@ LEARNING = {
     "optimizer.eps": WEIGHT,
     "scheduler": optional(PARTS),
     "scheduler.milestones": list_of(SIZE),
+    "scheduler.step_size": SIZE,
     "scheduler.gamma": number(above=0),
     "scheduler.T_max": SIZE,
     "scheduler.T_0": SIZE,

@@ -18,6 +18,11 @@ from arcsr_lightning.launch.messages import missing_extra
 from arcsr_lightning.runs.jobs import key_of
 
 LISTED = 12  # names that one line can take
+MEANT = {  # words of other programs
+    "epochs": "trainer.max_steps",
+    "device": "trainer=cpu or trainer=gpu",
+    "gpus": "trainer.devices",
+}
 
 
 def with_suggestion(error: Exception, config_name: str, typed: list[str]) -> Exception:
@@ -118,6 +123,10 @@ def no_such_setting(key: str, config_name: str, typed: list[str]) -> str:
     option = rest.partition(".")[0]
     if group == "logger" and f"logger.{option}" not in settings and (CONF_DIR / f"logger/{option}.yaml").is_file():
         return f"{key}: belongs to logger={option}; type that, too"
+    if group == "data" and key not in settings and (others := data_with(option)):
+        return f"{key}: belongs to data={', data='.join(others)}; type one of these"
+    if key in MEANT and "trainer" in settings:
+        return f"{key}: no such setting; did you mean {MEANT[key]}?"
     if meant := nearest(key, settings):
         return f"{key}: no such setting; did you mean {meant}?"
     parent = key.rpartition(".")[0]
@@ -125,7 +134,13 @@ def no_such_setting(key: str, config_name: str, typed: list[str]) -> str:
     if parent and 0 < len(siblings) <= LISTED:
         added = f"; +{key}=VALUE adds it all the same" if "_target_" in siblings else ""
         return f"{key}: no such setting; {parent} has {', '.join(siblings)}{added}"
-    return f"{key}: no such setting; --help shows what there is, and +{key}=VALUE adds it all the same"
+    added = f", and +{key}=VALUE adds it all the same" if parent else ""  # of the top nothing reads what is added
+    return f"{key}: no such setting; --help shows what there is{added}"
+
+
+def data_with(setting: str) -> list[str]:
+    """The options of ``data`` that have a setting of that name."""
+    return sorted(path.stem for path in (CONF_DIR / "data").glob("*.yaml") if setting in OmegaConf.load(path).keys())  # noqa: SIM118 - ??? is not "in" it
 
 
 def last_name(key: str) -> str:

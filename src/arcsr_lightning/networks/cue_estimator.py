@@ -6,9 +6,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from arcsr_lightning.blocks import Standardisation, nearly_zero_
+from arcsr_lightning.blocks import Standardisation, nearly_zero_, pad_to_multiple
 from arcsr_lightning.errors import check_odd
-from arcsr_lightning.networks.kernel_estimator import pad_to_multiple
 from arcsr_lightning.operators import count_cues, motion_cues
 from arcsr_lightning.operators.motion_cues import WINDOWS
 

@@ -5,7 +5,7 @@ from collections.abc import Callable
 from torch import Tensor, nn
 
 from arcsr_lightning.blocks import ChannelAttention, KGBlock, KGConv, nearly_zero_
-from arcsr_lightning.degradation import upsample
+from arcsr_lightning.degradation import upsample as enlarge_bicubically
 from arcsr_lightning.operators import NORMALISATIONS, local_mean, normalise_kernel
 
 
@@ -64,4 +64,4 @@ class Restorer(nn.Module):
         for kg_block, attention in zip(self.kg_blocks, self.attentions, strict=True):
             features = attention(kg_block(features, guide))
         detail = self.tail(self.upsample(features))  # (B, 3, sH, sW)
-        return upsample(lr.float(), self.scale) + detail
+        return enlarge_bicubically(lr.float(), self.scale) + detail

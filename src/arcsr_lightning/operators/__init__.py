@@ -7,7 +7,8 @@ from arcsr_lightning.operators.kernel_guided_conv import (
     kernel_guided_conv2d_reference,
 )
 from arcsr_lightning.operators.kernel_normalisation import NORMALISATIONS, normalise_kernel
-from arcsr_lightning.operators.motion_cues import count_cues, local_contrast_normalised, local_mean, motion_cues
+from arcsr_lightning.operators.local_statistics import local_contrast_normalised, local_mean
+from arcsr_lightning.operators.motion_cues import count_cues, motion_cues
 
 __all__ = [
     "NORMALISATIONS",

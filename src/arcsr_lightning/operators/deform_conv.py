@@ -9,6 +9,7 @@ from torch import Tensor
 from torch.autograd.function import once_differentiable
 
 from arcsr_lightning.operators import gpu, native
+from arcsr_lightning.operators.tracing import is_traced
 
 
 def deform_conv2d(
@@ -76,8 +77,9 @@ def deform_conv2d_plain(
     out_height, out_width = offset.shape[2:]
     groups, offset_groups = channels // group_channels, offset.shape[1] // (2 * kh * kw)
 
-    # Half precision cannot tell neighbouring pixels apart.
+    # Half precision cannot tell neighbouring pixels apart, and autocast would multiply in it.
     exact = torch.promote_types(x.dtype, torch.float32)
+    weights = weight.to(exact).unbind(2)
     features = x.to(exact).reshape(batch * offset_groups, channels // offset_groups, height, width)
     shifts = offset.to(exact).reshape(-1, kh, kw, 2, out_height, out_width)
     down = _steps(out_height, stride[0], x).view(-1, 1) - padding[0]
@@ -91,8 +93,9 @@ def deform_conv2d_plain(
         samples = F.grid_sample(features, grid.flatten(1, 2), padding_mode="zeros", align_corners=False)
         # (B*offset_groups, C/offset_groups, kw*Ho, Wo)
         samples = samples.view(batch, groups, group_channels * kw, out_height * out_width)
-        # (B, groups, O/groups, Ho*Wo)
-        out = out + weight[:, :, i].to(exact).reshape(groups, out_channels // groups, -1) @ samples
+        with torch.autocast(x.device.type, enabled=False):
+            # (B, groups, O/groups, Ho*Wo)
+            out = out + weights[i].reshape(groups, out_channels // groups, -1) @ samples
     out = out.view(batch, out_channels, out_height, out_width)
     return (out if bias is None else out + bias.to(exact)[:, None, None]).to(x.dtype)
 
@@ -111,14 +114,12 @@ class _DeformConv2d(torch.autograd.Function):
     ) -> Tensor:
         ctx.save_for_backward(x, offset, weight)
         ctx.geometry = stride, padding, dilation
-        return (_opaque_convolve if native.is_followed(x) else _convolve)(
-            x, offset, weight, bias, stride, padding, dilation
-        )
+        return (_opaque_convolve if is_traced(x) else _convolve)(x, offset, weight, bias, stride, padding, dilation)
 
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, grad_out: Tensor) -> tuple[Tensor | None, ...]:
-        compute: Any = _opaque_gradients if native.is_followed(grad_out) else _gradients
+        compute: Any = _opaque_gradients if is_traced(grad_out) else _gradients
         gradients = compute(grad_out, *ctx.saved_tensors, *ctx.geometry)
         return *gradients, grad_out.sum((0, 2, 3)) if ctx.needs_input_grad[3] else None, None, None, None
 

@@ -10,6 +10,7 @@ from torch import Tensor
 from torch.autograd.function import FunctionCtx, once_differentiable
 
 from arcsr_lightning.operators import gpu, native
+from arcsr_lightning.operators.tracing import is_traced
 
 CPU_STRIP_BYTES = 4 << 20  # of products
 GPU_STRIP_BYTES = 256 << 20  # many launches' worth of work, yet small beside the memory of a card
@@ -88,12 +89,12 @@ class _KernelGuidedConv2d(torch.autograd.Function):
     @staticmethod
     def forward(ctx: FunctionCtx, x: Tensor, kernel: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
         ctx.save_for_backward(x, kernel, weight)
-        return (_opaque_convolve if native.is_followed(x) else _convolve)(x, kernel, weight, bias)
+        return (_opaque_convolve if is_traced(x) else _convolve)(x, kernel, weight, bias)
 
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, grad_out: Tensor) -> tuple[Tensor | None, ...]:
-        compute: Any = _opaque_gradients if native.is_followed(grad_out) else _gradients
+        compute: Any = _opaque_gradients if is_traced(grad_out) else _gradients
         _, needs_kernel, _, needs_bias = ctx.needs_input_grad
         grad_x, grad_kernel, grad_weight = compute(grad_out, *ctx.saved_tensors, needs_kernel)
         grad_bias = grad_out.sum((0, 2, 3)) if needs_bias else None

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 from arcsr_lightning.errors import InputError
-from arcsr_lightning.results.images import Seeds, check_same_images
+from arcsr_lightning.results.image_scores import ScoresBySeed, check_same_images
 from arcsr_lightning.results.runs import FINISHED, Run
 from arcsr_lightning.runs.jobs import key_of
 from arcsr_lightning.runs.settings import differences
@@ -102,7 +102,7 @@ def distinguishing_overrides(runs: Sequence[Run], found: Sequence[list[Run]]) ->
     return " ".join(override for override in runs[0].overrides if override in own)
 
 
-def images_of_seeds(group: Group) -> Seeds:
+def images_of_seeds(group: Group) -> ScoresBySeed:
     """The scores of single images of every finished run.
 
     Raises:

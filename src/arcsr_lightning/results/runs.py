@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 
 from arcsr_lightning import processes
 from arcsr_lightning.errors import InputError
-from arcsr_lightning.results.images import Images, read_images
+from arcsr_lightning.results.image_scores import ImageScores, read_images
 from arcsr_lightning.results.reading import NUMBER, number_in, read_csv, read_json, read_text, read_yaml
 from arcsr_lightning.runs.jobs import naming_overrides
 from arcsr_lightning.runs.settings import decisive_leaves
@@ -90,7 +90,7 @@ class Run(NamedTuple):
     state: str
     reason: str
     report: dict[str, Any] | None
-    images: dict[str, Images]
+    images: dict[str, ImageScores]
 
     @property
     def method(self) -> str:

@@ -8,7 +8,14 @@ import numpy as np
 
 from arcsr_lightning.errors import InputError
 from arcsr_lightning.results.groups import Group, group_seeds, images_of_seeds, label_groups, without_seed
-from arcsr_lightning.results.images import Seeds, Tercile, blur_terciles, check_same_images, difference, gains_over
+from arcsr_lightning.results.image_scores import (
+    ScoresBySeed,
+    Tercile,
+    blur_terciles,
+    check_same_images,
+    difference,
+    gains_over,
+)
 from arcsr_lightning.results.paper import ABLATIONS, Figures, published
 from arcsr_lightning.results.runs import (
     FINISHED,
@@ -214,7 +221,7 @@ def find_reference(trained: Sequence[Group], wanted: str | None) -> str | None:
 class Comparison(NamedTuple):
     """What the methods of a section are compared by: the scores of all, the reference, the test images by blur."""
 
-    seeds: dict[str, Seeds]  # by label
+    seeds: dict[str, ScoresBySeed]  # by label
     reference: str | None
     terciles: list[Tercile]
 

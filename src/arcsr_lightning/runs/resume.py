@@ -169,7 +169,7 @@ def cut_off(stage: Stage, number: int) -> bool:
 
 
 def forget_after(cfg: DictConfig, stages: list[Stage], first: int) -> None:
-    """Remove what says that the stage that is trained next, or one after it, is over, and what they would go on from.
+    """Remove ``finished.ckpt`` of the stage that is trained next and of later ones, and all checkpoints of these.
 
     They start from what this one leaves.
     """

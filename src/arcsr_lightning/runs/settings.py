@@ -12,7 +12,7 @@ from arcsr_lightning.runs.stages import OWN
 # Sections that the program itself reads; any other counts only where another part of the configuration refers to it.
 READ = (*OWN, "model", "data", "stages", "card", "published", "trainer", "callbacks", "logger", "paths")
 
-# What a run learns from these parts of its configuration does not survive a change of them.
+# Another value of these would teach something else: a run is not gone on with under one.
 DECISIVE = (
     "method",
     "protocol",
@@ -42,8 +42,7 @@ DECISIVE = (
     "trainer.limit_val_batches",
 )
 
-
-# How much of it a run was to do, and what it was to be tested on: what is over by one of these is not by another.
+# How much a run was to do, and what it was to be tested on: one that is finished is not for another value.
 EXTENT = ("train", "test", "data.test", "stage", "trainer.max_time", "trainer.limit_test_batches")
 
 # Settings that change no figure: how data are read, where they are degraded, how many launches a step takes, and what

@@ -252,7 +252,7 @@ def described(config: dict[str, Any]) -> str:
     return "the file was trained with " + ", ".join(f"{key}={value}" for key, value in settings.items())
 
 
-def export(saved: Saved, output: str | Path) -> None:
+def write_safetensors(saved: Saved, output: str | Path) -> None:
     """Write a network as ``.safetensors``, its configuration in the metadata."""
     weights = {key: value.detach().cpu().contiguous() for key, value in saved.weights.items()}
     with write_aside(output) as path:  # not save_file, which leaves a file that its owner alone can read

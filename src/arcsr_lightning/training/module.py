@@ -10,6 +10,7 @@ from typing import Any
 import pytorch_lightning as pl
 import torch
 from torch import Tensor, nn
+from torch.nn.parallel import DistributedDataParallel
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LRScheduler
 
@@ -82,7 +83,7 @@ class SRModule(pl.LightningModule):
         self.known_kernels = known_kernels
         self.measures = measures
         self.bicubic = Bicubic(network.scale)
-        self.noted: Tensor | None = None  # step and loss
+        self.watched: Tensor | None = None  # step and loss
         self.val_rows: list[Row] = []
         self.test_rows: list[Row] = []
         self.kernel_rows: list[KernelRow] = []
@@ -114,6 +115,9 @@ class SRModule(pl.LightningModule):
         number = (self.global_step * parts + batch_idx % parts) * processes + self.global_rank
         rng = sample_generator(self.hparams["config"].get("seed", 0), "step", number)
         torch.manual_seed(int(rng.integers(2**63)))
+        if isinstance(self.trainer.strategy.model, DistributedDataParallel):
+            # Validations and accumulated gradients switch off that the first process's buffers come before a step.
+            self.trainer.strategy.model.require_forward_param_sync = True
 
     def training_step(self, batch: dict[str, Any], batch_idx: int) -> Tensor:
         lr = batch["lr"].contiguous(memory_format=self.memory_format)
@@ -121,25 +125,30 @@ class SRModule(pl.LightningModule):
         # One reduction for all terms; a loss that is not finite on one process stops them all, none waits for another.
         means = mean_of_processes(torch.stack([term.detach().float() for term in terms.values()]))
         logged = dict(zip(terms, means.unbind(), strict=True))
-        self.note_loss(logged["loss"])
+        self.watch_loss(logged["loss"])
         if (self.global_step + 1) % self.trainer.log_every_n_steps == 0:
             self.require_finite_loss()
         for name, term in logged.items():
             self.log(f"train/{name}", term, batch_size=len(batch["lr"]))
         return terms["loss"]
 
-    def note_loss(self, loss: Tensor) -> None:
+    def watch_loss(self, loss: Tensor) -> None:
         """Keep step and loss, as the device has them: those of the latest step, or of the first that is not finite."""
-        noted = torch.stack([torch.full_like(loss, self.global_step), loss])
-        self.noted = noted if self.noted is None else torch.where(self.noted[1].isfinite(), noted, self.noted)
+        latest = torch.stack([torch.full_like(loss, self.global_step), loss])
+        self.watched = latest if self.watched is None else torch.where(self.watched[1].isfinite(), latest, self.watched)
+
+    @property
+    def latest_loss(self) -> Tensor | None:
+        """The loss of the latest step, or of the first that was not finite, on the device; None before a step."""
+        return None if self.watched is None else self.watched[1]
 
     def require_finite_loss(self) -> None:
-        """Look at the losses noted so far, which waits for the device: where Lightning logs, and before all is saved.
+        """Look at the losses so far, which waits for the device: where Lightning logs, and before all is saved.
 
         Raises:
             FloatingPointError: one was not finite.
         """
-        step, loss = (0, 0.0) if self.noted is None else self.noted.tolist()
+        step, loss = (0, 0.0) if self.watched is None else self.watched.tolist()
         if not math.isfinite(loss):
             raise FloatingPointError(
                 f"the loss is {loss} at step {step:.0f}; checkpoints already written are kept: lower optimizer.lr, set "

@@ -62,7 +62,7 @@ class ValidationLog(pl.Callback):
     def on_train_batch_end(
         self, trainer: pl.Trainer, module: SRModule, outputs: Any, batch: dict[str, Any], batch_idx: int
     ) -> None:
-        self.losses += module.noted[1]  # the mean of all ranks; Lightning's metrics would wait for the device
+        self.losses += module.latest_loss  # the mean of all ranks; Lightning's metrics would wait for the device
         self.batches += 1
 
     def on_validation_end(self, trainer: pl.Trainer, module: SRModule) -> None:
@@ -100,7 +100,7 @@ class Progress(RichProgressBar):
 
     def get_metrics(self, trainer: pl.Trainer, module: SRModule) -> dict[str, Any]:
         if not trainer.training or is_logged(trainer, 0):
-            loss = {} if module.noted is None else {"train/loss": module.noted[1].item()}
+            loss = {} if module.latest_loss is None else {"train/loss": module.latest_loss.item()}
             self.figures = loss | super().get_metrics(trainer, module)
         return {name: value for name, value in self.figures.items() if name != "v_num"}
 

@@ -59,7 +59,7 @@ class FinishWeightAveraging(pl.Callback):
 
 @torch.no_grad()
 def fit_to_weights(optimizer: torch.optim.Optimizer) -> None:
-    """Make what an optimiser remembers of a run on another device that of this one.
+    """Bring the loaded state of an optimiser, maybe of another device, to the layout of its weights and its ``fused``.
 
     A fused step walks through memory as it lies there: moments in another layout than their weight would be another
     weight's.

@@ -8,6 +8,7 @@ import json
 import os
 import subprocess
 import sys
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -55,6 +56,22 @@ def errors(operator, reference, inputs, exact_inputs=None):
     exact = results(reference, [tensor.double() for tensor in exact_inputs or inputs])
     assert all(tensor.dtype == given.dtype for tensor, given in zip(ours, (inputs[3], *inputs[:3]), strict=True))
     return [((a - b).norm() / b.norm()).item() for a, b in zip(ours, exact, strict=True)]
+
+
+def with_every_tile(kernels, compute):
+    """What ``compute`` gives with each choice of tiles of each kernel that the card has room for."""
+    from triton.runtime.errors import OutOfResources
+
+    found = []
+    for kernel in kernels:
+        choices = kernel.configs
+        for config in choices:
+            kernel.configs = [config]  # the only one is taken without timing it
+            kernel.cache.clear()
+            with suppress(OutOfResources):
+                found.append(compute())
+        kernel.configs = choices
+    return found
 
 
 def strided(tensor):

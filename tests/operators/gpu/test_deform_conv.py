@@ -128,5 +128,17 @@ def test_on_a_gpu_result_and_gradients_equal_the_plain_version(channels, dtype):
     assert all(error < max(TOLERANCE[dtype], 4e-6) for error in found), found
 
 
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device")
+def test_on_a_gpu_no_choice_of_tiles_changes_the_result(monkeypatch):
+    from arcsr_lightning.operators.gpu import deform_conv as module
+
+    monkeypatch.setattr(module, "precision", lambda x: "ieee")
+    tuned = (module._forward_kernel, module._pixel_gradients_kernel, module._weight_gradient_kernel)
+    inputs = random_inputs(64, 64, (3, 3), (37, 53), GEOMETRY, torch.float32, device="cuda")
+    found = comparison.with_every_tile(tuned, lambda: errors(inputs))
+    assert len(found) > 3
+    assert all(error < 4e-6 for each in found for error in each), found
+
+
 if __name__ == "__main__":
     json.dump(interpret(), sys.stdout)

@@ -73,6 +73,7 @@ def interpret():
     found["custom operators in eager mode"] = comparison.custom_operators(operator, inputs)
 
     tuned = (module._taps_kernel, module._weight_gradient_kernel)
+    found["every choice of tiles"] = comparison.with_every_tile(tuned, lambda: errors(inputs))
     for kernel_, blocks in zip(tuned, (4, 8), strict=True):  # of several the fastest is taken, which needs a GPU
         kernel_.configs = [triton.Config({"BLOCK_P": blocks}), triton.Config({"BLOCK_P": 16})]
     torch.use_deterministic_algorithms(True)
@@ -116,6 +117,12 @@ def test_without_a_compiler_no_custom_operator_is_called(interpreted):
     assert interpreted["custom operators in eager mode"] == []
 
 
+def test_the_first_choice_of_tiles_gives_the_result_too(interpreted):
+    """The one that the interpreter has, by what tries all of them on a GPU."""
+    assert len(interpreted["every choice of tiles"]) == 2
+    assert all(error < TOLERANCE[torch.float32] for each in interpreted["every choice of tiles"] for error in each)
+
+
 def test_where_bits_have_to_repeat_no_timing_chooses_the_tiles(interpreted):
     assert all(error < TOLERANCE[torch.float32] for error in interpreted["deterministic"])
     assert interpreted["timed"] == 0
@@ -138,6 +145,17 @@ def test_on_a_gpu_result_and_gradients_equal_the_reference(channels, dtype, prec
     monkeypatch.setattr(module, "precision", lambda x: precision)
     found = errors(random_inputs(2, channels, channels, 5, 64, 64, dtype, "cuda"))
     assert all(error < tolerance for error in found), found
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device")
+def test_on_a_gpu_no_choice_of_tiles_changes_the_result(monkeypatch):
+    from arcsr_lightning.operators.gpu import kernel_guided_conv as module
+
+    monkeypatch.setattr(module, "precision", lambda x: "ieee")
+    inputs = random_inputs(1, 64, 64, 3, 37, 53, torch.float32, "cuda")
+    found = comparison.with_every_tile((module._taps_kernel, module._weight_gradient_kernel), lambda: errors(inputs))
+    assert len(found) > 2
+    assert all(error < TOLERANCE[torch.float32] for each in found for error in each), found
 
 
 if __name__ == "__main__":

@@ -157,8 +157,8 @@ def _(grad_out: Tensor, x: Tensor, offset: Tensor, weight: Tensor, *_: Any) -> T
 
 
 CONFIGS = configs(
+    Config({"BLOCK_P": 32}, num_warps=4, num_stages=2),  # the first needs the least memory
     Config({"BLOCK_P": 64}, num_warps=4, num_stages=2),
-    Config({"BLOCK_P": 32}, num_warps=4, num_stages=2),
     Config({"BLOCK_P": 128}, num_warps=8, num_stages=2),
 )
 KEY = ["C", "O", "KH", "KW", "MANY", "PRECISION"]

@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from arcsr_lightning.errors import first_line
-from arcsr_lightning.operators.constant import constant_when_compiled
+from arcsr_lightning.operators.tracing import constant_when_compiled
 
 log = logging.getLogger(__name__)
 

@@ -13,8 +13,8 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from arcsr_lightning.integers import ceil_div
-from arcsr_lightning.operators.constant import constant_when_compiled
 from arcsr_lightning.operators.native.build import load
+from arcsr_lightning.operators.tracing import constant_when_compiled
 
 NUMBERS = {torch.float32: "float", torch.float64: "double"}  # as operators.cpp calls them
 MOST_ROWS, MOST_BYTES = 8, 64  # of operators.cpp on any processor: what a matrix is rounded up to
@@ -26,11 +26,6 @@ def takes(first: Tensor, *others: Tensor | None, name: str = "operators") -> boo
     """Tell whether the functions of a source can be called with these tensors."""
     same = all(one is None or (one.dtype == first.dtype and one.device == first.device) for one in others)
     return same and first.device.type == "cpu" and first.dtype in NUMBERS and _is_there(NUMBERS[first.dtype], name)
-
-
-def is_followed(x: Tensor) -> bool:
-    """Tell whether an operator is only followed, and is to be one operator: by torch.compile, or for shapes alone."""
-    return x.is_meta or torch.compiler.is_compiling()
 
 
 @constant_when_compiled

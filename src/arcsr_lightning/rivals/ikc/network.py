@@ -118,10 +118,15 @@ class Corrector(nn.Module):
         code: length of the kernel code.
 
     Shapes: RGB in [0, 1], (B, 3, H, W) of any size, and codes (B, code) -> (B, code).
+
+    Raises:
+        InputError: another scale.
     """
 
     def __init__(self, scale: int = 4, width: int = 64, code: int = 10) -> None:
         super().__init__()
+        if scale not in STRIDES:
+            raise InputError(f"scale must be one of {', '.join(map(str, STRIDES))}, got {scale}")
         inputs = (3, *[width] * 4)
         self.image = nn.Sequential(
             *(
@@ -201,6 +206,11 @@ class IKC(nn.Module):
     @property
     def scale(self) -> int:
         return self.restorer.scale
+
+    @property
+    def is_prepared(self) -> bool:
+        """Whether the code was fitted, here or before its weights were saved."""
+        return bool(self.explained_variance > 0)
 
     def forward(self, lr: Tensor) -> Restoration:
         code = self.predictor(lr)  # (B, code)

@@ -4,10 +4,10 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from arcsr_lightning.blocks import pad_to_multiple
 from arcsr_lightning.degradation.blur import splat_matrix
 from arcsr_lightning.degradation.fields import Blur
 from arcsr_lightning.errors import InputError, check_odd
-from arcsr_lightning.networks.kernel_estimator import pad_to_multiple
 from arcsr_lightning.networks.restoration import Restoration
 from arcsr_lightning.rivals.kernel_code import draw_kernels, principal_kernels
 from arcsr_lightning.rivals.manet.blocks import MABlock
@@ -92,6 +92,11 @@ class MANet(nn.Module):
             hr_kernel = self.estimator(lr)
         sr = self.restorer(lr, self.encode(hr_kernel))
         return Restoration(sr, to_lr_taps(hr_kernel, self.scale, self.kernel_size))
+
+    @property
+    def is_prepared(self) -> bool:
+        """Whether the code was fitted, here or before its weights were saved."""
+        return bool(self.explained_variance > 0)
 
     def encode(self, kernel: Tensor) -> Tensor:
         """Kernels (B, k*k, H, W) -> code map (B, code, H, W), without subtracting a mean."""

@@ -1,6 +1,6 @@
 import torch
 
-from arcsr_lightning.operators.constant import constant_when_compiled
+from arcsr_lightning.operators.tracing import constant_when_compiled
 
 
 def test_a_function_is_marked_as_torch_marks_it():

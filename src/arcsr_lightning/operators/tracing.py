@@ -1,6 +1,14 @@
-"""What torch.compile is not to look into."""
+"""What the operators know of torch.compile, which traces them."""
 
 from collections.abc import Callable
+
+import torch
+from torch import Tensor
+
+
+def is_traced(x: Tensor) -> bool:
+    """Tell whether an operator has to appear as one: it is traced by torch.compile, or asked for its shapes alone."""
+    return x.is_meta or torch.compiler.is_compiling()
 
 
 def constant_when_compiled(function: Callable[..., bool]) -> Callable[..., bool]:

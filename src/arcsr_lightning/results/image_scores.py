@@ -13,7 +13,7 @@ from arcsr_lightning.results.reading import number_in, read_csv
 from arcsr_lightning.results.statistics import Interval, clustered_bootstrap
 
 
-class Image(NamedTuple):
+class ImageScore(NamedTuple):
     """PSNR on RGB; the sequence or photograph that the image is from; the amount of its blur in LR pixels, if known."""
 
     psnr: float
@@ -21,11 +21,13 @@ class Image(NamedTuple):
     blur: float | None
 
 
-Images = Mapping[float, Mapping[str, Image]]  # by noise level and name
-Seeds = Mapping[int | None, Images]  # what the trainings of a method scored; None: it has none, as bicubic upscaling
+ImageScores = Mapping[float, Mapping[str, ImageScore]]  # by noise level and name
+ScoresBySeed = Mapping[
+    int | None, ImageScores
+]  # what the trainings of a method scored; None: it has none, as bicubic upscaling
 
 
-def read_images(folder: Path, means: Mapping[str, Mapping[float, Mapping[str, Any]]]) -> dict[str, Images]:
+def read_images(folder: Path, means: Mapping[str, Mapping[float, Mapping[str, Any]]]) -> dict[str, ImageScores]:
     """The test images of a run for each method in ``means``, which metrics.json has by noise level.
 
     Raises:
@@ -34,13 +36,13 @@ def read_images(folder: Path, means: Mapping[str, Mapping[float, Mapping[str, An
     path = folder / "per_image.csv"
     if not path.is_file():
         raise InputError(f"{path}: missing beside metrics.json; score the run's weights again with arcsr-eval")
-    found: dict[str, dict[float, dict[str, Image]]] = {method: {} for method in means}
+    found: dict[str, dict[float, dict[str, ImageScore]]] = {method: {} for method in means}
     for row in read_csv(path):
         if row.get("method") in found:
             level = found[row["method"]].setdefault(number_in(row, "noise_level", path), {})
             blur = number_in(row, "blur_amount", path) if row.get("blur_amount") else None
             name = str(row.get("name"))
-            level[name] = Image(number_in(row, "psnr_rgb", path), row.get("group") or name, blur)
+            level[name] = ImageScore(number_in(row, "psnr_rgb", path), row.get("group") or name, blur)
     for method, levels in means.items():
         for level, mean in levels.items():
             psnrs = [image.psnr for image in found[method].get(level, {}).values()]
@@ -52,7 +54,7 @@ def read_images(folder: Path, means: Mapping[str, Mapping[float, Mapping[str, An
     return dict(found)
 
 
-def check_same_images(one: str, images: Images, other: str, others: Images) -> None:
+def check_same_images(one: str, images: ImageScores, other: str, others: ImageScores) -> None:
     """Raise InputError where two sets of scores are not of the same images."""
     if {level: names.keys() for level, names in images.items()} != {
         level: names.keys() for level, names in others.items()
@@ -60,7 +62,7 @@ def check_same_images(one: str, images: Images, other: str, others: Images) -> N
         raise InputError(f"{one} and {other} differ in the test images: their scores cannot be paired")
 
 
-def gains_over(ours: Seeds, theirs: Seeds, level: float, names: Sequence[str]) -> np.ndarray | None:
+def gains_over(ours: ScoresBySeed, theirs: ScoresBySeed, level: float, names: Sequence[str]) -> np.ndarray | None:
     """PSNR less that of another method, (seeds, images), for the seeds that both have.
 
     None where no seed is common, or where a perfect image has no finite score.
@@ -72,7 +74,7 @@ def gains_over(ours: Seeds, theirs: Seeds, level: float, names: Sequence[str]) -
     return scores[..., 0] - scores[..., 1] if seeds and np.isfinite(scores).all() else None
 
 
-def difference(gains: np.ndarray, images: Iterable[Image]) -> Interval:
+def difference(gains: np.ndarray, images: Iterable[ImageScore]) -> Interval:
     """The mean of gains over these images, and its interval."""
     groups = [image.group for image in images]
     return clustered_bootstrap(gains, groups, np.random.default_rng(0))  # the same interval at every call
@@ -88,7 +90,7 @@ class Tercile(NamedTuple):
     mean: float
 
 
-def blur_terciles(images: Mapping[str, Image]) -> list[Tercile]:
+def blur_terciles(images: Mapping[str, ImageScore]) -> list[Tercile]:
     """The test images in three parts, as equal in number as can be, from weakest to strongest blur.
 
     Empty where the blur of some is not known, where all are blurred alike, and of fewer than three images.
