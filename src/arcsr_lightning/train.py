@@ -88,6 +88,9 @@ def fit(cfg: DictConfig, network: nn.Module) -> tuple[Workbench, dict[str, float
 
     Returns:
         The workbench of the last stage, and every metric that was logged; those of validation are of the weights kept.
+
+    Raises:
+        InputError: there is nothing to train.
     """
     if not any(True for _ in network.parameters()):
         raise InputError(f"method={cfg.method}: this model has nothing to train; set train=false to score it only")

@@ -37,7 +37,11 @@ class Pair(NamedTuple):
 
 
 def sample_photos(split: str) -> list[Path]:
-    """The colour photographs that ship inside packages installed with this one, of ``split`` train, val or test."""
+    """The colour photographs that ship inside packages installed with this one, of ``split`` train, val or test.
+
+    Raises:
+        InputError: another split.
+    """
     if split not in SAMPLE_PHOTOS:
         raise InputError(f"no split {split!r} of the sample photographs; choose from {', '.join(SAMPLE_PHOTOS)}")
     return [_file_of_package(name) for name in SAMPLE_PHOTOS[split]]

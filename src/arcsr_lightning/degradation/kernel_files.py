@@ -34,7 +34,11 @@ class FileKernels:
 
 
 def read_kernels(path: Path) -> Tensor:
-    """All kernels of a file or folder, (N, k, k) with odd k, each summing to one; see ``FileKernels``."""
+    """All kernels of a file or folder, (N, k, k) with odd k, each summing to one; see ``FileKernels``.
+
+    Raises:
+        InputError: there is none, or one is no kernel; names the file.
+    """
     if not path.exists():
         raise InputError(f"no such kernel file or folder: {path}")
     files = sorted(path.glob("*.png")) if path.is_dir() else [path]

@@ -1,4 +1,4 @@
-"""The files of a study, each read whole and of the shape that tables need, or named in one line."""
+"""The files of a study, each read whole and of the shape that tables need; else an InputError names it in one line."""
 
 import csv
 import json

@@ -191,6 +191,11 @@ def children_of(node: Any) -> Iterable[Any]:
 
 
 def read_checkpoint(path: Path) -> Saved:
+    """Read a checkpoint of a training.
+
+    Raises:
+        InputError: it is none of this package, or damaged.
+    """
     try:
         checkpoint = torch.load(path, map_location="cpu", weights_only=True)
         state = checkpoint["state_dict"].items()
@@ -207,6 +212,11 @@ def read_checkpoint(path: Path) -> Saved:
 
 
 def read_safetensors(path: Path) -> Saved:
+    """Read a network as ``write_safetensors`` leaves it.
+
+    Raises:
+        InputError: it is no such file, or damaged.
+    """
     try:
         with safe_open(path, "pt") as file:
             metadata = file.metadata() or {}

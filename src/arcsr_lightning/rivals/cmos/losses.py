@@ -78,7 +78,11 @@ def without_classes(blur: Tensor) -> BlurMaps:
 
 
 def covariance_of(batch: dict[str, Tensor], scale: int) -> Covariance:
-    """Of the kernel of every HR pixel of a batch."""
+    """Of the kernel of every HR pixel of a batch.
+
+    Raises:
+        InputError: the batch has no kernels.
+    """
     if "confidence" in batch:
         return measured_covariance(batch["kernel"], scale)
     if "basis" not in batch:

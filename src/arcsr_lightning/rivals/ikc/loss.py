@@ -74,7 +74,11 @@ def code_errors(network: IKC, lr: Tensor, truth: Tensor) -> dict[str, Tensor]:
 
 
 def mean_kernel(batch: dict[str, Tensor]) -> Tensor:
-    """The one kernel that stands for all of a crop, (B, ks*ks), taps in LR pixels."""
+    """The one kernel that stands for all of a crop, (B, ks*ks), taps in LR pixels.
+
+    Raises:
+        InputError: the batch has no kernels.
+    """
     if "kernel" not in batch:
         raise InputError(
             "model=ikc learns from true kernels, which this data does not have; use model=udke, or kernels that "

@@ -127,7 +127,11 @@ class ReblurConsistencyLoss(nn.Module):
 
 
 def field_l1(network: MANet, estimate: Tensor, batch: dict[str, Tensor]) -> Tensor:
-    """L1 between an estimate, (B, k*k, H, W) with HR taps, and the kernels of a batch: a scalar, mean over the taps."""
+    """L1 between an estimate, (B, k*k, H, W) with HR taps, and the kernels of a batch: a scalar, mean over the taps.
+
+    Raises:
+        InputError: the batch has no kernels, or the estimator's cannot hold them.
+    """
     if "confidence" not in batch:
         return F.l1_loss(estimate, true_field(network, batch))
     check_window(network, batch["kernel"].shape[1])
@@ -137,7 +141,11 @@ def field_l1(network: MANet, estimate: Tensor, batch: dict[str, Tensor]) -> Tens
 
 
 def true_field(network: MANet, batch: dict[str, Tensor]) -> Tensor:
-    """The kernels of a batch as the estimator would give them: (B, k*k, H, W) on the LR grid, HR taps."""
+    """The kernels of a batch as the estimator would give them: (B, k*k, H, W) on the LR grid, HR taps.
+
+    Raises:
+        InputError: the batch has no kernels, or the estimator's cannot hold them.
+    """
     window = network.estimator.kernel_size
     if "confidence" in batch:
         check_window(network, batch["kernel"].shape[1])

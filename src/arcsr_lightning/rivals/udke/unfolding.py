@@ -112,7 +112,11 @@ def solve_spd(matrix: Tensor, rhs: Tensor) -> Tensor:
 
 
 def transfer_function(kernel: Tensor, prefilter: Tensor | None, height: int, width: int) -> Tensor:
-    """What kernel (B, k, k), then prefilter (m, m), do to each frequency of a circular image: (B, 1, H, W)."""
+    """What kernel (B, k, k), then prefilter (m, m), do to each frequency of a circular image: (B, 1, H, W).
+
+    Raises:
+        ValueError: a kernel of even size, or one larger than the image.
+    """
     size = check_odd(kernel.shape[-1])
     if size > min(height, width):
         raise ValueError(f"a kernel of {size}x{size} is larger than its image of {height}x{width}")
