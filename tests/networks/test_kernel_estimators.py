@@ -5,7 +5,7 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
-from arcsr_lightning.blocks import BilinearUp, CueHead, TransposedUp
+from arcsr_lightning.blocks import BilinearUp, CueHead
 from arcsr_lightning.losses import kernel_loss
 from arcsr_lightning.networks import ArcSR, ConstantKernel, CueEstimator, KernelEstimator, Restorer
 from arcsr_lightning.operators import local_contrast_normalised, motion_cues
@@ -18,18 +18,6 @@ def lively(network: nn.Module) -> nn.Module:
         if isinstance(layer, nn.Conv2d):
             nn.init.normal_(layer.weight, std=0.1)
     return network.eval()
-
-
-@pytest.mark.parametrize("upsampling", [TransposedUp, BilinearUp])
-def test_one_level_up_is_twice_the_size_and_half_the_channels(upsampling):
-    assert upsampling(4)(torch.rand(2, 8, 3, 5)).shape == (2, 4, 6, 10)
-
-
-def test_bilinear_upsampling_keeps_constants_and_a_transposed_convolution_does_not():
-    constant = torch.rand(1, 8, 1, 1).expand(1, 8, 4, 4)
-    bilinear, transposed = BilinearUp(4)(constant), TransposedUp(4)(constant)
-    assert (bilinear - bilinear[..., :1, :1]).abs().max() < 1e-6
-    assert (transposed - transposed[..., :1, :1]).abs().max() > 1e-2
 
 
 def test_the_options_leave_the_paper_s_structure():
