@@ -52,7 +52,7 @@ Job = tuple[Path, Path]  # a picture or video and what it becomes
 Restore = Callable[..., Restoration]  # (1, 3, H, W) to what it is restored as; ``on_tile`` as in ``restore``
 
 
-class Restored(NamedTuple):
+class Outcome(NamedTuple):
     """The files that were written, and what was not restored, if anything."""
 
     written: list[Path]
@@ -69,12 +69,12 @@ def predict(cfg: DictConfig) -> list[Path]:
         InputError: a file or setting is at fault. The other pictures of a folder are restored all the same, and the
             frames of a video before the damage.
     """
-    restored = restore_all(cfg)
-    check_complete(restored)
-    return restored.written
+    outcome = restore_all(cfg)
+    check_complete(outcome)
+    return outcome.written
 
 
-def restore_all(cfg: DictConfig) -> Restored:
+def restore_all(cfg: DictConfig) -> Outcome:
     """What :func:`predict` does, going on after a picture that cannot be restored.
 
     Raises:
@@ -93,18 +93,18 @@ def restore_all(cfg: DictConfig) -> Restored:
             raise InputError("kernels=true: this network estimates no kernels; leave it out")
         run = partial(run_network, network, keep_kernel=cfg.kernels, **settings)
         tile = automatic_tile(run, device, cfg.overlap) if cfg.tile == "auto" else cfg.tile
-    restoration = partial(restore, run, tile=tile, overlap=cfg.overlap)
+    restore_lr = partial(restore, run, tile=tile, overlap=cfg.overlap)
     if is_video(jobs[0][0]):
         digest = hashlib.sha256(weights.read_bytes()).hexdigest()
         job = {"weights": digest, "tile": cfg.tile, "overlap": cfg.overlap, **settings}
-        return restore_clip(*jobs[0], restoration, network.scale, job, cfg.kernels, cfg.overwrite)
-    return restore_pictures(jobs, restoration, network.scale)
+        return restore_clip(*jobs[0], restore_lr, network.scale, job, cfg.kernels, cfg.overwrite)
+    return restore_pictures(jobs, restore_lr, network.scale)
 
 
-def check_complete(restored: Restored) -> None:
+def check_complete(outcome: Outcome) -> None:
     """Raise InputError, which says what, where something was not restored."""
-    if restored.complaint:
-        raise InputError(restored.complaint)
+    if outcome.complaint:
+        raise InputError(outcome.complaint)
 
 
 def is_video(path: Path) -> bool:
@@ -175,7 +175,7 @@ def automatic_tile(run: Callable[[Tensor], Restoration], device: torch.device, o
     return tile
 
 
-def restore_pictures(jobs: list[Job], restoration: Restore, scale: int) -> Restored:
+def restore_pictures(jobs: list[Job], restore_lr: Restore, scale: int) -> Outcome:
     """Restore pictures in their order; the next one is read, and the last one written, while the network works.
 
     Raises:
@@ -188,7 +188,7 @@ def restore_pictures(jobs: list[Job], restoration: Restore, scale: int) -> Resto
 
         def saves() -> Iterator[Callable[[], list[Path] | InputError]]:
             for (source, target), picture in zip(jobs, loaded, strict=True):
-                restored = attempt(restore_picture, source, picture, restoration, progress)
+                restored = attempt(restore_picture, source, picture, restore_lr, progress)
                 yield partial(attempt, save, source, target, restored)
 
         for (source, _), files in zip(jobs, behind(saves()), strict=True):
@@ -205,14 +205,14 @@ def restore_pictures(jobs: list[Job], restoration: Restore, scale: int) -> Resto
     done = set(written)
     failures = [source for source, target in jobs if target not in done]
     if not failures:
-        return Restored(written)
+        return Outcome(written)
     names = ", ".join(path.name for path in failures)
     said = (
         "1 picture was not restored, for the reason"
         if len(failures) == 1
         else f"{len(failures)} pictures were not restored, for the reasons"
     )
-    return Restored(written, f"{said} above: {names}")
+    return Outcome(written, f"{said} above: {names}")
 
 
 def attempt(step: Callable[..., T], *inputs: Any) -> T | InputError:
@@ -235,13 +235,13 @@ def load(source: Path, target: Path, scale: int) -> Picture:
 
 
 def restore_picture(
-    source: Path, picture: Picture, restoration: Restore, progress: Progress
+    source: Path, picture: Picture, restore_lr: Restore, progress: Progress
 ) -> tuple[Picture, Tensor | None]:
     """A picture restored, and its kernels (ks*ks, H, W) where they were asked for."""
     tiles = progress.add_task(source.name, total=None)
     try:
         with naming_lack_of_memory(source):
-            restored = restoration(
+            restored = restore_lr(
                 picture.rgb[None], on_tile=lambda done, total: progress.update(tiles, completed=done, total=total)
             )
         sr, kernel = require_finite(restored, source)
@@ -262,8 +262,8 @@ def save(source: Path, target: Path, restored: tuple[Picture, Tensor | None]) ->
 
 
 def restore_clip(
-    source: Path, target: Path, restoration: Restore, scale: int, job: dict[str, Any], kernels: bool, overwrite: bool
-) -> Restored:
+    source: Path, target: Path, restore_lr: Restore, scale: int, job: dict[str, Any], kernels: bool, overwrite: bool
+) -> Outcome:
     """Restore a video, its frames up to the damage where it has one.
 
     Raises:
@@ -278,22 +278,22 @@ def restore_clip(
                 source,
                 target,
                 kernel_file(target) if kernels else None,
-                lambda lr: require_finite(restoration(lr), source),
+                lambda lr: require_finite(restore_lr(lr), source),
                 scale,
                 job,
                 overwrite,
                 lambda done, stated: progress.update(frames, completed=done, total=max(done, stated)),
             )
     written = [target, kernel_file(target)] if kernels else [target]
-    return Restored(written, f"{damage}; {target} ends there" if damage else "")
+    return Outcome(written, f"{damage}; {target} ends there" if damage else "")
 
 
 @launch.command("predict")
 def main(cfg: DictConfig) -> None:
-    restored = restore_all(cfg)
-    for path in restored.written:
+    outcome = restore_all(cfg)
+    for path in outcome.written:
         print(path)  # noqa: T201
-    check_complete(restored)
+    check_complete(outcome)
 
 
 if __name__ == "__main__":

@@ -46,7 +46,7 @@ def restore_video(
     source: Path,
     target: Path,
     kernels: Path | None,
-    restoration: Callable[[Tensor], Restoration],
+    restore_lr: Callable[[Tensor], Restoration],
     scale: int,
     job: Mapping[str, Any],
     start_anew: bool = False,
@@ -58,7 +58,7 @@ def restore_video(
         source: the video.
         target: what it becomes, in H.264, with the times, colours, rotation and sound of the source.
         kernels: a second video, of the kernels of each frame as colours; None for none.
-        restoration: (1, 3, H, W), RGB in [0, 1], to what it is restored as.
+        restore_lr: (1, 3, H, W), RGB in [0, 1], to what it is restored as.
         scale: of the restoration.
         job: what the result depends on beside the source, as plain data: only the same job is gone on with.
         start_anew: whether what another job has left may be removed.
@@ -79,7 +79,7 @@ def restore_video(
         videos = {target: Video(Segments(folder / RESTORED, look), partial(pixels_of, deep=look.deep))}
         if kernels is not None:
             videos[kernels] = Video(Segments(folder / KERNELS, look_of_colours(look)), colours_of)
-        damage = restore_frames(source, look, list(videos.values()), restoration, on_frame)
+        damage = restore_frames(source, look, list(videos.values()), restore_lr, on_frame)
         for file, (segments, _) in videos.items():
             join(segments.paths, file, segments.look, source if file == target else None, whole=damage is None)
         shutil.rmtree(folder)
@@ -104,7 +104,7 @@ def restore_frames(
     source: Path,
     look: Look,
     videos: Sequence[Video],
-    restoration: Callable[[Tensor], Restoration],
+    restore_lr: Callable[[Tensor], Restoration],
     on_frame: Callable[[int, int], None],
 ) -> DamagedError | None:
     """Restore the frames whose segments are not there yet; one is read ahead and one written behind.
@@ -129,7 +129,7 @@ def restore_frames(
 
     def writes() -> Iterator[Callable[[], None]]:
         for number, frame in enumerate(ahead(frames()), start):
-            yield partial(write, number, frame, restoration(frame.rgb[None]))
+            yield partial(write, number, frame, restore_lr(frame.rgb[None]))
 
     with ExitStack() as stack:
         for video in videos:
