@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 
 from arcsr_lightning.files import markdown_table, write_csv
-from arcsr_lightning.results.images import Images, Seeds, difference, gains_over, read_images
+from arcsr_lightning.results.image_scores import ImageScores, ScoresBySeed, difference, gains_over, read_images
 from arcsr_lightning.results.markdown import interval_cell
 
 OURS = ("arcsr_staged", "arcsr_cues")  # the same network, by its two names
@@ -30,10 +30,10 @@ SCORES = ("psnr_rgb", "ssim_rgb", "psnr_y", "ssim_y")
 KERNELS = ("kernel_error", "kernel_skill", "kernel_amount", "kernel_direction")
 
 
-def runs_of(folders: list[Path]) -> tuple[list[dict[str, Any]], dict[str, Seeds]]:
+def runs_of(folders: list[Path]) -> tuple[list[dict[str, Any]], dict[str, ScoresBySeed]]:
     """The scores of every run, and of every image by method and seed."""
     rows: list[dict[str, Any]] = []
-    images: dict[str, dict[int | None, Images]] = {}
+    images: dict[str, dict[int | None, ImageScores]] = {}
     for folder in folders:
         report = json.loads((folder / "metrics.json").read_text())
         seed = report["config"]["seed"]
@@ -46,14 +46,14 @@ def runs_of(folders: list[Path]) -> tuple[list[dict[str, Any]], dict[str, Seeds]
     return rows, dict(images)
 
 
-def gain(ours: Seeds, theirs: Seeds, noise: float) -> str:
+def gain(ours: ScoresBySeed, theirs: ScoresBySeed, noise: float) -> str:
     """The mean PSNR of one method less that of another, and its interval."""
     images = next(iter(ours.values()))[noise]
     gains = gains_over(ours, theirs, noise, list(images))
     return interval_cell(None if gains is None else difference(gains, images.values()))
 
 
-def table(rows: list[dict[str, Any]], images: dict[str, Seeds]) -> str:
+def table(rows: list[dict[str, Any]], images: dict[str, ScoresBySeed]) -> str:
     (ours,) = {row["method"] for row in rows if row["method"] in OURS}
     figures = ["PSNR RGB", "SSIM RGB", "PSNR Y", "SSIM Y", "ArcSR less it, dB RGB"]
     lines = [["noise", "method", "seeds", *figures, "kernel error", "skill", "amount", "direction"]]

@@ -13,12 +13,12 @@ sys.path.insert(0, str(Path(__file__).parents[1]))
 from controls import SCORES, gain, runs_of
 
 from arcsr_lightning.files import markdown_table, write_csv
-from arcsr_lightning.results.images import Seeds
+from arcsr_lightning.results.image_scores import ScoresBySeed
 
 
 def main(out: Path, folders: list[Path]) -> None:
     rows: list[dict[str, Any]] = []
-    images: dict[str, Seeds] = {}
+    images: dict[str, ScoresBySeed] = {}
     for variant in sorted({folder.name.rpartition("_")[0] for folder in folders}):
         own, scored = runs_of([folder for folder in folders if folder.name.rpartition("_")[0] == variant])
         rows += [{"variant": variant} | row for row in own if row["method"] != "bicubic"]
