@@ -7,7 +7,7 @@ import torch.nn.functional as F
 from torch import nn
 
 from arcsr_lightning.degradation import SYMMETRIES, turn, turn_field
-from arcsr_lightning.inference import passes, placed, run_network
+from arcsr_lightning.inference import device, passes, placed, run_network
 from arcsr_lightning.inference.device import layout_of
 from arcsr_lightning.launch import build_network, compose
 from arcsr_lightning.networks.restoration import Restoration
@@ -85,7 +85,8 @@ def test_kernels_are_left_out_on_request(lr):
 def test_a_network_on_a_gpu_is_given_weights_and_images_channels_last(lr, monkeypatch):
     """As KGconv leaves them there. No GPU here: the layout of one is asked for on the CPU."""
     network = Lopsided()
-    monkeypatch.setattr(passes, "layout_of", lambda device: layout_of(torch.device("cuda")))
+    for module in (device, passes):
+        monkeypatch.setattr(module, "layout_of", lambda device: layout_of(torch.device("cuda")))
     seen = []
     network.register_forward_pre_hook(lambda network, inputs: seen.append(inputs[0]))
     run_network(placed(network, torch.device("cpu")), lr)

@@ -1,6 +1,7 @@
 """Deformable convolution, with torchvision's arguments and meaning, but without needing torchvision."""
 
 from collections.abc import Sequence
+from contextlib import nullcontext
 from typing import Any
 
 import torch
@@ -93,7 +94,7 @@ def deform_conv2d_plain(
         samples = F.grid_sample(features, grid.flatten(1, 2), padding_mode="zeros", align_corners=False)
         # (B*offset_groups, C/offset_groups, kw*Ho, Wo)
         samples = samples.view(batch, groups, group_channels * kw, out_height * out_width)
-        with torch.autocast(x.device.type, enabled=False):
+        with nullcontext() if x.is_meta else torch.autocast(x.device.type, enabled=False):
             # (B, groups, O/groups, Ho*Wo)
             out = out + weights[i].reshape(groups, out_channels // groups, -1) @ samples
     out = out.view(batch, out_channels, out_height, out_width)
