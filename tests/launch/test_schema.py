@@ -5,6 +5,7 @@ import math
 import pytest
 from omegaconf import DictConfig
 
+from arcsr_lightning.launch import compose
 from arcsr_lightning.launch.schema import TABLES
 from arcsr_lightning.launch.settings_check import kind_of, settings_in
 
@@ -36,6 +37,13 @@ def test_every_setting_of_a_command_has_a_kind(composed, command):
     assert not [
         name for name, value in settings if kind_of(command, name) is None and not isinstance(value, DictConfig)
     ]
+
+
+def test_every_setting_of_a_publication_s_schedule_has_a_kind():
+    settings = settings_in(compose(["data=sample", "model=rdn", "protocol=published"]))
+    schedule = [name for name, value, _ in settings if ".scheduler." in name and not isinstance(value, DictConfig)]
+    assert "stages.restore.scheduler.step_size" in schedule
+    assert not [name for name in schedule if kind_of("train", name) is None]
 
 
 @pytest.mark.parametrize("value", HOSTILE, ids=repr)
