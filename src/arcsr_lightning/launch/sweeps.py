@@ -129,8 +129,7 @@ def with_every_value(jobs: Sequence[Sequence[str]]) -> Iterator[Sequence[str]]:
 def sweep_job(config_name: str, task: Callable[[DictConfig], Any], cfg: DictConfig) -> Any:
     """Run one job of a sweep, which goes on with the others where it fails."""
     folder = Path(cfg.paths.output_dir)
-    begun = (folder / "checkpoints").is_dir() or (cfg.get("ckpt_path") is None and (folder / "config.yaml").is_file())
-    if "ckpt_path" in cfg and begun:
+    if "ckpt_path" in cfg and (folder / ("checkpoints" if cfg.ckpt_path else "config.yaml")).exists():
         cfg.ckpt_path = "last"  # a job that is run again, by a cluster or by hand, goes on
     forget_failure(folder)
     try:

@@ -22,9 +22,7 @@ class ImageScore(NamedTuple):
 
 
 ImageScores = Mapping[float, Mapping[str, ImageScore]]  # by noise level and name
-ScoresBySeed = Mapping[
-    int | None, ImageScores
-]  # what the trainings of a method scored; None: it has none, as bicubic upscaling
+ScoresBySeed = Mapping[int | None, ImageScores]  # of the trainings of a method; None: it has none, as bicubic upscaling
 
 
 def read_images(folder: Path, means: Mapping[str, Mapping[float, Mapping[str, Any]]]) -> dict[str, ImageScores]:
